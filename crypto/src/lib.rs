@@ -1,0 +1,15 @@
+//! Keys and sealed bytes of the locker: identity, key hierarchy, chunks and packs, log envelopes, capabilities,
+//! links, pairing and the vault.
+//!
+//! This crate is pure. It never reads a clock, a random source, a file or a socket: bytes, times and dice come as
+//! arguments and go out as return values. Every byte layout is described in `docs/spec`; the vectors in
+//! `docs/spec/vectors` are run by this crate's tests.
+
+pub mod derive;
+pub mod encode;
+mod error;
+pub mod id;
+pub mod secret;
+pub mod sign;
+
+pub use error::Refusal;
