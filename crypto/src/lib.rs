@@ -5,6 +5,7 @@
 //! arguments and go out as return values. Every byte layout is described in `docs/spec`; the vectors in
 //! `docs/spec/vectors` are run by this crate's tests.
 
+pub mod aead;
 pub mod derive;
 pub mod encode;
 mod error;
