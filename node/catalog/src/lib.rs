@@ -4,5 +4,7 @@
 //! same set of entries end in the same state in whatever order these arrived. It never touches a disk, a wire, a
 //! clock or a key.
 
+pub mod clock;
+pub mod operation;
 pub mod order;
 pub mod rows;
