@@ -67,7 +67,12 @@ id!(/** BLAKE3 of the whole content of a file. */ ContentHash, 32);
 id!(/** BLAKE3 of an object kept beside the log (boxes, keys, capsules). */ ObjectHash, 32);
 id!(/** Short name of a sealed chunk, derived from its key. */ ChunkTag, 16);
 id!(/** A node of the tree: file, folder or mount (`docs/spec/05-tree.md`). */ NodeId, 16);
+id!(/** Fingerprint of a person in a link. */ OwnerFp, 16);
+id!(/** Public name of a link, derived from its secret. */ LinkTag, 16);
+id!(/** Names the recipient of a box in an epoch bundle, for him alone to recognise. */ BoxTag, 16);
 id!(/** A version of a file: derived from the operation that wrote it. */ VersionId, 16);
+id!(/** A capability token: the chained hash of its blocks, `h_n` (`docs/spec/06-capabilities.md`). */ TokenId, 32);
+id!(/** The short public name of a link (`docs/spec/07-links.md`). */ LinkTag, 16);
 
 impl NodeId {
     /// The root folder of a space.

@@ -10,6 +10,9 @@ pub mod derive;
 pub mod encode;
 mod error;
 pub mod id;
+pub mod identity;
+pub mod phrase;
+pub mod sealed_box;
 pub mod secret;
 pub mod sign;
 
