@@ -68,7 +68,6 @@ id!(/** BLAKE3 of an object kept beside the log (boxes, keys, capsules). */ Obje
 id!(/** Short name of a sealed chunk, derived from its key. */ ChunkTag, 16);
 id!(/** A node of the tree: file, folder or mount (`docs/spec/05-tree.md`). */ NodeId, 16);
 id!(/** Fingerprint of a person in a link. */ OwnerFp, 16);
-id!(/** Public name of a link, derived from its secret. */ LinkTag, 16);
 id!(/** Names the recipient of a box in an epoch bundle, for him alone to recognise. */ BoxTag, 16);
 id!(/** A version of a file: derived from the operation that wrote it. */ VersionId, 16);
 id!(/** A capability token: the chained hash of its blocks, `h_n` (`docs/spec/06-capabilities.md`). */ TokenId, 32);
