@@ -6,11 +6,14 @@
 //! `docs/spec/vectors` are run by this crate's tests.
 
 pub mod aead;
+pub mod chunk;
+pub mod cut;
 pub mod derive;
 pub mod encode;
 mod error;
 pub mod id;
 pub mod identity;
+pub mod pack;
 pub mod phrase;
 pub mod sealed_box;
 pub mod secret;
