@@ -175,17 +175,13 @@ impl Opener {
 
     /// All segments of the chunk.
     fn all(&self) -> SegmentRange {
-        SegmentRange::covering(self.len, 0, self.len).expect("the length was checked when the opener was made")
+        SegmentRange::covering(self.len, 0, self.len)
+            .expect("the length was checked when the opener was made")
     }
 }
 
 /// Appends the plaintext of one segment; on a wrong tag only ciphertext has touched `out`, which the caller cuts off.
-fn open_segment(
-    enc: &AeadKey,
-    nonce: &aead::Nonce,
-    sealed: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<(), Refusal> {
+fn open_segment(enc: &AeadKey, nonce: &aead::Nonce, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let (body, tag) = sealed.split_last_chunk().ok_or(Refusal::Canon)?;
     let start = out.len();
     out.extend_from_slice(body);

@@ -11,6 +11,7 @@ pub mod cut;
 pub mod derive;
 pub mod encode;
 mod error;
+pub mod file_ref;
 pub mod id;
 pub mod identity;
 pub mod pack;
