@@ -6,6 +6,7 @@
 //! `docs/spec/vectors` are run by this crate's tests.
 
 pub mod aead;
+pub mod capability;
 pub mod chunk;
 pub mod cut;
 pub mod derive;
