@@ -65,6 +65,7 @@ id!(/** Names an epoch and commits to its secret. */ EpochId, 32);
 id!(/** BLAKE3 of all bytes of a pack: the name of the blob. */ PackHash, 32);
 id!(/** BLAKE3 of the whole content of a file. */ ContentHash, 32);
 id!(/** BLAKE3 of an object kept beside the log (boxes, keys, capsules). */ ObjectHash, 32);
+id!(/** BLAKE3 of a pin delta without its signature. */ PinId, 32);
 id!(/** Short name of a sealed chunk, derived from its key. */ ChunkTag, 16);
 id!(/** A node of the tree: file, folder or mount (`docs/spec/05-tree.md`). */ NodeId, 16);
 id!(/** Fingerprint of a person in a link. */ OwnerFp, 16);
