@@ -5,6 +5,7 @@
 //! clock or a key.
 
 pub mod clock;
+pub mod name;
 pub mod operation;
 pub mod order;
 pub mod rows;
