@@ -18,6 +18,7 @@ pub mod id;
 pub mod identity;
 mod layout;
 pub mod pack;
+pub mod person;
 pub mod phrase;
 pub mod pin;
 pub mod sealed_box;
