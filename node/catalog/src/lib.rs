@@ -8,4 +8,6 @@ pub mod clock;
 pub mod name;
 pub mod operation;
 pub mod order;
+pub mod roster;
 pub mod rows;
+mod strike;

@@ -9,9 +9,14 @@ mod codec;
 #[cfg(test)]
 mod tests;
 
-pub use body::{BODY_LEN_MAX, Body, DEPS_MAX, OPS_MAX};
+use std::fmt;
+
+pub use body::Body;
 use locker_crypto::Refusal;
-use locker_crypto::id::{EntryId, EpochId, NodeId, ObjectHash, VerifyingKey, VersionId};
+pub use locker_crypto::entry::Dep as EntryRef;
+use locker_crypto::file_ref::FileRef;
+use locker_crypto::id::{EpochId, NodeId, ObjectHash, VerifyingKey, VersionId};
+use locker_crypto::pack::PackOp;
 
 use crate::order::OpOrder;
 
@@ -53,7 +58,7 @@ pub enum Op {
     /// 19: how many copies, for how long, what on which device.
     Policy(Policy),
     /// 20: says which chunks lie where in a pack.
-    Pack(RawOp),
+    Pack(PackOp),
     /// 21: sets or clears a meta item of a node.
     Meta(Meta),
     /// A code that this version does not know: kept and relayed, without effect; the space is read-only until the
@@ -65,23 +70,12 @@ pub enum Op {
 }
 
 /// An operation as it stands in the body, for those that are only carried.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RawOp {
     /// The operation code.
     pub code: u64,
     /// The whole item: canonical, an array that starts with the code.
     pub item: Vec<u8>,
-}
-
-/// Names one entry of one author, as in deps and frontiers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EntryRef {
-    /// The author.
-    pub author: VerifyingKey,
-    /// The number in the author's chain, from 0.
-    pub seq: u64,
-    /// The entry itself: tells the branches of a forked author apart.
-    pub id: EntryId,
 }
 
 /// What kind of thing a node is. A node never changes its kind.
@@ -135,14 +129,14 @@ pub struct Move {
 }
 
 /// Operation 2.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Content {
     /// The file.
     pub node: NodeId,
     /// The versions that this one replaces, ascending.
     pub bases: Vec<VersionId>,
-    /// The FileRef in its canonical encoding (`docs/spec/03-content.md`, "FileRef"), checked on decoding.
-    pub file: Vec<u8>,
+    /// What it consists of.
+    pub file: FileRef,
     /// Time of last change that the file carries, in unix milliseconds.
     pub mtime_ms: i64,
     /// Whether the file may be run as a program.
@@ -254,14 +248,14 @@ pub struct Revoke {
 }
 
 /// Operation 16, reserved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The entries the state comes from.
     pub frontier: Vec<EntryRef>,
     /// Hash of the state.
     pub state_hash: [u8; 32],
-    /// The FileRef of the state, canonical.
-    pub file: Vec<u8>,
+    /// The state as a file.
+    pub file: FileRef,
 }
 
 /// Operation 18.
@@ -367,4 +361,30 @@ pub fn version_id(op: &OpOrder) -> VersionId {
     let mut short = [0; 16];
     short.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     VersionId(short)
+}
+
+// A FileRef and unread fields hold keys of chunks; what is printed for people leaves them out.
+
+impl fmt::Debug for RawOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawOp").field("code", &self.code).field("len", &self.item.len()).finish()
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content")
+            .field("node", &self.node)
+            .field("bases", &self.bases)
+            .field("size", &self.file.size())
+            .field("mtime_ms", &self.mtime_ms)
+            .field("exec", &self.exec)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("frontier", &self.frontier).field("size", &self.file.size()).finish()
+    }
 }

@@ -2,7 +2,9 @@
 
 use locker_crypto::Refusal;
 use locker_crypto::encode::{Reader, Writer};
+use locker_crypto::file_ref::FileRef;
 use locker_crypto::id::{EntryId, EpochId, NodeId, ObjectHash, VerifyingKey, VersionId};
+use locker_crypto::pack::PackOp;
 
 use super::{
     Confirm, Content, ContentRule, Decision, EntryRef, Epoch, Grant, META_VALUE_LEN_MAX, MemberKey, Meta,
@@ -42,7 +44,8 @@ impl Op {
             Op::Snapshot(op) => {
                 w.array(4).u64(16);
                 encode_frontier(&op.frontier, w);
-                w.bytes(&op.state_hash).raw(&op.file);
+                w.bytes(&op.state_hash);
+                op.file.write(w);
             }
             Op::Heartbeat(heads) => {
                 w.array(2).u64(17);
@@ -59,7 +62,8 @@ impl Op {
             Op::Meta(op) => {
                 w.array(4).u64(21).bytes(op.node.as_ref()).text(&op.key).bytes(&op.value);
             }
-            Op::Pack(raw) | Op::Unknown(raw) | Op::Malformed(raw, _) => {
+            Op::Pack(op) => op.write(w),
+            Op::Unknown(raw) | Op::Malformed(raw, _) => {
                 w.raw(&raw.item);
             }
         }
@@ -80,7 +84,10 @@ impl Op {
         }
         let code = fields.u64()?;
         let raw = || RawOp { code, item: item.to_vec() };
-        let read = decode_fields(code, len, &mut fields).and_then(|op| fields.finish().map(|()| op));
+        let read = match code {
+            PackOp::CODE => PackOp::decode(item).map(|op| Some(Op::Pack(op))),
+            _ => decode_fields(code, len, &mut fields).and_then(|op| fields.finish().map(|()| op)),
+        };
         Ok(match read {
             Ok(Some(op)) => op,
             Ok(None) => Op::Unknown(raw()),
@@ -95,7 +102,7 @@ fn decode_fields(code: u64, len: usize, r: &mut Reader<'_>) -> Result<Option<Op>
         2 => 6,
         1 | 6 | 18 | 19 => 5,
         3 | 8 | 9 | 17 => 2,
-        4 | 5 | 10 | 16 | 20 | 21 => 4,
+        4 | 5 | 10 | 16 | 21 => 4,
         7 => 7,
         _ => {
             (1..len).try_for_each(|_| r.item().map(|_| ()))?;
@@ -126,16 +133,11 @@ fn decode_fields(code: u64, len: usize, r: &mut Reader<'_>) -> Result<Option<Op>
         16 => Op::Snapshot(Snapshot {
             frontier: decode_frontier(r)?,
             state_hash: r.fixed()?,
-            file: file_ref(r)?,
+            file: FileRef::read(r)?,
         }),
         17 => Op::Heartbeat(decode_frontier(r)?),
         18 => Op::Confirm(decode_confirm(r)?),
         19 => Op::Policy(decode_policy(r)?),
-        20 => {
-            let mut w = Writer::new();
-            w.array(4).u64(20).raw(r.item()?).raw(r.item()?).raw(r.item()?);
-            Op::Pack(RawOp { code, item: w.finish() })
-        }
         _ => Op::Meta(decode_meta(r)?),
     }))
 }
@@ -145,14 +147,15 @@ fn encode_content(op: &Content, w: &mut Writer) {
     for base in &op.bases {
         w.bytes(base.as_ref());
     }
-    w.raw(&op.file).i64(op.mtime_ms).bool(op.exec);
+    op.file.write(w);
+    w.i64(op.mtime_ms).bool(op.exec);
 }
 
 fn decode_content(r: &mut Reader<'_>) -> Result<Content, Refusal> {
     let node = node(r)?;
     let bases = (0..r.array()?).map(|_| r.fixed().map(VersionId)).collect::<Result<Vec<_>, _>>()?;
     ascending(&bases)?;
-    Ok(Content { node, bases, file: file_ref(r)?, mtime_ms: r.i64()?, exec: r.bool()? })
+    Ok(Content { node, bases, file: FileRef::read(r)?, mtime_ms: r.i64()?, exec: r.bool()? })
 }
 
 fn encode_grant(code: u64, grant: &Grant, w: &mut Writer) {
@@ -264,7 +267,7 @@ fn decode_meta(r: &mut Reader<'_>) -> Result<Meta, Refusal> {
     Ok(Meta { node, key: key.to_owned(), value: value.to_vec() })
 }
 
-pub(super) fn encode_frontier(frontier: &[EntryRef], w: &mut Writer) {
+fn encode_frontier(frontier: &[EntryRef], w: &mut Writer) {
     w.array(frontier.len());
     for entry in frontier {
         w.array(3).bytes(entry.author.as_ref()).u64(entry.seq).bytes(entry.id.as_ref());
@@ -272,20 +275,15 @@ pub(super) fn encode_frontier(frontier: &[EntryRef], w: &mut Writer) {
 }
 
 /// Reads `[[author, seq, entry_id]...]` with ascending authors: each stands there once.
-pub(super) fn decode_frontier(r: &mut Reader<'_>) -> Result<Vec<EntryRef>, Refusal> {
-    let frontier = decode_refs(r)?;
-    ascending(&frontier.iter().map(|entry| entry.author).collect::<Vec<_>>())?;
-    Ok(frontier)
-}
-
-/// Reads `[[author, seq, entry_id]...]` in any order.
-pub(super) fn decode_refs(r: &mut Reader<'_>) -> Result<Vec<EntryRef>, Refusal> {
+fn decode_frontier(r: &mut Reader<'_>) -> Result<Vec<EntryRef>, Refusal> {
     let len = r.array()?;
     let read = |_| {
         r.array_of(3)?;
         entry_ref(r)
     };
-    (0..len).map(read).collect()
+    let frontier = (0..len).map(read).collect::<Result<Vec<_>, _>>()?;
+    ascending(&frontier.iter().map(|entry| entry.author).collect::<Vec<_>>())?;
+    Ok(frontier)
 }
 
 fn entry_ref(r: &mut Reader<'_>) -> Result<EntryRef, Refusal> {
@@ -294,10 +292,6 @@ fn entry_ref(r: &mut Reader<'_>) -> Result<EntryRef, Refusal> {
 
 fn node(r: &mut Reader<'_>) -> Result<NodeId, Refusal> {
     r.fixed().map(NodeId)
-}
-
-fn file_ref(r: &mut Reader<'_>) -> Result<Vec<u8>, Refusal> {
-    Ok(r.item()?.to_vec())
 }
 
 /// Sets have one form: ascending, each element once.

@@ -1,0 +1,157 @@
+//! Who belongs to a person: resolution of the person log (`docs/spec/02-identity.md`, "Person log", "Membership").
+//!
+//! Given all operations of a person log with what their authors knew, [`Roster::resolve`] says which have effect,
+//! which devices are active, where removed ones end, and what the root key and the home space are. It checks no
+//! signature: what comes here was verified entry by entry. The result depends on the set of operations alone.
+
+mod contest;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use contest::People;
+use locker_crypto::Refusal;
+use locker_crypto::id::{EntryId, PersonId, SpaceId, VerifyingKey};
+
+use crate::order::{OpOrder, Past};
+use crate::strike::{Fate, resolve};
+
+/// One operation of a person log, with its place and what its author knew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonOp {
+    /// Its place in the total order.
+    pub at: OpOrder,
+    /// All entries that its entry reaches; earlier operations of the same entry are known too.
+    pub past: Past,
+    /// What it does.
+    pub act: Act,
+}
+
+/// What an operation of a person log does, as far as membership goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// The root key makes the person, with the author as its first device.
+    Genesis,
+    /// The author adds a device.
+    Add(VerifyingKey),
+    /// The author ends a device.
+    Remove(Cutoff),
+    /// The root key brings in the author and ends others.
+    Recover {
+        /// The root key that signed it.
+        root: VerifyingKey,
+        /// The generation of recovery it starts.
+        generation: u64,
+        /// Devices that end.
+        removals: Vec<Cutoff>,
+    },
+    /// A new root key takes over.
+    SetRoot {
+        /// The key that was current.
+        old: VerifyingKey,
+        /// The key that is current from here on.
+        new: VerifyingKey,
+        /// The generation of recovery it starts.
+        generation: u64,
+    },
+    /// Names the home space.
+    SetHome(SpaceId),
+    /// Anything else a device may say.
+    Say,
+}
+
+/// Where a device ends: how many of its entries, from the first on, still count.
+///
+/// The frontier of the format, `(seq, entry_id)` of the last entry that counts, is `seq + 1` here; `(0, zeros)`, for
+/// a device of which no entry was ever accepted, is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cutoff {
+    /// The device.
+    pub device: VerifyingKey,
+    /// Number of entries that count.
+    pub count: u64,
+}
+
+impl Cutoff {
+    /// Reads a frontier of the format.
+    pub fn new(device: VerifyingKey, seq: u64, last: EntryId) -> Self {
+        let none = seq == 0 && last == EntryId::ZERO;
+        Self { device, count: if none { 0 } else { seq.saturating_add(1) } }
+    }
+}
+
+/// What a person log amounts to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roster {
+    /// Devices that may write, and that keys are sealed to.
+    pub active: BTreeSet<VerifyingKey>,
+    /// Devices that an operation with effect brought in, removed ones included.
+    pub brought_in: BTreeSet<VerifyingKey>,
+    /// Removed devices, and how many entries of each still count.
+    pub removed: BTreeMap<VerifyingKey, u64>,
+    /// Operations without effect, and why.
+    pub void: BTreeMap<OpOrder, Refusal>,
+    /// The root key that is current.
+    pub root: VerifyingKey,
+    /// Generation of recovery slots.
+    pub generation: u64,
+    /// The home space, once one is set.
+    pub home: Option<SpaceId>,
+}
+
+impl Roster {
+    /// Resolves the operations of the log of `person`, in any order; one listed twice counts once.
+    ///
+    /// Cost: grows with the cube of the number of removals and linearly with all others.
+    pub fn resolve(person: PersonId, ops: impl IntoIterator<Item = PersonOp>) -> Self {
+        let ops: BTreeMap<OpOrder, PersonOp> = ops.into_iter().map(|op| (op.at, op)).collect();
+        let ops: Vec<PersonOp> = ops.into_values().collect();
+        let (root, generation, mut void) = follow_root(person, &ops);
+
+        let people = People::new(&ops, &void);
+        let fates = resolve(&people, people.first_fates());
+        people.name_void(&fates, &mut void);
+
+        let removed = people.cutoffs(&fates);
+        let mut brought_in = BTreeSet::new();
+        let mut home = None;
+        for op in ops.iter().filter(|op| !void.contains_key(&op.at)) {
+            match &op.act {
+                Act::Genesis | Act::Recover { .. } => _ = brought_in.insert(op.at.entry.author),
+                Act::Add(device) => _ = brought_in.insert(*device),
+                Act::SetHome(space) => home = home.or(Some(*space)),
+                Act::Remove(_) | Act::SetRoot { .. } | Act::Say => {}
+            }
+        }
+        let active = brought_in.iter().filter(|device| !removed.contains_key(device)).copied().collect();
+        Self { active, brought_in, removed, void, root, generation, home }
+    }
+}
+
+/// Walks the root operations in total order: each must be signed by the root key that is current there.
+fn follow_root(person: PersonId, ops: &[PersonOp]) -> (VerifyingKey, u64, BTreeMap<OpOrder, Refusal>) {
+    let (mut root, mut generation, mut void) = (VerifyingKey(person.0), 0, BTreeMap::new());
+    for op in ops {
+        match &op.act {
+            Act::Recover { root: signer, .. } if *signer != root => _ = void.insert(op.at, Refusal::Rights),
+            Act::Recover { generation: started, .. } => generation = generation.max(*started),
+            Act::SetRoot { old, .. } if *old != root => _ = void.insert(op.at, Refusal::Rights),
+            Act::SetRoot { new, generation: started, .. } => {
+                root = *new;
+                generation = generation.max(*started);
+            }
+            _ => {}
+        }
+    }
+    (root, generation, void)
+}
+
+/// The fate of a removal before any strike is looked at.
+const fn first_fate(by_root: bool, void: bool) -> Fate {
+    match (void, by_root) {
+        (true, _) => Fate::Void,
+        (false, true) => Fate::Stands,
+        (false, false) => Fate::Open,
+    }
+}

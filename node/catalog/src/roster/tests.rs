@@ -1,0 +1,284 @@
+//! Goal: the roster follows from the set of operations alone. Method: every case of `members.json` in shuffled
+//! deliveries, root keys and home spaces on small logs, and the attack rows T23, T25 and T27.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use locker_crypto::Refusal;
+use locker_crypto::id::{EntryId, PersonId, SpaceId, VerifyingKey};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use serde_json::Value;
+
+use super::*;
+use crate::order::EntryOrder;
+
+fn key(n: u64) -> VerifyingKey {
+    let mut bytes = [0x11; 32];
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    VerifyingKey(bytes)
+}
+
+const PERSON: PersonId = PersonId([0xaa; 32]);
+const ROOT: VerifyingKey = VerifyingKey([0xaa; 32]);
+
+/// A log under construction: clocks and pasts follow from deps.
+#[derive(Default)]
+struct Log {
+    ops: Vec<PersonOp>,
+    pasts: BTreeMap<(u64, u64), (u64, Past)>,
+}
+
+impl Log {
+    fn write(&mut self, author: u64, deps: &[(u64, u64)], act: Act) -> OpOrder {
+        let seq = self.pasts.keys().filter(|(a, _)| *a == author).count() as u64;
+        let (mut past, mut hlc) = (Past::default(), 0);
+        for dep in deps.iter().copied().chain((seq > 0).then(|| (author, seq - 1))) {
+            let (dep_hlc, known) = &self.pasts[&dep];
+            past.join(known);
+            past.learn(key(dep.0), dep.1);
+            hlc = hlc.max(*dep_hlc);
+        }
+        hlc += 1;
+        let at = OpOrder { entry: EntryOrder { hlc, author: key(author), seq }, index: 0 };
+        self.ops.push(PersonOp { at, past: past.clone(), act });
+        self.pasts.insert((author, seq), (hlc, past));
+        at
+    }
+
+    fn resolve(&self) -> Roster {
+        let roster = Roster::resolve(PERSON, self.ops.clone());
+        let mut dice = ChaCha8Rng::seed_from_u64(7);
+        let mut ops = self.ops.clone();
+        for _ in 0..8 {
+            for i in (1..ops.len()).rev() {
+                ops.swap(i, dice.next_u64() as usize % (i + 1));
+            }
+            ops.push(ops[0].clone());
+            assert_eq!(Roster::resolve(PERSON, ops.clone()), roster);
+            ops.pop();
+        }
+        roster
+    }
+}
+
+fn cut(device: u64, count: u64) -> Cutoff {
+    Cutoff { device: key(device), count }
+}
+
+fn remove(device: u64, count: u64) -> Act {
+    Act::Remove(cut(device, count))
+}
+
+fn recover(removals: Vec<Cutoff>) -> Act {
+    Act::Recover { root: ROOT, generation: 1, removals }
+}
+
+fn keys(devices: &[u64]) -> BTreeSet<VerifyingKey> {
+    devices.iter().map(|n| key(*n)).collect()
+}
+
+fn act_of(op: &Value) -> Act {
+    let number = |at: usize| op[at].as_u64().unwrap();
+    match op[0].as_str().unwrap() {
+        "genesis" => Act::Genesis,
+        "add" => Act::Add(key(number(1))),
+        "remove" => remove(number(1), number(2) + 1),
+        "recover" => {
+            let pair = |r: &Value| cut(r[0].as_u64().unwrap(), r[1].as_u64().unwrap() + 1);
+            recover(op[1].as_array().unwrap().iter().map(pair).collect())
+        }
+        "write" => Act::Say,
+        other => panic!("unknown act {other}"),
+    }
+}
+
+#[test]
+fn members_of_the_vectors() {
+    let text = include_str!("../../../../docs/spec/vectors/members.json");
+    let file: Value = serde_json::from_str(text).unwrap();
+    let cases = file["vectors"].as_array().unwrap();
+    for case in cases {
+        let id = case["id"].as_str().unwrap();
+        let mut log = Log::default();
+        for entry in case["entries"].as_array().unwrap() {
+            let pair = |d: &Value| (d[0].as_u64().unwrap(), d[1].as_u64().unwrap());
+            let deps: Vec<_> = entry["deps"].as_array().unwrap().iter().map(pair).collect();
+            let at = log.write(entry["author"].as_u64().unwrap(), &deps, act_of(&entry["op"]));
+            assert_eq!(at.entry.seq, entry["seq"].as_u64().unwrap());
+        }
+        let roster = log.resolve();
+        let active: Vec<u64> =
+            case["expect"]["active"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
+        assert_eq!(roster.active, keys(&active), "{id}");
+        let void: BTreeSet<_> = roster.void.keys().map(|at| (at.entry.author, at.entry.seq)).collect();
+        let expected: BTreeSet<_> = case["expect"]["void"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| (key(v[0].as_u64().unwrap()), v[1].as_u64().unwrap()))
+            .collect();
+        assert_eq!(void, expected, "{id}");
+    }
+    assert_eq!(cases.len(), 13);
+}
+
+/// Devices 0 (genesis), 1 and 2, who all know one another.
+fn three() -> Log {
+    let mut log = Log::default();
+    log.write(0, &[], Act::Genesis);
+    log.write(0, &[], Act::Add(key(1)));
+    log.write(0, &[], Act::Add(key(2)));
+    log.write(1, &[(0, 2)], Act::Say);
+    log.write(2, &[(0, 2)], Act::Say);
+    log
+}
+
+/// T25: the removed device adds a fresh one before, after or beside its removal; above the frontier it never counts.
+#[test]
+fn t25_removed_device_adds_a_fresh_one() {
+    // Beside: neither knows the other.
+    let mut beside = three();
+    beside.write(0, &[(1, 0)], remove(1, 1));
+    beside.write(1, &[], Act::Add(key(3)));
+    beside.write(3, &[(1, 1)], remove(0, 3));
+    // After: it has seen its removal.
+    let mut after = three();
+    after.write(0, &[(1, 0)], remove(1, 1));
+    after.write(1, &[(0, 3)], Act::Add(key(3)));
+    after.write(3, &[(1, 1)], Act::Say);
+    for log in [beside, after] {
+        let roster = log.resolve();
+        assert_eq!(roster.active, keys(&[0, 2]));
+        assert_eq!(roster.brought_in, keys(&[0, 1, 2]));
+        assert_eq!(roster.removed, BTreeMap::from([(key(1), 1)]));
+    }
+    // Before, and known to the remover: the device it added stands until it is removed itself.
+    let mut before = three();
+    before.write(1, &[], Act::Add(key(3)));
+    before.write(0, &[(1, 1)], remove(1, 2));
+    assert_eq!(before.resolve().active, keys(&[0, 2, 3]));
+}
+
+/// T25 with two thieves: a device that both brought in removes nobody once both are removed.
+#[test]
+fn t25_fresh_device_of_two_removed_ones() {
+    let mut log = Log::default();
+    log.write(0, &[], Act::Genesis);
+    log.write(0, &[], Act::Add(key(1)));
+    log.write(0, &[], Act::Add(key(2)));
+    log.write(0, &[], remove(1, 0));
+    log.write(0, &[], remove(2, 0));
+    log.write(1, &[(0, 2)], Act::Add(key(3)));
+    log.write(2, &[(0, 2)], Act::Add(key(3)));
+    log.write(3, &[(1, 0), (2, 0)], remove(0, 3));
+    let roster = log.resolve();
+    assert_eq!(roster.active, keys(&[0]));
+    assert_eq!(roster.void.len(), 3);
+}
+
+/// A thief who adds an existing device once more cannot take it along when he is removed.
+#[test]
+fn added_again_by_a_removed_device() {
+    let mut log = three();
+    log.write(1, &[], Act::Add(key(2)));
+    log.write(2, &[(1, 1)], Act::Say);
+    log.write(0, &[(1, 0)], remove(1, 1));
+    let roster = log.resolve();
+    assert_eq!(roster.active, keys(&[0, 2]));
+    assert_eq!(roster.void.len(), 1);
+}
+
+/// T23, roster part: a removed device counts up to its frontier and no further, whatever clock it writes.
+#[test]
+fn t23_removed_device_counts_to_its_frontier() {
+    let mut log = three();
+    log.write(0, &[(1, 0)], remove(1, 1));
+    let late = log.write(1, &[], Act::SetHome(SpaceId([1; 32])));
+    let roster = log.resolve();
+    assert_eq!(roster.void, BTreeMap::from([(late, Refusal::Frontier)]));
+    assert_eq!(roster.home, None);
+}
+
+/// A device that never wrote is cut off before its first entry.
+#[test]
+fn frontier_of_a_silent_device() {
+    assert_eq!(Cutoff::new(key(1), 0, EntryId::ZERO).count, 0);
+    assert_eq!(Cutoff::new(key(1), 0, EntryId([1; 32])).count, 1);
+    assert_eq!(Cutoff::new(key(1), u64::MAX, EntryId([1; 32])).count, u64::MAX);
+    let mut log = Log::default();
+    log.write(0, &[], Act::Genesis);
+    log.write(0, &[], Act::Add(key(1)));
+    log.write(0, &[], remove(1, 0));
+    log.write(1, &[(0, 1)], Act::Add(key(2)));
+    assert_eq!(log.resolve().active, keys(&[0]));
+}
+
+/// T27: a device operation beside a recovery is void, and so is what it supports.
+#[test]
+fn t27_device_op_beside_a_recovery_is_void() {
+    let mut log = three();
+    log.write(4, &[(0, 2), (1, 0), (2, 0)], recover(vec![cut(1, 1)]));
+    log.write(1, &[], remove(0, 3));
+    log.write(2, &[], Act::Add(key(3)));
+    log.write(3, &[(2, 1)], Act::Add(key(5)));
+    let roster = log.resolve();
+    assert_eq!(roster.active, keys(&[0, 2, 4]));
+    assert_eq!(roster.void.len(), 3);
+    assert_eq!(roster.generation, 1);
+}
+
+/// T27: after a change of root the old root key has no say; and nobody but the current one changes it.
+#[test]
+fn t27_old_root_has_no_say_afterwards() {
+    let (new, other) = (VerifyingKey([0xbb; 32]), VerifyingKey([0xcc; 32]));
+    let mut log = three();
+    log.write(0, &[], Act::SetRoot { old: ROOT, new, generation: 1 });
+    let late = log.write(4, &[(0, 3)], recover(vec![cut(0, 4)]));
+    let wrong = log.write(0, &[], Act::SetRoot { old: ROOT, new: other, generation: 9 });
+    let roster = log.resolve();
+    assert_eq!((roster.root, roster.generation), (new, 1));
+    assert_eq!(roster.void, BTreeMap::from([(late, Refusal::Rights), (wrong, Refusal::Rights)]));
+    assert_eq!(roster.active, keys(&[0, 1, 2]));
+
+    log.write(5, &[(0, 4)], Act::Recover { root: new, generation: 2, removals: vec![cut(1, 1)] });
+    let roster = log.resolve();
+    assert_eq!(roster.active, keys(&[0, 2, 5]));
+    assert_eq!(roster.generation, 2);
+}
+
+/// The first home space in total order counts for ever; one set by a void operation never did.
+#[test]
+fn first_home_counts() {
+    let mut log = three();
+    log.write(3, &[(0, 2)], Act::SetHome(SpaceId([9; 32])));
+    log.write(1, &[(3, 0)], Act::SetHome(SpaceId([1; 32])));
+    log.write(2, &[(1, 1)], Act::SetHome(SpaceId([2; 32])));
+    assert_eq!(log.resolve().home, Some(SpaceId([1; 32])));
+}
+
+/// Random logs of five devices: every order of delivery gives one roster, and removals of a device never add one.
+#[test]
+fn random_logs_resolve_alike() {
+    let mut dice = ChaCha8Rng::seed_from_u64(25);
+    for _ in 0..400 {
+        let mut log = three();
+        for _ in 0..12 {
+            let author = dice.next_u64() % 6;
+            let known: Vec<(u64, u64)> = log.pasts.keys().copied().collect();
+            let deps: Vec<_> =
+                (0..dice.next_u64() % 3).map(|_| known[dice.next_u64() as usize % known.len()]).collect();
+            let target = dice.next_u64() % 6;
+            let act = match dice.next_u64() % 8 {
+                0..3 => remove(target, dice.next_u64() % 4),
+                3..6 => Act::Add(key(target)),
+                6 => Act::Say,
+                _ if log.pasts.contains_key(&(author, 0)) => Act::SetHome(SpaceId([1; 32])),
+                _ => recover(vec![cut(target, dice.next_u64() % 3)]),
+            };
+            let deps: Vec<_> = deps.into_iter().filter(|(a, _)| *a != author).collect();
+            log.write(author, &deps, act);
+        }
+        let roster = log.resolve();
+        assert!(roster.active.is_subset(&roster.brought_in));
+    }
+}
