@@ -1,1 +1,42 @@
-//! placeholder
+//! What a locker keeps on disk: a database whose every value is sealed, and the pack store, behind one wall.
+//!
+//! - [`home`]: the directory: modes, format, lock.
+//! - [`Store`]: opening, reading ([`Snapshot`]) and changing ([`WriteTxn`]) the database; deleting packs.
+//! - [`rows`]: the catalog's rows of one space.
+//! - [`settings`], [`keyring`], [`objects`], [`persons`], [`index`], [`pins`], [`files`]: one module for each kind of
+//!   row of the store's own; `tables.rs` has every key and value in words.
+//! - [`packs`]: pack files and their outboards.
+//!
+//! Everything here is synchronous and may block on the disk. No type of redb leaves the crate; no file name, no path
+//! and no secret enters a key or an error. Pure decisions (what is referenced, what may be deleted) are made above.
+
+mod error;
+mod health;
+mod seal;
+mod tables;
+
+mod database;
+pub mod failpoints;
+pub mod files;
+pub mod home;
+pub mod index;
+pub mod keyring;
+pub mod limits;
+pub mod objects;
+pub mod packs;
+pub mod persons;
+pub mod pins;
+mod reserve;
+pub mod rows;
+pub mod settings;
+mod snapshot;
+mod store;
+mod transaction;
+
+pub use error::StoreError;
+pub use home::Home;
+pub use limits::Limits;
+pub use packs::PackStore;
+pub use snapshot::{Reads, Snapshot};
+pub use store::{Dice, Recovery, Store};
+pub use transaction::WriteTxn;

@@ -1,0 +1,166 @@
+//! Secrets kept on this device, each kind under its own key (`docs/spec/08-at-rest.md`, "Keyring").
+//!
+//! The type of a secret names its kind, so that one cannot be written where another is read. Never here: the 24 words
+//! and the vault key.
+
+use std::ops::ControlFlow;
+
+use locker_crypto::Refusal;
+use locker_crypto::id::{EpochId, SpaceTag};
+use locker_crypto::secret::{BoxSeed, DedupSecret, EpochSecret, PersonKey, RendezvousSecret, SigningSeed};
+use zeroize::Zeroizing;
+
+use crate::StoreError;
+use crate::rows::scan_prefix;
+use crate::snapshot::Reads;
+use crate::tables::KEYRING;
+use crate::transaction::WriteTxn;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A secret that the keyring keeps.
+pub trait Kept: Sized + sealed::Sealed {
+    /// What tells two secrets of this kind apart.
+    type Id: KeyringId;
+    /// First byte of the row key.
+    const KIND: u8;
+    /// Takes the bytes over.
+    ///
+    /// # Errors
+    /// [`Refusal::Canon`] if there are not 32.
+    fn from_stored(bytes: &[u8]) -> Result<Self, Refusal>;
+    /// Gives the bytes, to be sealed.
+    fn expose_stored(&self) -> &[u8; 32];
+}
+
+/// What follows the kind in a row key.
+pub trait KeyringId: Sized + sealed::Sealed {
+    /// Returns the bytes of the key.
+    fn to_key(&self) -> Vec<u8>;
+    /// Reads them; `None` if they have another length.
+    fn from_key(key: &[u8]) -> Option<Self>;
+}
+
+macro_rules! kept {
+    ($($secret:ident, $id:ty, $kind:literal, $what:literal;)*) => {$(
+        impl sealed::Sealed for $secret {}
+
+        #[doc = $what]
+        impl Kept for $secret {
+            type Id = $id;
+            const KIND: u8 = $kind;
+
+            fn from_stored(bytes: &[u8]) -> Result<Self, Refusal> {
+                Self::from_slice(bytes)
+            }
+
+            fn expose_stored(&self) -> &[u8; 32] {
+                self.expose()
+            }
+        }
+    )*};
+}
+
+kept! {
+    SigningSeed, (), 1, "The device's signing key; there is one.";
+    BoxSeed, (), 2, "The device's box key; there is one.";
+    PersonKey, u32, 3, "PUK[n], by n.";
+    DedupSecret, u32, 4, "D[m], by m.";
+    EpochSecret, SpaceEpoch, 5, "ES, by space and epoch.";
+    RendezvousSecret, u32, 6, "rdv_master[g], by g.";
+}
+
+/// Names the secret of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpaceEpoch {
+    /// The space.
+    pub space: SpaceTag,
+    /// The epoch.
+    pub epoch: EpochId,
+}
+
+impl sealed::Sealed for () {}
+impl KeyringId for () {
+    fn to_key(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn from_key(key: &[u8]) -> Option<Self> {
+        key.is_empty().then_some(())
+    }
+}
+
+impl sealed::Sealed for u32 {}
+impl KeyringId for u32 {
+    fn to_key(&self) -> Vec<u8> {
+        self.to_be_bytes().to_vec()
+    }
+
+    fn from_key(key: &[u8]) -> Option<Self> {
+        key.try_into().ok().map(u32::from_be_bytes)
+    }
+}
+
+impl sealed::Sealed for SpaceEpoch {}
+impl KeyringId for SpaceEpoch {
+    fn to_key(&self) -> Vec<u8> {
+        [self.space.as_bytes().as_slice(), self.epoch.as_bytes()].concat()
+    }
+
+    fn from_key(key: &[u8]) -> Option<Self> {
+        let (space, epoch) = key.split_first_chunk::<16>()?;
+        Some(Self { space: SpaceTag(*space), epoch: EpochId(epoch.try_into().ok()?) })
+    }
+}
+
+/// Returns a secret: `get::<PersonKey, _>(&snapshot, &3)`.
+///
+/// # Errors
+/// As every reading; [`StoreError::Corrupt`] also if the row is not 32 bytes.
+pub fn get<K: Kept, R: Reads>(reads: &R, id: &K::Id) -> Result<Option<K>, StoreError> {
+    reads.get(KEYRING, &key::<K>(id))?.map(|value| open(&Zeroizing::new(value))).transpose()
+}
+
+/// Writes a secret; the commit is then in two phases.
+pub fn put<K: Kept>(txn: &mut WriteTxn<'_>, id: &K::Id, secret: &K) {
+    txn.put(KEYRING, &key::<K>(id), secret.expose_stored());
+}
+
+/// Forgets a secret. Bytes of earlier commits stay sealed in freed pages until these are reused.
+pub fn delete<K: Kept>(txn: &mut WriteTxn<'_>, id: &K::Id) {
+    txn.delete(KEYRING, &key::<K>(id));
+}
+
+/// Returns all secrets of one kind in the order of their ids.
+///
+/// # Errors
+/// As [`get`].
+pub fn all<K: Kept, R: Reads>(reads: &R) -> Result<Vec<(K::Id, K)>, StoreError> {
+    let mut found = Vec::new();
+    let mut wrong = None;
+    scan_prefix(reads, KEYRING, &[K::KIND], &mut |key, value| {
+        match K::Id::from_key(&key[1..]).ok_or_else(damaged).and_then(|id| Ok((id, open(value)?))) {
+            Ok(secret) => found.push(secret),
+            Err(error) => {
+                wrong = Some(error);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    wrong.map_or(Ok(found), Err)
+}
+
+fn key<K: Kept>(id: &K::Id) -> Vec<u8> {
+    [&[K::KIND], id.to_key().as_slice()].concat()
+}
+
+fn open<K: Kept>(value: &[u8]) -> Result<K, StoreError> {
+    K::from_stored(value).map_err(|_| damaged())
+}
+
+fn damaged() -> StoreError {
+    StoreError::corrupt("a row of the keyring")
+}

@@ -1,0 +1,165 @@
+//! The pack store: immutable files, each named by its hash and followed by its outboard (`docs/spec/08-at-rest.md`,
+//! "Pack files").
+//!
+//! File = pack || BLAKE3 outboard over groups of 16 KiB in pre-order without size prefix, 64 bytes per inner node;
+//! length = len + 64 * (ceil(len / 16384) - 1). A pack is durable before any row names it, and a row stops naming it
+//! before it goes. Every byte that is read here was compared with the hash first. Never here: keys, or what is inside.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use bao_tree::{BaoTree, BlockSize};
+use locker_crypto::id::PackHash;
+
+use crate::StoreError;
+use crate::health::Health;
+use crate::home::{Home, open_file, remove_file, sync_folder};
+use crate::limits::PACK_BYTES_MAX;
+use crate::reserve::Reserve;
+
+mod check;
+mod read;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use read::PackReader;
+pub use write::PackBatch;
+
+/// Groups of 16 KiB: sixteen BLAKE3 chunks.
+const GROUP: BlockSize = BlockSize::from_chunk_log(4);
+/// Bytes in a group.
+pub const GROUP_BYTES: u64 = 16_384;
+
+/// The packs of one home. May be used from several threads.
+#[derive(Debug)]
+pub struct PackStore {
+    folder: PathBuf,
+    tmp: PathBuf,
+    health: Arc<Health>,
+    reserve: Arc<Reserve>,
+    next_temp: AtomicU64,
+}
+
+impl PackStore {
+    pub(crate) fn new(home: &Home, health: Arc<Health>, reserve: Arc<Reserve>) -> Self {
+        Self { folder: home.packs(), tmp: home.packs_tmp(), health, reserve, next_temp: AtomicU64::new(0) }
+    }
+
+    /// Begins to write packs. `expected_bytes` is what the caller means to write in all.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] if less than the low-water mark would stay free; [`StoreError::Poisoned`].
+    pub fn begin_batch(&self, expected_bytes: u64) -> Result<PackBatch<'_>, StoreError> {
+        PackBatch::begin(self, expected_bytes)
+    }
+
+    /// Writes packs; when it returns they are durable, and may be named in the next transaction.
+    ///
+    /// # Errors
+    /// As [`PackStore::begin_batch`], [`PackBatch::add`] and [`PackBatch::finish`].
+    pub fn write_all(&self, packs: &[(PackHash, &[u8])]) -> Result<(), StoreError> {
+        let mut batch = self.begin_batch(packs.iter().map(|(_, bytes)| bytes.len() as u64).sum())?;
+        for (hash, bytes) in packs {
+            batch.add(hash, bytes)?;
+        }
+        batch.finish()
+    }
+
+    /// Opens a pack file and compares its length with that of the pack.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`], [`StoreError::Damaged`] for another length, [`StoreError::Unsafe`], [`StoreError::Io`].
+    pub fn open(&self, hash: &PackHash, len: u32) -> Result<PackReader, StoreError> {
+        let path = self.path(hash);
+        let file = match open_file(&path, OpenOptions::new().read(true)) {
+            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Err(StoreError::Absent { pack: *hash });
+            }
+            other => other?,
+        };
+        let found = file.metadata().map_err(|error| StoreError::io("looking at", &path, error))?.len();
+        if found != file_len(len) {
+            return Err(StoreError::Damaged { pack: *hash });
+        }
+        Ok(PackReader::new(file, path, *hash, len))
+    }
+
+    /// Reads `[start, end)` of a pack, verified. Reads the groups of 16 KiB that it touches and their nodes, no more.
+    ///
+    /// # Errors
+    /// As [`PackStore::open`] and [`PackReader::read_range`].
+    pub fn read_range(
+        &self,
+        hash: &PackHash,
+        len: u32,
+        range: std::ops::Range<u32>,
+    ) -> Result<Vec<u8>, StoreError> {
+        self.open(hash, len)?.read_range(range)
+    }
+
+    /// Reads a whole pack, verified.
+    ///
+    /// # Errors
+    /// As [`PackStore::open`] and [`PackReader::read_whole`].
+    pub fn read_whole(&self, hash: &PackHash, len: u32) -> Result<Vec<u8>, StoreError> {
+        self.open(hash, len)?.read_whole()
+    }
+
+    /// Hashes everything again and compares the outboard too.
+    ///
+    /// # Errors
+    /// As [`PackStore::open`]; [`StoreError::Damaged`] if a byte of pack or outboard differs.
+    pub fn verify(&self, hash: &PackHash, len: u32) -> Result<(), StoreError> {
+        check::verify(&self.open(hash, len)?)
+    }
+
+    /// Removes pack files and makes that durable, the middle of a deletion ([`crate::Store::delete_packs`]).
+    pub(crate) fn remove(&self, packs: &[PackHash]) -> Result<(), StoreError> {
+        self.health.check()?;
+        let mut touched = BTreeSet::new();
+        for hash in packs {
+            if remove_file(&self.path(hash))? {
+                touched.insert(hash.0[0]);
+            }
+        }
+        let failed = |error| StoreError::io("removing packs in", &self.folder, error);
+        crate::failpoints::reach(crate::failpoints::DELETE_UNLINKED).map_err(failed)?;
+        for first in touched {
+            self.health.or_poison(sync_folder(&self.shard(first)))?;
+        }
+        crate::failpoints::reach(crate::failpoints::DELETE_DIR_SYNCED).map_err(failed)
+    }
+
+    fn shard(&self, first: u8) -> PathBuf {
+        self.folder.join(format!("{first:02x}"))
+    }
+
+    fn path(&self, hash: &PackHash) -> PathBuf {
+        let mut name = String::with_capacity(64);
+        for byte in hash.as_bytes() {
+            // Writing into a string cannot fail.
+            let _ = write!(name, "{byte:02x}");
+        }
+        self.shard(hash.0[0]).join(name)
+    }
+}
+
+/// Returns the length of the file of a pack of `len` bytes.
+pub fn file_len(len: u32) -> u64 {
+    u64::from(len) + tree(len).outboard_size()
+}
+
+fn tree(len: u32) -> BaoTree {
+    BaoTree::new(u64::from(len), GROUP)
+}
+
+/// Returns the length of a pack, if it may be one.
+fn checked_len(bytes: &[u8]) -> Option<u32> {
+    u32::try_from(bytes.len()).ok().filter(|len| *len > 0 && u64::from(*len) <= PACK_BYTES_MAX)
+}

@@ -1,0 +1,142 @@
+//! Reading packs, every group compared with the hash before a byte of it is given out
+//! (`docs/spec/08-at-rest.md`, "Pack files").
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use bao_tree::io::round_up_to_chunks;
+use bao_tree::iter::BaoChunk;
+use bao_tree::{ByteRanges, TreeNode};
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use locker_crypto::Refusal;
+use locker_crypto::id::PackHash;
+
+use super::{GROUP_BYTES, tree};
+use crate::StoreError;
+
+/// A pack file that has the right length.
+#[derive(Debug)]
+pub struct PackReader {
+    file: File,
+    path: PathBuf,
+    hash: PackHash,
+    len: u32,
+}
+
+impl PackReader {
+    pub(super) fn new(file: File, path: PathBuf, hash: PackHash, len: u32) -> Self {
+        Self { file, path, hash, len }
+    }
+
+    /// The pack's hash.
+    pub fn hash(&self) -> PackHash {
+        self.hash
+    }
+
+    /// The pack's length in bytes, the outboard not counted.
+    pub fn byte_len(&self) -> u32 {
+        self.len
+    }
+
+    /// Reads `[start, end)`, verified against the outboard: only the groups of 16 KiB that it touches, and the nodes
+    /// above them.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with [`Refusal::Limit`] for a range outside the pack; [`StoreError::Damaged`] if a group
+    /// or node does not match; [`StoreError::Io`].
+    pub fn read_range(&self, range: Range<u32>) -> Result<Vec<u8>, StoreError> {
+        if range.start > range.end || range.end > self.len {
+            return Err(StoreError::Refused(Refusal::Limit));
+        }
+        let mut out = Vec::with_capacity(range.len());
+        if range.is_empty() {
+            return Ok(out);
+        }
+        let (start, end) = (u64::from(range.start), u64::from(range.end));
+        // Whole groups: a part of one cannot be compared with anything.
+        let groups = start / GROUP_BYTES * GROUP_BYTES..end.next_multiple_of(GROUP_BYTES);
+        let chunks = round_up_to_chunks(&ByteRanges::from(groups));
+        let mut expected = vec![*self.hash.as_bytes()];
+        let mut group = Vec::new();
+        for item in tree(self.len).ranges_pre_order_chunks_iter_ref(&chunks, 0) {
+            let wanted = expected.pop().ok_or_else(|| self.damaged())?;
+            match item {
+                BaoChunk::Parent { node, is_root, left, right, .. } => {
+                    let (first, second) = self.pair(node)?;
+                    let actual = if is_root {
+                        *merge_subtrees_root(&first, &second, Mode::Hash).as_bytes()
+                    } else {
+                        merge_subtrees_non_root(&first, &second, Mode::Hash)
+                    };
+                    if actual != wanted {
+                        return Err(self.damaged());
+                    }
+                    if right {
+                        expected.push(second);
+                    }
+                    if left {
+                        expected.push(first);
+                    }
+                }
+                BaoChunk::Leaf { start_chunk, size, is_root, .. } => {
+                    let at = start_chunk.to_bytes();
+                    group.resize(size, 0);
+                    self.read_at(&mut group, at)?;
+                    if hash_group(&group, at, is_root) != wanted {
+                        return Err(self.damaged());
+                    }
+                    let cut = |edge: u64| usize::try_from(edge.saturating_sub(at)).unwrap_or(size).min(size);
+                    out.extend_from_slice(&group[cut(start)..cut(end)]);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Reads the whole pack, verified. The outboard is not looked at.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Io`].
+    pub fn read_whole(&self) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; self.len as usize];
+        self.read_at(&mut bytes, 0)?;
+        if blake3::hash(&bytes).as_bytes() != self.hash.as_bytes() {
+            return Err(self.damaged());
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<(), StoreError> {
+        self.file.read_exact_at(buffer, at).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.damaged(),
+            _ => StoreError::io("reading a pack", &self.path, error),
+        })
+    }
+
+    pub(super) fn damaged(&self) -> StoreError {
+        StoreError::Damaged { pack: self.hash }
+    }
+
+    /// Reads the two hashes of an inner node.
+    fn pair(&self, node: TreeNode) -> Result<(ChainingValue, ChainingValue), StoreError> {
+        let index = tree(self.len).pre_order_offset(node).ok_or_else(|| self.damaged())?;
+        let mut pair = [0; 64];
+        self.read_at(&mut pair, u64::from(self.len) + 64 * index)?;
+        let (first, second) = pair.split_at(32);
+        let half = |half: &[u8]| half.try_into().map_err(|_| self.damaged());
+        Ok((half(first)?, half(second)?))
+    }
+}
+
+fn hash_group(bytes: &[u8], at: u64, is_root: bool) -> [u8; 32] {
+    if is_root {
+        return *blake3::hash(bytes).as_bytes();
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.set_input_offset(at);
+    hasher.update(bytes);
+    hasher.finalize_non_root()
+}

@@ -1,0 +1,136 @@
+//! Writing packs in batches: each file synced, then all renamed, then each touched directory synced once
+//! (`docs/spec/08-at-rest.md`, "Order of a write", step 1).
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use bao_tree::io::outboard::PreOrderMemOutboard;
+use locker_crypto::Refusal;
+use locker_crypto::id::PackHash;
+
+use super::{GROUP, PackStore, checked_len};
+use crate::StoreError;
+use crate::failpoints::{self, reach};
+use crate::home::{create_file, make_folder, sync_folder};
+use crate::limits::BATCH_OPEN_FILES;
+
+/// Packs on their way to the disk. Nothing of it may be named before [`PackBatch::finish`] has returned; dropped
+/// before, it leaves nothing.
+#[derive(Debug)]
+pub struct PackBatch<'s> {
+    store: &'s PackStore,
+    pending: Vec<Temp>,
+    touched: BTreeSet<u8>,
+    created_folder: bool,
+}
+
+#[derive(Debug)]
+struct Temp {
+    file: File,
+    path: PathBuf,
+    hash: PackHash,
+}
+
+impl<'s> PackBatch<'s> {
+    pub(super) fn begin(store: &'s PackStore, expected_bytes: u64) -> Result<Self, StoreError> {
+        store.health.check()?;
+        store.reserve.admit(expected_bytes)?;
+        Ok(Self { store, pending: Vec::new(), touched: BTreeSet::new(), created_folder: false })
+    }
+
+    /// Writes a pack under a temporary name. Its hash and outboard are computed in one pass.
+    ///
+    /// A pack that is here already is written again, which heals a damaged file.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with [`Refusal::Hash`] if `hash` is not that of the bytes, with [`Refusal::Limit`] above
+    /// 16,777,216 bytes, with [`Refusal::Canon`] for none; [`StoreError::Full`], [`StoreError::Io`]. The batch is then
+    /// to be dropped.
+    pub fn add(&mut self, hash: &PackHash, bytes: &[u8]) -> Result<(), StoreError> {
+        if bytes.is_empty() {
+            return Err(StoreError::Refused(Refusal::Canon));
+        }
+        checked_len(bytes).ok_or(StoreError::Refused(Refusal::Limit))?;
+        let outboard = PreOrderMemOutboard::create(bytes, GROUP);
+        if outboard.root.as_bytes() != hash.as_bytes() {
+            return Err(StoreError::Refused(Refusal::Hash));
+        }
+        if self.pending.len() >= BATCH_OPEN_FILES {
+            self.settle()?;
+        }
+        let (file, path) = self.create_temp()?;
+        self.pending.push(Temp { file, path: path.clone(), hash: *hash });
+        let temp = self.pending.last_mut().ok_or(StoreError::Poisoned)?;
+        reach(failpoints::PACK_TEMP_CREATED)
+            .and_then(|()| temp.file.write_all(bytes))
+            .and_then(|()| temp.file.write_all(&outboard.data))
+            .and_then(|()| reach(failpoints::PACK_WRITTEN))
+            .map_err(|error| StoreError::io("writing a pack", &path, error))
+    }
+
+    /// Makes the whole batch durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] and [`StoreError::Io`]: a failed sync poisons the store. Packs that already have their name
+    /// are removed by the sweep of the next start.
+    pub fn finish(mut self) -> Result<(), StoreError> {
+        self.settle()?;
+        let synced = self.sync_folders();
+        self.store.health.or_poison(synced)
+    }
+
+    fn create_temp(&self) -> Result<(File, PathBuf), StoreError> {
+        loop {
+            let number = self.store.next_temp.fetch_add(1, Ordering::Relaxed);
+            let path = self.store.tmp.join(format!("{number:x}"));
+            match create_file(&path) {
+                Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+                other => return Ok((other?, path)),
+            }
+        }
+    }
+
+    /// Syncs and renames what is pending.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.store.health.check()?;
+        for temp in &self.pending {
+            let synced = temp.file.sync_all().and_then(|()| reach(failpoints::PACK_SYNCED));
+            let synced = synced.map_err(|error| StoreError::io("syncing a pack", &temp.path, error));
+            self.store.health.or_poison(synced)?;
+        }
+        for temp in &self.pending {
+            let first = temp.hash.0[0];
+            if self.touched.insert(first) {
+                self.created_folder |= make_folder(&self.store.shard(first))?;
+            }
+            fs::rename(&temp.path, self.store.path(&temp.hash))
+                .and_then(|()| reach(failpoints::PACK_RENAMED))
+                .map_err(|error| StoreError::io("renaming a pack", &temp.path, error))?;
+        }
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn sync_folders(&self) -> Result<(), StoreError> {
+        for first in &self.touched {
+            sync_folder(&self.store.shard(*first))?;
+        }
+        if self.created_folder {
+            sync_folder(&self.store.folder)?;
+        }
+        reach(failpoints::PACK_DIR_SYNCED)
+            .map_err(|error| StoreError::io("syncing packs", &self.store.folder, error))
+    }
+}
+
+impl Drop for PackBatch<'_> {
+    fn drop(&mut self) {
+        for temp in &self.pending {
+            // What cannot be removed now goes with the sweep of the next start.
+            let _ = fs::remove_file(&temp.path);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The keys under which rows are sealed, derived from the vault key (`docs/spec/08-at-rest.md`, "Rows").
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use locker_crypto::derive::{Purpose, kdf};
+use locker_crypto::id::{ContentHash, SpaceTag};
+use locker_crypto::secret::{AeadKey, VaultKey};
+use locker_crypto::{Refusal, aead};
+
+use crate::tables::{KEYED_PATHS, KEYED_ROWS, TableName};
+
+/// Seals the values of one table: nonce 24 || XChaCha20-Poly1305(KDF("db", VK, table), AD = table || 00 || key).
+pub(crate) struct TableKey {
+    key: AeadKey,
+    table: String,
+}
+
+impl TableKey {
+    fn new(vault: &VaultKey, table: TableName) -> Self {
+        let table = table.text().into_owned();
+        Self { key: AeadKey::new(kdf(Purpose::Db, &[vault.expose(), table.as_bytes()])), table }
+    }
+
+    fn ad(&self, key: &[u8]) -> Vec<u8> {
+        [self.table.as_bytes(), &[0], key].concat()
+    }
+
+    /// Seals a value for its place.
+    pub(crate) fn seal(&self, nonce: &[u8; 24], key: &[u8], plain: &[u8]) -> Vec<u8> {
+        aead::xseal_prefixed(self.key.expose(), nonce, &self.ad(key), plain)
+    }
+
+    /// Opens a value read from its place.
+    pub(crate) fn open(&self, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, Refusal> {
+        aead::xopen_prefixed(self.key.expose(), &self.ad(key), stored)
+    }
+}
+
+/// All keys below the vault key, derived when first used and wiped with the store.
+pub(crate) struct Keys {
+    vault: VaultKey,
+    tables: Mutex<HashMap<TableName, Arc<TableKey>>>,
+    rows: AeadKey,
+    paths: AeadKey,
+    files: AeadKey,
+}
+
+impl Keys {
+    pub(crate) fn new(vault: &VaultKey) -> Self {
+        let keyed = |table: &str| AeadKey::new(kdf(Purpose::Db, &[vault.expose(), table.as_bytes()]));
+        Self {
+            vault: vault.clone(),
+            tables: Mutex::default(),
+            rows: keyed(KEYED_ROWS),
+            paths: keyed(KEYED_PATHS),
+            files: AeadKey::new(kdf(Purpose::DedupIndex, &[vault.expose()])),
+        }
+    }
+
+    /// Returns the key of a table.
+    pub(crate) fn table(&self, table: TableName) -> Arc<TableKey> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.entry(table).or_insert_with(|| Arc::new(TableKey::new(&self.vault, table))).clone()
+    }
+
+    /// Hashes what a catalog key must not show, for one space.
+    pub(crate) fn keyed_row(&self, space: &SpaceTag, bytes: &[u8]) -> [u8; 16] {
+        short(blake3::Hasher::new_keyed(self.rows.expose()).update(space.as_bytes()).update(bytes))
+    }
+
+    /// Hashes an absolute path.
+    pub(crate) fn keyed_path(&self, path: &[u8]) -> [u8; 16] {
+        short(blake3::Hasher::new_keyed(self.paths.expose()).update(path))
+    }
+
+    /// The dedup index key of a file (`docs/spec/03-content.md`).
+    pub(crate) fn keyed_file(&self, content: &ContentHash) -> [u8; 32] {
+        *blake3::keyed_hash(self.files.expose(), content.as_bytes()).as_bytes()
+    }
+}
+
+fn short(hasher: &blake3::Hasher) -> [u8; 16] {
+    let mut out = [0; 16];
+    hasher.finalize_xof().fill(&mut out);
+    out
+}

@@ -1,0 +1,302 @@
+//! The opened store: database and packs of one home, and what needs both (`docs/spec/08-at-rest.md`, "Start", "Order of
+//! a deletion").
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use locker_crypto::id::PackHash;
+use locker_crypto::secret::VaultKey;
+use redb::Database;
+
+use crate::database::{self, Errors};
+use crate::failpoints::{self, reach};
+use crate::health::Health;
+use crate::home::{Home, remove_file, sync_folder};
+use crate::index::{self, PackState};
+use crate::limits::{QUICK_REPAIR_BYTES, QUICK_REPAIR_EVERY};
+use crate::reserve::Reserve;
+use crate::seal::Keys;
+use crate::settings::{self, Setting};
+use crate::tables::FORMAT;
+use crate::{Limits, PackStore, Snapshot, StoreError, WriteTxn};
+
+/// Where nonces come from.
+pub type Dice = Box<dyn rand_core::CryptoRng + Send>;
+
+/// The database and the packs of one home, opened with its vault key. May be used from several threads; one writes at a
+/// time.
+pub struct Store {
+    pub(crate) database: Database,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) errors: Errors,
+    pub(crate) reserve: Arc<Reserve>,
+    /// Last: whatever lies in it is closed before the lock is let go.
+    pub(crate) home: Home,
+    packs: PackStore,
+    dice: Mutex<Dice>,
+    commits: AtomicU64,
+}
+
+/// What start-up found and put right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// Whether the last closing was clean.
+    pub was_clean: bool,
+    /// Temporary files removed.
+    pub temporary_removed: u64,
+    /// Packs removed that nothing named: their write never came to a commit.
+    pub unreferenced_removed: u64,
+    /// Files in the pack folders that are not ours, left alone.
+    pub strangers: u64,
+    /// Deletions finished.
+    pub deletions_finished: u64,
+    /// Packs that are gone or damaged, now marked lost.
+    pub lost: Vec<PackHash>,
+}
+
+impl Store {
+    /// Makes the database of a home that has none and opens it. Until this has returned the home counts as not begun.
+    ///
+    /// # Errors
+    /// [`StoreError::NotEmpty`] if there is a database: it is never made anew over an old one; else as [`Store::open`].
+    pub fn create(home: Home, vault: &VaultKey, dice: Dice, limits: Limits) -> Result<Self, StoreError> {
+        if home.has_database() {
+            return Err(StoreError::NotEmpty { path: home.path().to_owned() });
+        }
+        let (new, path) = (home.new_database(), home.database());
+        remove_file(&new)?;
+        let created = database::create(&new, limits.cache_bytes)?;
+        let store = Self::assemble(created, home, vault, dice, limits);
+        store.write::<_, StoreError>(|txn| {
+            settings::put_number(txn, Setting::FORMAT, FORMAT);
+            settings::put_number(txn, Setting::CLEAN, 1);
+            Ok(())
+        })?;
+        let Self { database, home, dice, .. } = store;
+        drop(database);
+        let failed = |error| StoreError::io("creating the database", &path, error);
+        reach(failpoints::DB_CREATED).map_err(failed)?;
+        fs::rename(&new, &path).map_err(failed)?;
+        sync_folder(home.path())?;
+        Self::open(home, vault, dice.into_inner().unwrap_or_else(PoisonError::into_inner), limits)
+    }
+
+    /// Opens the database of a home. [`Store::recover`] comes next, before anything else.
+    ///
+    /// Cost: a database up to 64 MiB is read once to verify its checksums; one that was not closed is repaired.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if the database is missing, damaged, or sealed under another vault key;
+    /// [`StoreError::NewerFormat`], [`StoreError::Busy`], [`StoreError::Unsafe`], [`StoreError::Io`].
+    pub fn open(home: Home, vault: &VaultKey, dice: Dice, limits: Limits) -> Result<Self, StoreError> {
+        let opened = database::open(&home.database(), limits.cache_bytes)?;
+        let store = Self::assemble(opened, home, vault, dice, limits);
+        match settings::number(&store.read()?, Setting::FORMAT)? {
+            Some(FORMAT) => {}
+            Some(found) if found > FORMAT => {
+                return Err(StoreError::NewerFormat { found, known: FORMAT });
+            }
+            _ => return Err(StoreError::corrupt("the database has no format number")),
+        }
+        store.reserve.keep();
+        Ok(store)
+    }
+
+    fn assemble(database: Database, home: Home, vault: &VaultKey, dice: Dice, limits: Limits) -> Self {
+        let health = Arc::new(Health::default());
+        let reserve = Arc::new(Reserve::new(home.reserve(), home.path(), limits));
+        Self {
+            database,
+            keys: Arc::new(Keys::new(vault)),
+            errors: Errors::new(&home.database()),
+            packs: PackStore::new(&home, health.clone(), reserve.clone()),
+            health,
+            reserve,
+            home,
+            dice: Mutex::new(dice),
+            commits: AtomicU64::new(0),
+        }
+    }
+
+    /// The home.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The pack files.
+    pub fn packs(&self) -> &PackStore {
+        &self.packs
+    }
+
+    /// Whether a write has failed, so that nothing is acknowledged any more.
+    pub fn is_poisoned(&self) -> bool {
+        self.health.is_poisoned()
+    }
+
+    /// Takes a snapshot of the last commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`], [`StoreError::Poisoned`].
+    pub fn read(&self) -> Result<Snapshot, StoreError> {
+        Snapshot::new(&self.database, &self.keys, &self.health, &self.errors)
+    }
+
+    /// Begins a transaction; waits while another one lives.
+    ///
+    /// # Errors
+    /// [`StoreError::Poisoned`]; else as [`Store::read`].
+    pub fn begin_write(&self) -> Result<WriteTxn<'_>, StoreError> {
+        WriteTxn::begin(self)
+    }
+
+    /// Runs `change` in a transaction and commits it durably; an error of `change` gives it up.
+    ///
+    /// # Errors
+    /// That of `change`; else as [`WriteTxn::commit`].
+    pub fn write<T, E: From<StoreError>>(
+        &self,
+        change: impl FnOnce(&mut WriteTxn<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut txn = self.begin_write()?;
+        let result = change(&mut txn)?;
+        txn.commit()?;
+        Ok(result)
+    }
+
+    /// Puts right what a crash may have left: finishes deletions, checks the packs written since the last clean closing,
+    /// removes temporary files and packs that nothing names, and marks the store as open.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if rows are missing or do not open: then nothing is removed. Else as reading and writing.
+    pub fn recover(&mut self) -> Result<Recovery, StoreError> {
+        let snapshot = self.read()?;
+        let mut recovery = Recovery {
+            was_clean: settings::number(&snapshot, Setting::CLEAN)? == Some(1),
+            ..Recovery::default()
+        };
+        let (mut deleting, mut rows) = (Vec::new(), 0);
+        index::scan_packs(&snapshot, &mut |hash, pack| {
+            rows += 1;
+            if pack.state == PackState::Deleting {
+                deleting.push(hash);
+            }
+            ControlFlow::Continue(())
+        })?;
+        if rows != index::pack_count(&snapshot)? {
+            return Err(StoreError::corrupt("rows of packs are missing"));
+        }
+        recovery.deletions_finished = deleting.len() as u64;
+        self.finish_deletion(&deleting)?;
+        for hash in if recovery.was_clean { Vec::new() } else { index::recent(&snapshot)? } {
+            let Some(pack) = index::pack(&snapshot, &hash)? else { continue };
+            if !matches!(pack.state, PackState::Present { .. }) {
+                continue;
+            }
+            match self.packs.verify(&hash, pack.len) {
+                Ok(()) => {}
+                Err(StoreError::Absent { .. } | StoreError::Damaged { .. }) => recovery.lost.push(hash),
+                Err(error) => return Err(error),
+            }
+        }
+        let swept = self.packs.sweep(&mut |hash| Ok(index::pack(&snapshot, hash)?.is_some()))?;
+        recovery.temporary_removed = swept.temporary;
+        recovery.unreferenced_removed = swept.unreferenced;
+        recovery.strangers = swept.strangers;
+        drop(snapshot);
+        self.write::<_, StoreError>(|txn| {
+            for hash in &recovery.lost {
+                index::set_state(txn, hash, PackState::Lost)?;
+            }
+            index::forget_recent(txn)?;
+            settings::put_number(txn, Setting::CLEAN, 0);
+            Ok(())
+        })?;
+        Ok(recovery)
+    }
+
+    /// Deletes packs for good: a commit that says so, the files, a commit that forgets them. A crash between is put
+    /// right by [`Store::recover`]. The caller has made sure that no pin, transfer or lease names them.
+    ///
+    /// # Errors
+    /// As [`WriteTxn::commit`]; [`StoreError::Io`] if a file cannot be removed: the next start tries again.
+    pub fn delete_packs(&self, packs: &[PackHash]) -> Result<(), StoreError> {
+        self.write::<_, StoreError>(|txn| {
+            for hash in packs {
+                index::mark_deleting(txn, hash)?;
+            }
+            Ok(())
+        })?;
+        reach(failpoints::DELETE_MARKED)
+            .map_err(|error| StoreError::io("deleting packs", self.home.path(), error))?;
+        self.finish_deletion(packs)
+    }
+
+    fn finish_deletion(&self, packs: &[PackHash]) -> Result<(), StoreError> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        self.packs.remove(packs)?;
+        self.write(|txn| packs.iter().try_for_each(|hash| index::forget(txn, hash)))
+    }
+
+    /// Verifies the checksums of all pages of the database and, if needed, repairs what follows from them. Whether
+    /// anything had to be repaired is the result. Reads the whole file.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it cannot be trusted; [`StoreError::Busy`] while a snapshot lives.
+    pub fn check_integrity(&mut self) -> Result<bool, StoreError> {
+        let Self { database, health, errors, .. } = self;
+        let sound = health.guard(|| database.check_integrity().map_err(|error| errors.database(error)))?;
+        Ok(!sound)
+    }
+
+    /// Gives pages that are free back to the file system. Rewrites much of the file.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while a snapshot lives; [`StoreError::Full`], [`StoreError::Io`], [`StoreError::Corrupt`].
+    pub fn compact(&mut self) -> Result<(), StoreError> {
+        self.health.check()?;
+        let Self { database, health, errors, .. } = self;
+        health.guard(|| match database.compact() {
+            Ok(_) => Ok(()),
+            Err(redb::CompactionError::Storage(error)) => Err(errors.storage(error)),
+            Err(_) => Err(StoreError::Busy),
+        })
+    }
+
+    /// Closes the store with a mark that all is well, and returns the home, still locked.
+    ///
+    /// Dropping a store instead is safe; the next start then checks the packs written since.
+    ///
+    /// # Errors
+    /// As [`WriteTxn::commit`].
+    pub fn close(self) -> Result<Home, StoreError> {
+        self.write::<_, StoreError>(|txn| {
+            index::forget_recent(txn)?;
+            settings::put_number(txn, Setting::CLEAN, 1);
+            Ok(())
+        })?;
+        let Self { database, home, health, errors, .. } = self;
+        health.guard(|| database.close().map_err(|error| errors.database(error)))?;
+        Ok(home)
+    }
+
+    /// Fills with random bytes.
+    pub(crate) fn roll(&self, out: &mut [u8]) {
+        self.dice.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(out);
+    }
+
+    /// Whether the next commit also saves what makes reopening after a crash quick.
+    pub(crate) fn next_commit_is_quick(&self) -> bool {
+        let number = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
+        number.is_multiple_of(QUICK_REPAIR_EVERY)
+            || fs::metadata(self.home.database()).is_ok_and(|found| found.len() >= QUICK_REPAIR_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! Every table of the database: its name, its key and its value in words (`docs/spec/08-at-rest.md`, "Tables").
+//!
+//! Values are given as they are before sealing; each is stored as nonce 24 || XChaCha20-Poly1305 under the key of its
+//! table with AD = table || 00 || key, so that a value moved to another key or table does not open. Keys are random
+//! ids, hashes, keyed hashes and counters, never a name. Integers in values are little-endian; counters in keys are
+//! big-endian, so that the order of the bytes is the order of the numbers. A row of an unexpected length is damage.
+//!
+//! | Table | Key | Value |
+//! |---|---|---|
+//! | `settings` | id u16 | bytes; ids below 0x0100 belong to the store (below), the others to the engine |
+//! | `keyring` | kind u8, then the id of that kind | secret, 32 B |
+//! | `objects` | ObjectHash 32 | the object's bytes |
+//! | `person` | PersonId 32, EntryId 32 | the signed `LKP1` entry |
+//! | `packs` | PackHash 32 | number u32, len u32, state u8, verified_at u64 (unix seconds), then SpaceTag 16 of each space that has it |
+//! | `pack-locs` | PackHash 32 | for each chunk in order: ChunkTag 16, sealed_len u32; offsets are the sums |
+//! | `pack-numbers` | number u32 | PackHash 32 |
+//! | `pack-recent` | PackHash 32 | empty; packs written since the last clean closing |
+//! | `chunks` | SpaceTag 16, ChunkTag 16 | for each place: pack number u32, offset u32, sealed_len u32 |
+//! | `scopes` | SpaceTag 16, PackHash 32 | empty; the packs of a space |
+//! | `pins` | SpaceTag 16, author 32, PackHash 32 | empty; a standing pin |
+//! | `pin-deltas` | SpaceTag 16, author 32, seq u64 | the signed `LKG1` delta |
+//! | `files` | BLAKE3.keyed_hash(KDF("dedup-index", VK), b3 of the file) 32 | FileRef bytes |
+//! | `stats` | keyed hash of the absolute path 16 | dev u64, inode u64, size u64, mtime_ns i64, ctime_ns i64, ContentHash 32 |
+//! | `rows/…` | SpaceTag 16, then the catalog's key | the catalog's value; one table for each table of the catalog |
+//!
+//! | State of a pack | Byte | Means |
+//! |---|---|---|
+//! | wanted | 0 | named by an operation, not here |
+//! | present | 1 | durable here |
+//! | lost | 2 | was present; the file is gone or damaged |
+//! | deleting | 3 | its file is being removed; start-up finishes this |
+//!
+//! | Setting of the store | Id | Value |
+//! |---|---|---|
+//! | format | 0 | u64, 1 |
+//! | next pack number | 1 | u64 |
+//! | number of rows in `packs` | 2 | u64; a sweep that counts another number deletes nothing |
+//! | clean | 3 | u64: 1 after a clean closing, 0 while open |
+//!
+//! Two more keys are derived like table keys and only hash: `keyed rows` for what the catalog must not show in keys
+//! (BLAKE3 keyed, over SpaceTag || bytes, 16 B), `keyed paths` for the absolute paths of `stats`.
+
+use std::borrow::Cow;
+
+/// The name of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum TableName {
+    /// One of the store.
+    Own(&'static str),
+    /// One of the catalog.
+    Rows(&'static str),
+}
+
+impl TableName {
+    /// Returns the name that redb and the associated data carry.
+    pub(crate) fn text(self) -> Cow<'static, str> {
+        match self {
+            TableName::Own(name) => Cow::Borrowed(name),
+            TableName::Rows(name) => Cow::Owned(format!("rows/{name}")),
+        }
+    }
+}
+
+/// The format of all tables together.
+pub(crate) const FORMAT: u64 = 1;
+
+pub(crate) const SETTINGS: TableName = TableName::Own("settings");
+pub(crate) const KEYRING: TableName = TableName::Own("keyring");
+pub(crate) const OBJECTS: TableName = TableName::Own("objects");
+pub(crate) const PERSON: TableName = TableName::Own("person");
+pub(crate) const PACKS: TableName = TableName::Own("packs");
+pub(crate) const PACK_LOCS: TableName = TableName::Own("pack-locs");
+pub(crate) const PACK_NUMBERS: TableName = TableName::Own("pack-numbers");
+pub(crate) const PACK_RECENT: TableName = TableName::Own("pack-recent");
+pub(crate) const CHUNKS: TableName = TableName::Own("chunks");
+pub(crate) const SCOPES: TableName = TableName::Own("scopes");
+pub(crate) const PINS: TableName = TableName::Own("pins");
+pub(crate) const PIN_DELTAS: TableName = TableName::Own("pin-deltas");
+pub(crate) const FILES: TableName = TableName::Own("files");
+pub(crate) const STATS: TableName = TableName::Own("stats");
+pub(crate) const KEYED_ROWS: &str = "keyed rows";
+pub(crate) const KEYED_PATHS: &str = "keyed paths";
