@@ -24,5 +24,6 @@ pub mod pin;
 pub mod sealed_box;
 pub mod secret;
 pub mod sign;
+pub mod vault;
 
 pub use error::Refusal;
