@@ -7,6 +7,7 @@
 
 pub mod aead;
 pub mod capability;
+pub mod certificate;
 pub mod chunk;
 pub mod cut;
 pub mod derive;
@@ -17,10 +18,13 @@ pub mod file_ref;
 pub mod id;
 pub mod identity;
 mod layout;
+pub mod link;
 pub mod pack;
+pub mod pairing;
 pub mod person;
 pub mod phrase;
 pub mod pin;
+pub mod rendezvous;
 pub mod sealed_box;
 pub mod secret;
 pub mod sign;
