@@ -13,6 +13,7 @@ pub mod cut;
 pub mod derive;
 pub mod encode;
 pub mod entry;
+pub mod epoch;
 mod error;
 pub mod file_ref;
 pub mod id;
