@@ -7,7 +7,6 @@ use locker_crypto::id::ContentHash;
 
 use crate::StoreError;
 use crate::snapshot::Reads;
-use crate::snapshot::raw::Raw;
 use crate::tables::{FILES, STATS};
 use crate::transaction::WriteTxn;
 
@@ -51,18 +50,18 @@ impl FileStat {
 /// # Errors
 /// As every reading: [`StoreError::Corrupt`], [`StoreError::Io`], [`StoreError::Poisoned`].
 pub fn file_ref<R: Reads>(reads: &R, content: &ContentHash) -> Result<Option<Vec<u8>>, StoreError> {
-    reads.get(FILES, &reads.keys().keyed_file(content))
+    reads.view().get(FILES, &reads.view().keys().keyed_file(content))
 }
 
 /// Remembers the FileRef of a content.
 pub fn put_file_ref(txn: &mut WriteTxn<'_>, content: &ContentHash, file_ref: &[u8]) {
-    let key = txn.keys().keyed_file(content);
+    let key = txn.view().keys().keyed_file(content);
     txn.put(FILES, &key, file_ref);
 }
 
 /// Forgets a content.
 pub fn delete_file_ref(txn: &mut WriteTxn<'_>, content: &ContentHash) {
-    let key = txn.keys().keyed_file(content);
+    let key = txn.view().keys().keyed_file(content);
     txn.delete(FILES, &key);
 }
 
@@ -75,7 +74,9 @@ pub fn unchanged<R: Reads>(
     path: &[u8],
     stat: &FileStat,
 ) -> Result<Option<ContentHash>, StoreError> {
-    let Some(value) = reads.get(STATS, &reads.keys().keyed_path(path))? else { return Ok(None) };
+    let Some(value) = reads.view().get(STATS, &reads.view().keys().keyed_path(path))? else {
+        return Ok(None);
+    };
     let (known, content) = value
         .split_first_chunk::<{ FileStat::LEN }>()
         .ok_or_else(|| StoreError::corrupt("a row of file stats"))?;
@@ -86,12 +87,12 @@ pub fn unchanged<R: Reads>(
 /// Remembers the content of the file at an absolute path. The caller has taken the stat both before and after reading,
 /// from the open file, and they were equal.
 pub fn put_stat(txn: &mut WriteTxn<'_>, path: &[u8], stat: &FileStat, content: &ContentHash) {
-    let key = txn.keys().keyed_path(path);
+    let key = txn.view().keys().keyed_path(path);
     txn.put(STATS, &key, &[stat.to_bytes().as_slice(), content.as_bytes()].concat());
 }
 
 /// Forgets the file at an absolute path.
 pub fn delete_stat(txn: &mut WriteTxn<'_>, path: &[u8]) {
-    let key = txn.keys().keyed_path(path);
+    let key = txn.view().keys().keyed_path(path);
     txn.delete(STATS, &key);
 }

@@ -10,9 +10,7 @@ use locker_crypto::id::{ChunkTag, PackHash, SpaceTag};
 
 use crate::StoreError;
 use crate::limits::{PACK_BYTES_MAX, PACK_CHUNKS_MAX};
-use crate::rows::scan_prefix;
 use crate::settings::{self, Setting};
-use crate::snapshot::raw::Raw;
 use crate::snapshot::{Direction, Reads};
 use crate::tables::{CHUNKS, PACK_LOCS, PACK_NUMBERS, PACK_RECENT, PACKS, SCOPES};
 use crate::transaction::WriteTxn;
@@ -153,7 +151,7 @@ pub fn set_state(txn: &mut WriteTxn<'_>, hash: &PackHash, state: PackState) -> R
 /// # Errors
 /// As every reading: [`StoreError::Corrupt`], [`StoreError::Io`], [`StoreError::Poisoned`].
 pub fn pack<R: Reads>(reads: &R, hash: &PackHash) -> Result<Option<Pack>, StoreError> {
-    reads.get(PACKS, hash.as_bytes())?.map(|value| decode_pack(&value).ok_or_else(damaged)).transpose()
+    reads.view().get(PACKS, hash.as_bytes())?.map(|value| decode_pack(&value).ok_or_else(damaged)).transpose()
 }
 
 /// Returns the chunks of a pack in order; empty if they are not known.
@@ -161,7 +159,7 @@ pub fn pack<R: Reads>(reads: &R, hash: &PackHash) -> Result<Option<Pack>, StoreE
 /// # Errors
 /// As [`pack`].
 pub fn locs<R: Reads>(reads: &R, hash: &PackHash) -> Result<Vec<Loc>, StoreError> {
-    match reads.get(PACK_LOCS, hash.as_bytes())? {
+    match reads.view().get(PACK_LOCS, hash.as_bytes())? {
         Some(value) => decode_locs(&value).ok_or_else(damaged),
         None => Ok(Vec::new()),
     }
@@ -172,12 +170,12 @@ pub fn locs<R: Reads>(reads: &R, hash: &PackHash) -> Result<Vec<Loc>, StoreError
 /// # Errors
 /// As [`pack`].
 pub fn places<R: Reads>(reads: &R, space: &SpaceTag, tag: &ChunkTag) -> Result<Vec<Place>, StoreError> {
-    let Some(value) = reads.get(CHUNKS, &chunk_key(space, tag))? else { return Ok(Vec::new()) };
+    let Some(value) = reads.view().get(CHUNKS, &chunk_key(space, tag))? else { return Ok(Vec::new()) };
     decode_rows(&value)
         .ok_or_else(damaged)?
         .into_iter()
         .map(|[number, offset, sealed_len]| {
-            let hash = reads.get(PACK_NUMBERS, &number.to_be_bytes())?.ok_or_else(damaged)?;
+            let hash = reads.view().get(PACK_NUMBERS, &number.to_be_bytes())?.ok_or_else(damaged)?;
             Ok(Place { pack: PackHash::from_slice(&hash).map_err(|_| damaged())?, offset, sealed_len })
         })
         .collect()
@@ -188,7 +186,7 @@ pub fn places<R: Reads>(reads: &R, space: &SpaceTag, tag: &ChunkTag) -> Result<V
 /// # Errors
 /// As [`pack`].
 pub fn has_chunk<R: Reads>(reads: &R, space: &SpaceTag, tag: &ChunkTag) -> Result<bool, StoreError> {
-    Ok(reads.get(CHUNKS, &chunk_key(space, tag))?.is_some())
+    Ok(reads.view().get(CHUNKS, &chunk_key(space, tag))?.is_some())
 }
 
 /// Visits every pack, in the order of the hashes.
@@ -200,7 +198,7 @@ pub fn scan_packs<R: Reads>(
     visit: &mut dyn FnMut(PackHash, Pack) -> ControlFlow<()>,
 ) -> Result<(), StoreError> {
     let mut wrong = false;
-    reads.scan(PACKS, &[], None, Direction::Ascending, &mut |key, value| match (
+    reads.view().scan(PACKS, &[], None, Direction::Ascending, &mut |key, value| match (
         PackHash::from_slice(key),
         decode_pack(value),
     ) {
@@ -222,7 +220,7 @@ pub fn scan_space<R: Reads>(
     space: &SpaceTag,
     visit: &mut dyn FnMut(PackHash) -> ControlFlow<()>,
 ) -> Result<(), StoreError> {
-    scan_prefix(reads, SCOPES, space.as_bytes(), &mut |key, _| match key.last_chunk::<32>() {
+    reads.view().scan_prefix(SCOPES, space.as_bytes(), &mut |key, _| match key.last_chunk::<32>() {
         Some(hash) => visit(PackHash(*hash)),
         None => ControlFlow::Continue(()),
     })
@@ -251,7 +249,7 @@ pub fn remove_from_space(
     }
     for loc in locs(txn, hash)? {
         let key = chunk_key(space, &loc.tag);
-        let Some(value) = txn.get(CHUNKS, &key)? else { continue };
+        let Some(value) = txn.view().get(CHUNKS, &key)? else { continue };
         let mut rows = decode_rows(&value).ok_or_else(damaged)?;
         rows.retain(|[number, ..]| *number != pack.number);
         if rows.is_empty() { txn.delete(CHUNKS, &key) } else { txn.put(CHUNKS, &key, &encode_rows(&rows)) }
@@ -287,7 +285,7 @@ pub(crate) fn forget(txn: &mut WriteTxn<'_>, hash: &PackHash) -> Result<(), Stor
 /// Returns the packs written since the last clean closing.
 pub(crate) fn recent<R: Reads>(reads: &R) -> Result<Vec<PackHash>, StoreError> {
     let mut found = Vec::new();
-    scan_prefix(reads, PACK_RECENT, &[], &mut |key, _| {
+    reads.view().scan_prefix(PACK_RECENT, &[], &mut |key, _| {
         found.extend(PackHash::from_slice(key));
         ControlFlow::Continue(())
     })?;
@@ -318,7 +316,7 @@ fn add_places(txn: &mut WriteTxn<'_>, space: &SpaceTag, number: u32, locs: &[Loc
     let mut offset = 0;
     for loc in locs {
         let key = chunk_key(space, &loc.tag);
-        let mut rows = match txn.get(CHUNKS, &key)? {
+        let mut rows = match txn.view().get(CHUNKS, &key)? {
             Some(value) => decode_rows(&value).ok_or_else(damaged)?,
             None => Vec::new(),
         };

@@ -11,12 +11,13 @@ use locker_crypto::secret::{BoxSeed, DedupSecret, EpochSecret, PersonKey, Rendez
 use zeroize::Zeroizing;
 
 use crate::StoreError;
-use crate::rows::scan_prefix;
 use crate::snapshot::Reads;
 use crate::tables::KEYRING;
 use crate::transaction::WriteTxn;
 
 mod sealed {
+    /// Only this file says what is kept.
+    #[allow(unnameable_types, reason = "that it cannot be named is its purpose")]
     pub trait Sealed {}
 }
 
@@ -120,7 +121,7 @@ impl KeyringId for SpaceEpoch {
 /// # Errors
 /// As every reading; [`StoreError::Corrupt`] also if the row is not 32 bytes.
 pub fn get<K: Kept, R: Reads>(reads: &R, id: &K::Id) -> Result<Option<K>, StoreError> {
-    reads.get(KEYRING, &key::<K>(id))?.map(|value| open(&Zeroizing::new(value))).transpose()
+    reads.view().get(KEYRING, &key::<K>(id))?.map(|value| open(&Zeroizing::new(value))).transpose()
 }
 
 /// Writes a secret; the commit is then in two phases.
@@ -140,7 +141,7 @@ pub fn delete<K: Kept>(txn: &mut WriteTxn<'_>, id: &K::Id) {
 pub fn all<K: Kept, R: Reads>(reads: &R) -> Result<Vec<(K::Id, K)>, StoreError> {
     let mut found = Vec::new();
     let mut wrong = None;
-    scan_prefix(reads, KEYRING, &[K::KIND], &mut |key, value| {
+    reads.view().scan_prefix(KEYRING, &[K::KIND], &mut |key, value| {
         match K::Id::from_key(&key[1..]).ok_or_else(damaged).and_then(|id| Ok((id, open(value)?))) {
             Ok(secret) => found.push(secret),
             Err(error) => {

@@ -31,12 +31,14 @@ pub mod rows;
 pub mod settings;
 mod snapshot;
 mod store;
+#[cfg(test)]
+mod test_kit;
 mod transaction;
 
 pub use error::StoreError;
 pub use home::Home;
 pub use limits::Limits;
 pub use packs::PackStore;
-pub use snapshot::{Reads, Snapshot};
+pub use snapshot::{Reads, Snapshot, View};
 pub use store::{Dice, Recovery, Store};
 pub use transaction::WriteTxn;

@@ -12,7 +12,7 @@ use crate::transaction::WriteTxn;
 /// # Errors
 /// As every reading: [`StoreError::Corrupt`], [`StoreError::Io`], [`StoreError::Poisoned`].
 pub fn get<R: Reads>(reads: &R, hash: &ObjectHash) -> Result<Option<Vec<u8>>, StoreError> {
-    reads.get(OBJECTS, hash.as_bytes())
+    reads.view().get(OBJECTS, hash.as_bytes())
 }
 
 /// Writes an object and returns its name, the BLAKE3 of its bytes.

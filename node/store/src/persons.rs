@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use locker_crypto::id::{EntryId, PersonId};
 
 use crate::StoreError;
-use crate::rows::scan_prefix;
 use crate::snapshot::Reads;
 use crate::tables::PERSON;
 use crate::transaction::WriteTxn;
@@ -21,7 +20,7 @@ pub fn put(txn: &mut WriteTxn<'_>, person: &PersonId, entry: &EntryId, bytes: &[
 /// # Errors
 /// As every reading: [`StoreError::Corrupt`], [`StoreError::Io`], [`StoreError::Poisoned`].
 pub fn get<R: Reads>(reads: &R, person: &PersonId, entry: &EntryId) -> Result<Option<Vec<u8>>, StoreError> {
-    reads.get(PERSON, &[person.as_bytes().as_slice(), entry.as_bytes()].concat())
+    reads.view().get(PERSON, &[person.as_bytes().as_slice(), entry.as_bytes()].concat())
 }
 
 /// Returns every entry of a person's log, in the order of the entry ids (which is no order of the log).
@@ -30,7 +29,7 @@ pub fn get<R: Reads>(reads: &R, person: &PersonId, entry: &EntryId) -> Result<Op
 /// As [`get`].
 pub fn all<R: Reads>(reads: &R, person: &PersonId) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut entries = Vec::new();
-    scan_prefix(reads, PERSON, person.as_bytes(), &mut |_, value| {
+    reads.view().scan_prefix(PERSON, person.as_bytes(), &mut |_, value| {
         entries.push(value.to_vec());
         ControlFlow::Continue(())
     })?;

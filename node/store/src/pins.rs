@@ -7,8 +7,7 @@ use std::ops::ControlFlow;
 use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
 
 use crate::StoreError;
-use crate::rows::{after, scan_prefix};
-use crate::snapshot::{Direction, Reads};
+use crate::snapshot::{Direction, Reads, after};
 use crate::tables::{PIN_DELTAS, PINS};
 use crate::transaction::WriteTxn;
 
@@ -58,7 +57,7 @@ pub fn apply(txn: &mut WriteTxn<'_>, scope: &PinScope, delta: &PinDelta<'_>) {
 pub fn newest<R: Reads>(reads: &R, scope: &PinScope) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
     let prefix = scope.key(&[]);
     let mut found = None;
-    reads.scan(
+    reads.view().scan(
         PIN_DELTAS,
         &prefix,
         after(&prefix).as_deref(),
@@ -77,7 +76,7 @@ pub fn newest<R: Reads>(reads: &R, scope: &PinScope) -> Result<Option<(u64, Vec<
 /// # Errors
 /// As [`newest`].
 pub fn delta<R: Reads>(reads: &R, scope: &PinScope, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    reads.get(PIN_DELTAS, &scope.key(&seq.to_be_bytes()))
+    reads.view().get(PIN_DELTAS, &scope.key(&seq.to_be_bytes()))
 }
 
 /// Whether the author pins the pack.
@@ -85,7 +84,7 @@ pub fn delta<R: Reads>(reads: &R, scope: &PinScope, seq: u64) -> Result<Option<V
 /// # Errors
 /// As [`newest`].
 pub fn is_pinned<R: Reads>(reads: &R, scope: &PinScope, pack: &PackHash) -> Result<bool, StoreError> {
-    Ok(reads.get(PINS, &scope.key(pack.as_bytes()))?.is_some())
+    Ok(reads.view().get(PINS, &scope.key(pack.as_bytes()))?.is_some())
 }
 
 /// Visits the packs that the author pins, ascending.
@@ -97,7 +96,7 @@ pub fn scan<R: Reads>(
     scope: &PinScope,
     visit: &mut dyn FnMut(PackHash) -> ControlFlow<()>,
 ) -> Result<(), StoreError> {
-    scan_prefix(reads, PINS, &scope.key(&[]), &mut |key, _| match key.last_chunk::<32>() {
+    reads.view().scan_prefix(PINS, &scope.key(&[]), &mut |key, _| match key.last_chunk::<32>() {
         Some(pack) => visit(PackHash(*pack)),
         None => ControlFlow::Continue(()),
     })
@@ -114,7 +113,7 @@ pub fn is_pinned_by_any<R: Reads>(reads: &R, space: &SpaceTag, pack: &PackHash) 
     let mut from = space.as_bytes().to_vec();
     loop {
         let mut author = None;
-        reads.scan(PINS, &from, end.as_deref(), Direction::Ascending, &mut |key, _| {
+        reads.view().scan(PINS, &from, end.as_deref(), Direction::Ascending, &mut |key, _| {
             author = key.get(16..48).and_then(|key| VerifyingKey::from_slice(key).ok());
             ControlFlow::Break(())
         })?;
@@ -123,7 +122,7 @@ pub fn is_pinned_by_any<R: Reads>(reads: &R, space: &SpaceTag, pack: &PackHash) 
         if is_pinned(reads, &scope, pack)? {
             return Ok(true);
         }
-        match after(scope.key(&[])) {
+        match after(&scope.key(&[])) {
             Some(next) => from = next,
             None => return Ok(false),
         }

@@ -1,13 +1,10 @@
 //! The catalog's rows of one space: its tables and keys, with the space in front of each key
 //! (`docs/spec/08-at-rest.md`, "Tables").
 
-use std::ops::Deref;
-
 use locker_catalog::rows::{ReadRows, RowError, Table, Visit, WriteRows};
 use locker_crypto::id::SpaceTag;
 
-use crate::snapshot::raw::Raw;
-use crate::snapshot::{Direction, Reads};
+use crate::snapshot::{Direction, Reads, after};
 use crate::tables::TableName;
 use crate::transaction::WriteTxn;
 
@@ -23,7 +20,7 @@ impl<T> SpaceRows<T> {
     }
 }
 
-impl<T: Deref<Target: Raw>> SpaceRows<T> {
+impl<T: Reads> SpaceRows<T> {
     fn key(&self, key: &[u8]) -> Vec<u8> {
         [self.space.as_bytes(), key].concat()
     }
@@ -36,17 +33,21 @@ impl<T: Deref<Target: Raw>> SpaceRows<T> {
         visit: &mut Visit<'_>,
     ) -> Result<(), RowError> {
         let from = self.key(from);
-        let to = to.map_or_else(|| after(&self.space), |to| Some(self.key(to)));
-        self.within.scan(TableName::Rows(table.0), &from, to.as_deref(), direction, &mut |key, value| {
-            visit(&key[SpaceTag::LEN..], value)
-        })?;
+        let to = to.map_or_else(|| after(self.space.as_bytes()), |to| Some(self.key(to)));
+        self.within.view().scan(
+            TableName::Rows(table.0),
+            &from,
+            to.as_deref(),
+            direction,
+            &mut |key, value| visit(&key[SpaceTag::LEN..], value),
+        )?;
         Ok(())
     }
 }
 
-impl<T: Deref<Target: Raw>> ReadRows for SpaceRows<T> {
+impl<T: Reads> ReadRows for SpaceRows<T> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, RowError> {
-        Ok(self.within.get(TableName::Rows(table.0), &self.key(key))?)
+        Ok(self.within.view().get(TableName::Rows(table.0), &self.key(key))?)
     }
 
     fn scan(
@@ -70,7 +71,7 @@ impl<T: Deref<Target: Raw>> ReadRows for SpaceRows<T> {
     }
 
     fn keyed(&self, bytes: &[u8]) -> [u8; 16] {
-        self.within.keys().keyed_row(&self.space, bytes)
+        self.within.view().keys().keyed_row(&self.space, bytes)
     }
 }
 
@@ -86,26 +87,4 @@ impl WriteRows for SpaceRows<&mut WriteTxn<'_>> {
         self.within.delete(TableName::Rows(table.0), &key);
         Ok(())
     }
-}
-
-/// Visits every row of a table whose key begins with `prefix`, ascending.
-pub(crate) fn scan_prefix<R: Reads + ?Sized>(
-    reads: &R,
-    table: TableName,
-    prefix: &[u8],
-    visit: &mut Visit<'_>,
-) -> Result<(), crate::StoreError> {
-    reads.scan(table, prefix, after(prefix).as_deref(), Direction::Ascending, visit)
-}
-
-/// Returns the least bytes above everything that begins with `prefix`.
-pub(crate) fn after(prefix: impl AsRef<[u8]>) -> Option<Vec<u8>> {
-    let mut bytes = prefix.as_ref().to_vec();
-    while let Some(last) = bytes.pop() {
-        if last < 0xff {
-            bytes.push(last + 1);
-            return Some(bytes);
-        }
-    }
-    None
 }

@@ -26,7 +26,7 @@ impl Setting {
 /// # Errors
 /// As every reading: [`StoreError::Corrupt`], [`StoreError::Io`], [`StoreError::Poisoned`].
 pub fn get<R: Reads>(reads: &R, setting: Setting) -> Result<Option<Vec<u8>>, StoreError> {
-    reads.get(SETTINGS, &setting.0.to_be_bytes())
+    reads.view().get(SETTINGS, &setting.0.to_be_bytes())
 }
 
 /// Writes a setting.

@@ -2,6 +2,7 @@
 //! (`docs/spec/08-at-rest.md`, "Rows").
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ops::{Bound, ControlFlow};
 
@@ -17,6 +18,7 @@ use crate::health::Health;
 use crate::rows::SpaceRows;
 use crate::seal::Keys;
 use crate::tables::TableName;
+use crate::transaction::Changes;
 
 type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
@@ -27,38 +29,30 @@ pub(crate) enum Direction {
     Descending,
 }
 
-/// The raw reading under every room; only this crate calls it.
-pub(crate) mod raw {
-    use super::{Direction, Keys, StoreError, TableName, Visit};
+/// What can be read from: a [`Snapshot`], or a [`crate::WriteTxn`] with its own changes on top. Every module of rows
+/// takes one.
+pub trait Reads {
+    /// Gives the rows, as this crate reads them.
+    fn view(&self) -> View<'_>;
 
-    /// Opened rows by table and key.
-    pub trait Raw {
-        /// Returns the opened value.
-        fn get(&self, table: TableName, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
-        /// Visits rows with `from <= key < to`.
-        fn scan(
-            &self,
-            table: TableName,
-            from: &[u8],
-            to: Option<&[u8]>,
-            direction: Direction,
-            visit: &mut Visit<'_>,
-        ) -> Result<(), StoreError>;
-        /// The keys below the vault key.
-        fn keys(&self) -> &Keys;
-    }
-}
-
-/// What can be read from: a [`Snapshot`], or a [`crate::WriteTxn`] with its own changes on top.
-///
-/// Every module of rows takes one. Not for others to implement.
-pub trait Reads: raw::Raw {
     /// Returns the catalog's rows of one space, to read.
     fn rows(&self, space: SpaceTag) -> SpaceRows<&Self>
     where
         Self: Sized,
     {
         SpaceRows::new(self, space)
+    }
+}
+
+impl<T: Reads + ?Sized> Reads for &T {
+    fn view(&self) -> View<'_> {
+        (**self).view()
+    }
+}
+
+impl<T: Reads + ?Sized> Reads for &mut T {
+    fn view(&self) -> View<'_> {
+        (**self).view()
     }
 }
 
@@ -102,8 +96,15 @@ impl Snapshot {
         Ok(opened)
     }
 
-    /// Begins to walk a table, for merging with changes.
-    pub(crate) fn walk(
+    fn get(&self, table: TableName, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(opened) = self.table(table)? else { return Ok(None) };
+        self.health.guard(|| {
+            let found = opened.get(key).map_err(|error| self.errors.storage(error))?;
+            found.map(|stored| self.open(table, key, stored.value())).transpose()
+        })
+    }
+
+    fn walk(
         &self,
         table: TableName,
         from: &[u8],
@@ -133,16 +134,34 @@ impl Snapshot {
     }
 }
 
-impl raw::Raw for Snapshot {
-    fn get(&self, table: TableName, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(opened) = self.table(table)? else { return Ok(None) };
-        self.health.guard(|| {
-            let found = opened.get(key).map_err(|error| self.errors.storage(error))?;
-            found.map(|stored| self.open(table, key, stored.value())).transpose()
-        })
+impl Reads for Snapshot {
+    fn view(&self) -> View<'_> {
+        View { base: self, changes: None }
+    }
+}
+
+/// Opened rows by table and key: those of a snapshot, under the changes of a transaction if there is one.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    base: &'a Snapshot,
+    changes: Option<&'a Changes>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn changed(base: &'a Snapshot, changes: &'a Changes) -> Self {
+        Self { base, changes: Some(changes) }
     }
 
-    fn scan(
+    /// Returns a value.
+    pub(crate) fn get(&self, table: TableName, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.changes.and_then(|changes| changes.get(table, key)) {
+            Some(change) => Ok(change.as_ref().map(|value| value.to_vec())),
+            None => self.base.get(table, key),
+        }
+    }
+
+    /// Visits the rows with `from <= key`, and `key < to` where given.
+    pub(crate) fn scan(
         &self,
         table: TableName,
         from: &[u8],
@@ -150,24 +169,73 @@ impl raw::Raw for Snapshot {
         direction: Direction,
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
-        for row in self.walk(table, from, to, direction)? {
-            let (key, value) = row?;
-            if visit(&key, &value) == ControlFlow::Break(()) {
-                break;
+        if to.is_some_and(|to| to <= from) {
+            return Ok(());
+        }
+        let mut below = self.base.walk(table, from, to, direction)?;
+        let mut own = self.changes.and_then(|changes| changes.range(table, from, to));
+        let mut next_own = || match (own.as_mut(), direction) {
+            (None, _) => None,
+            (Some(own), Direction::Ascending) => own.next(),
+            (Some(own), Direction::Descending) => own.next_back(),
+        };
+        let (mut left, mut right) = (below.next().transpose()?, next_own());
+        loop {
+            // Which row comes first; equal if a row below was changed.
+            let order = match (&left, right) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((key, _)), Some((own, _))) if direction == Direction::Ascending => key.cmp(own),
+                (Some((key, _)), Some((own, _))) => own.cmp(key),
+            };
+            let step = match (&left, right) {
+                (Some((key, value)), _) if order.is_lt() => visit(key, value),
+                (_, Some((key, Some(value)))) => visit(key, value),
+                _ => ControlFlow::Continue(()),
+            };
+            if step.is_break() {
+                return Ok(());
+            }
+            if order.is_le() {
+                left = below.next().transpose()?;
+            }
+            if order.is_ge() {
+                right = next_own();
             }
         }
-        Ok(())
     }
 
-    fn keys(&self) -> &Keys {
-        &self.keys
+    /// Visits every row whose key begins with `prefix`, ascending.
+    pub(crate) fn scan_prefix(
+        &self,
+        table: TableName,
+        prefix: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        self.scan(table, prefix, after(prefix).as_deref(), Direction::Ascending, visit)
+    }
+
+    /// The keys below the vault key.
+    pub(crate) fn keys(&self) -> &'a Keys {
+        &self.base.keys
     }
 }
 
-impl Reads for Snapshot {}
+/// Returns the least bytes above everything that begins with `prefix`.
+pub(crate) fn after(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = prefix.to_vec();
+    while let Some(last) = bytes.pop() {
+        if last < 0xff {
+            bytes.push(last + 1);
+            return Some(bytes);
+        }
+    }
+    None
+}
 
 /// Opened rows of a range, one after another.
-pub(crate) struct Walk<'a> {
+struct Walk<'a> {
     range: Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
     table: TableName,
     direction: Direction,
