@@ -4,10 +4,12 @@
 //! same set of entries end in the same state in whatever order these arrived. It never touches a disk, a wire, a
 //! clock or a key.
 
+pub mod access;
 pub mod clock;
 pub mod name;
 pub mod operation;
 pub mod order;
 pub mod roster;
 pub mod rows;
+pub mod tree;
 mod strike;
