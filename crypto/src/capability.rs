@@ -4,8 +4,9 @@
 //! share; each further one is written by the audience of the one before and grants a part of it. READ in a token is
 //! the right to be *served*: keys come from boxes, so that a forged token yields cipher text at most.
 //!
-//! Here: the bytes ([`block`]), making tokens ([`issue`], [`narrow`]) and judging them ([`verify`]). Never here: where the facts of a space
-//! come from, and what a request does once it is allowed.
+//! Here: the bytes ([`block`]), making tokens ([`Capability::issue`], [`Capability::narrow`]) and judging them
+//! ([`verify`](mod@verify)). Never here: where the facts of a space come from, and what a request does once it is
+//! allowed.
 
 pub mod block;
 mod issue;
@@ -17,14 +18,14 @@ pub use verify::{Facts, Holder, Registration, Request, VerifiedChains, verify};
 
 use crate::Refusal;
 use crate::id::{SpaceTag, TokenId, VerifyingKey};
+use crate::layout::strip_magic;
 
 /// Most blocks of one token.
 pub const BLOCKS_MAX: usize = 4;
 /// Length of the longest token in bytes.
 pub const CAPABILITY_LEN_MAX: usize = HEAD_LEN + BLOCKS_MAX * block::BLOCK_LEN;
 
-const MAGIC: &[u8; 3] = b"LKC";
-const VERSION: u8 = b'1';
+const MAGIC: &[u8; 4] = b"LKC1";
 const HEAD_LEN: usize = 5;
 
 /// A capability token whose bytes have the allowed form (step 1 of the verification) and nothing more: signatures,
@@ -43,14 +44,7 @@ impl Capability {
     /// # Errors
     /// [`Refusal::Version`] for the magic of another version; [`Refusal::Canon`] for every other deviation.
     pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
-        let (magic, rest) = bytes.split_first_chunk::<3>().ok_or(Refusal::Canon)?;
-        let (version, rest) = rest.split_first().ok_or(Refusal::Canon)?;
-        if magic != MAGIC {
-            return Err(Refusal::Canon);
-        }
-        if *version != VERSION {
-            return Err(Refusal::Version);
-        }
+        let rest = strip_magic(bytes, MAGIC)?;
         let (count, rest) = rest.split_first().ok_or(Refusal::Canon)?;
         let (blocks, tail) = rest.as_chunks::<{ block::BLOCK_LEN }>();
         if !(1..=BLOCKS_MAX).contains(&blocks.len())
@@ -67,7 +61,6 @@ impl Capability {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEAD_LEN + self.blocks.len() * block::BLOCK_LEN);
         out.extend_from_slice(MAGIC);
-        out.push(VERSION);
         out.push(u8::try_from(self.blocks.len()).expect("a token has at most four blocks"));
         for block in &self.blocks {
             out.extend_from_slice(&block.encode());

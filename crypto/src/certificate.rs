@@ -7,6 +7,7 @@
 
 use crate::Refusal;
 use crate::id::VerifyingKey;
+use crate::layout::take;
 use crate::sign::{self, Domain, SIGNATURE_LEN, Signature, Signing, check_key};
 
 /// Length of a certificate in bytes.
@@ -40,14 +41,14 @@ impl Certificate {
     /// # Errors
     /// [`Refusal::Canon`] for another length.
     pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
-        let bytes: &[u8; CERTIFICATE_LEN] = bytes.try_into().map_err(|_| Refusal::Canon)?;
-        let not_after = bytes[64..BODY_LEN].try_into().map_err(|_| Refusal::Canon)?;
-        Ok(Self {
-            device: VerifyingKey::from_slice(&bytes[..32])?,
-            transport: VerifyingKey::from_slice(&bytes[32..64])?,
-            not_after: u64::from_le_bytes(not_after),
-            signature: bytes[BODY_LEN..].try_into().map_err(|_| Refusal::Canon)?,
-        })
+        let mut rest = bytes;
+        let certificate = Self {
+            device: VerifyingKey(take(&mut rest)?),
+            transport: VerifyingKey(take(&mut rest)?),
+            not_after: u64::from_le_bytes(take(&mut rest)?),
+            signature: take(&mut rest)?,
+        };
+        if rest.is_empty() { Ok(certificate) } else { Err(Refusal::Canon) }
     }
 
     /// Writes the certificate.

@@ -1,8 +1,8 @@
 //! Links: a private key in a text, acting as a member (`docs/spec/07-links.md`, sections 1 and 2).
 //!
-//! Here: the payload and its text forms ([`Link`], [`TextForm`]), hints of addresses ([`Hint`]) and the keys of a link
-//! ([`LinkKeys`]). Never here: the capsule that the link opens, and where links come from. A link's text is a secret:
-//! it is wiped when dropped, and [`Link`] has no `Debug`.
+//! Here: the payload and its text forms ([`Link`], [`TextForm`]), hints of addresses ([`Hint`]) and the keys of a
+//! link ([`LinkKeys`]). Never here: the capsule that the link opens, and where links come from. A link's text is a
+//! secret: it is wiped when dropped, and [`Link`] has no `Debug`.
 
 mod hint;
 mod keys;

@@ -9,6 +9,7 @@ use std::ops::{BitAnd, BitOr};
 
 use crate::Refusal;
 use crate::id::{NodeId, SpaceTag, TokenId, VerifyingKey};
+use crate::layout::take;
 use crate::sign::{SIGNATURE_LEN, Signature};
 
 /// Length of a block in bytes.
@@ -309,10 +310,4 @@ impl Fields<'_> {
         place.copy_from_slice(&field);
         self.rest = rest;
     }
-}
-
-fn take<const N: usize>(fields: &mut &[u8]) -> Result<[u8; N], Refusal> {
-    let (field, rest) = fields.split_first_chunk::<N>().ok_or(Refusal::Canon)?;
-    *fields = rest;
-    Ok(*field)
 }

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::Refusal;
+use crate::layout::take;
 
 /// Most hints of one link.
 pub const HINTS_MAX: usize = 3;
@@ -114,10 +115,4 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<Hint>, Refusal> {
         hints.push(Hint { ip, port: u16::from_le_bytes(take(&mut rest)?) });
     }
     if rest.is_empty() { Ok(hints) } else { Err(Refusal::Canon) }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Refusal> {
-    let (field, tail) = rest.split_first_chunk::<N>().ok_or(Refusal::Canon)?;
-    *rest = tail;
-    Ok(*field)
 }
