@@ -26,6 +26,8 @@ pub mod person;
 pub mod phrase;
 pub mod pin;
 pub mod rendezvous;
+#[cfg(test)]
+mod sample;
 pub mod sealed_box;
 pub mod secret;
 pub mod sign;
