@@ -88,3 +88,6 @@ impl WriteRows for SpaceRows<&mut WriteTxn<'_>> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,585 @@
+use std::fs::OpenOptions;
+use std::path::Path;
 
+use locker_crypto::id::{ContentHash, EntryId, EpochId, PersonId, SpaceTag, VerifyingKey};
+use locker_crypto::secret::{BoxSeed, EpochSecret, PersonKey, SigningSeed};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use redb::{ReadableDatabase, ReadableTable};
+
+use super::*;
+use crate::files::{self, FileStat};
+use crate::index::{Loc, NewPack};
+use crate::keyring::{self, SpaceEpoch};
+use crate::pins::{self, PinDelta, PinScope};
+use crate::test_kit::{Place, SPACE, begin, bytes, dice, hash, limits, put_pack, reopen, skip, tag, vault};
+use crate::{objects, persons};
+
+const OTHER: SpaceTag = SpaceTag([8; 16]);
+
+/// Puts a row of every kind and returns after the commit.
+fn fill(store: &Store) {
+    put_pack(store, 1, 30_000).unwrap();
+    store
+        .write::<_, StoreError>(|txn| {
+            settings::put(txn, Setting::engine(1), b"a setting");
+            keyring::put(txn, &(), &SigningSeed::new([1; 32]));
+            keyring::put(txn, &(), &BoxSeed::new([2; 32]));
+            keyring::put(txn, &0, &PersonKey::new([3; 32]));
+            keyring::put(txn, &7, &PersonKey::new([4; 32]));
+            let epoch = SpaceEpoch { space: SPACE, epoch: EpochId([9; 32]) };
+            keyring::put(txn, &epoch, &EpochSecret::new([5; 32]));
+            objects::put(txn, b"an object");
+            persons::put(txn, &PersonId([1; 32]), &EntryId([2; 32]), b"an entry");
+            persons::put(txn, &PersonId([1; 32]), &EntryId([3; 32]), b"another");
+            let scope = PinScope { space: SPACE, author: VerifyingKey([6; 32]) };
+            let adds = [hash(b"one"), hash(b"two")];
+            pins::apply(txn, &scope, &PinDelta { seq: 0, bytes: b"delta 0", adds: &adds, drops: &[] });
+            pins::apply(txn, &scope, &PinDelta { seq: 1, bytes: b"delta 1", adds: &[], drops: &adds[..1] });
+            files::put_file_ref(txn, &ContentHash([1; 32]), b"a reference");
+            files::put_stat(txn, b"/home/a", &stat(), &ContentHash([1; 32]));
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn stat() -> FileStat {
+    FileStat { dev: 1, inode: u64::MAX, size: 3, mtime_ns: -4, ctime_ns: i64::MAX }
+}
+
+/// Reads everything that [`fill`] put.
+fn check(store: &Store) -> Result<(), StoreError> {
+    let read = store.read()?;
+    let expect = |right: bool| if right { Ok(()) } else { Err(StoreError::corrupt("a wrong row")) };
+    let name = hash(&bytes(1, 30_000));
+    let pack = index::pack(&read, &name)?.ok_or_else(|| StoreError::corrupt("a missing row"))?;
+    expect(pack.len == 30_000 && pack.spaces == [SPACE])?;
+    expect(pack.state == PackState::Present { verified_at: 5 })?;
+    let place = index::places(&read, &SPACE, &tag(3))?;
+    expect(place == [index::Place { pack: name, offset: 15_000, sealed_len: 15_000 }])?;
+    expect(index::places(&read, &OTHER, &tag(3))?.is_empty())?;
+    expect(settings::get(&read, Setting::engine(1))?.as_deref() == Some(b"a setting"))?;
+    expect(keyring::get::<SigningSeed, _>(&read, &())?.is_some_and(|key| key.expose() == &[1; 32]))?;
+    expect(keyring::get::<BoxSeed, _>(&read, &())?.is_some_and(|key| key.expose() == &[2; 32]))?;
+    let persons: Vec<(u32, PersonKey)> = keyring::all(&read)?;
+    expect(persons.iter().map(|(id, key)| (*id, key.expose()[0])).eq([(0, 3), (7, 4)]))?;
+    let epochs: Vec<(SpaceEpoch, EpochSecret)> = keyring::all(&read)?;
+    expect(epochs.len() == 1 && epochs[0].0.epoch == EpochId([9; 32]))?;
+    let object = locker_crypto::id::ObjectHash(*blake3::hash(b"an object").as_bytes());
+    expect(objects::get(&read, &object)?.as_deref() == Some(b"an object"))?;
+    let entries = persons::all(&read, &PersonId([1; 32]))?;
+    expect(entries == [b"an entry".to_vec(), b"another".to_vec()])?;
+    let scope = PinScope { space: SPACE, author: VerifyingKey([6; 32]) };
+    expect(pins::newest(&read, &scope)? == Some((1, b"delta 1".to_vec())))?;
+    expect(pins::delta(&read, &scope, 0)?.as_deref() == Some(b"delta 0"))?;
+    expect(!pins::is_pinned(&read, &scope, &hash(b"one"))?)?;
+    expect(pins::is_pinned_by_any(&read, &SPACE, &hash(b"two"))?)?;
+    expect(!pins::is_pinned_by_any(&read, &SPACE, &hash(b"one"))?)?;
+    expect(!pins::is_pinned_by_any(&read, &OTHER, &hash(b"two"))?)?;
+    expect(files::file_ref(&read, &ContentHash([1; 32]))?.as_deref() == Some(b"a reference"))?;
+    expect(files::unchanged(&read, b"/home/a", &stat())? == Some(ContentHash([1; 32])))?;
+    let changed = FileStat { ctime_ns: 0, ..stat() };
+    expect(files::unchanged(&read, b"/home/a", &changed)?.is_none())?;
+    let mut rows = 0;
+    index::scan_packs(&read, &mut |_, _| {
+        rows += 1;
+        ControlFlow::Continue(())
+    })?;
+    expect(rows == 1 && index::pack_count(&read)? == 1)?;
+    expect(index::places(&read, &SPACE, &tag(2))?.len() == 1 && index::locs(&read, &name)?.len() == 2)?;
+    let mut packs = Vec::new();
+    index::scan_space(&read, &SPACE, &mut |hash| {
+        packs.push(hash);
+        ControlFlow::Continue(())
+    })?;
+    expect(packs == [name] && index::recent(&read)?.len() <= 1)
+}
+
+#[test]
+fn every_kind_of_row_is_read_back_after_reopening() {
+    let place = Place::new();
+    let store = begin(&place.home);
+    fill(&store);
+    check(&store).unwrap();
+    drop(store);
+    let mut store = reopen(&place.home).unwrap();
+    check(&store).unwrap();
+    let recovery = store.recover().unwrap();
+    assert_eq!(recovery, Recovery { was_clean: true, ..Recovery::default() });
+    assert!(!store.check_integrity().unwrap());
+    store.compact().unwrap();
+    check(&store).unwrap();
+    drop(store.close().unwrap());
+    check(&reopen(&place.home).unwrap()).unwrap();
+}
+
+#[test]
+fn a_database_is_never_made_over_another_and_never_opened_by_another_key() {
+    let place = Place::new();
+    drop(begin(&place.home));
+    let home = Home::open(&place.home).unwrap();
+    let made = Store::create(home, &vault(), dice(1), limits());
+    assert!(matches!(made.err(), Some(StoreError::NotEmpty { .. })));
+    let wrong = VaultKey::new([0x56; 32]);
+    let opened = Store::open(Home::open(&place.home).unwrap(), &wrong, dice(1), limits());
+    assert!(matches!(opened.err(), Some(StoreError::Corrupt { .. })));
+    let path = place.home.join("locker.redb");
+    let good = fs::read(&path).unwrap();
+    fs::write(&path, b"").unwrap();
+    assert!(matches!(reopen(&place.home).err(), Some(StoreError::Corrupt { .. })));
+    assert_eq!(fs::read(&path).unwrap(), b"");
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(reopen(&place.home).err(), Some(StoreError::Corrupt { .. })));
+    assert!(!path.exists());
+    fs::write(&path, &good).unwrap();
+    reopen(&place.home).unwrap();
+}
+
+#[test]
+fn a_newer_database_is_refused() {
+    let place = Place::new();
+    let store = begin(&place.home);
+    store
+        .write::<_, StoreError>(|txn| {
+            settings::put_number(txn, Setting::FORMAT, 2);
+            Ok(())
+        })
+        .unwrap();
+    drop(store);
+    let opened = reopen(&place.home).err();
+    assert!(matches!(opened, Some(StoreError::NewerFormat { found: 2, known: 1 })));
+}
+
+/// Changes stored values with redb itself, behind the back of the store.
+fn meddle(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
+    let database = Database::open(path).unwrap();
+    let txn = database.begin_write().unwrap();
+    change(&txn);
+    txn.commit().unwrap();
+}
+
+fn rows(path: &Path) -> Vec<(String, Vec<u8>, Vec<u8>)> {
+    let database = Database::open(path).unwrap();
+    let txn = database.begin_read().unwrap();
+    let mut found = Vec::new();
+    for table in txn.list_tables().unwrap() {
+        let name = redb::TableHandle::name(&table).to_owned();
+        let table = txn.open_table(database::definition(&name)).unwrap();
+        for row in table.iter().unwrap() {
+            let (key, value) = row.unwrap();
+            found.push((name.clone(), key.value().to_vec(), value.value().to_vec()));
+        }
+    }
+    found
+}
+
+fn put_raw(path: &Path, (table, key): (&str, &[u8]), value: &[u8]) {
+    meddle(path, |txn| {
+        txn.open_table(database::definition(table)).unwrap().insert(key, value).unwrap();
+    });
+}
+
+#[test]
+fn t57_values_moved_between_keys_or_tables_do_not_open() {
+    let place = Place::new();
+    let store = begin(&place.home);
+    fill(&store);
+    drop(store);
+    let path = place.home.join("locker.redb");
+    let rows = rows(&path);
+    assert!(rows.len() > 20);
+    let mut tried = 0;
+    for (at, (table, key, value)) in rows.iter().enumerate() {
+        // The value of the next row, a bit of the own one, one byte less, one more, none.
+        let other = &rows[(at + 1) % rows.len()].2;
+        let mut flipped = value.clone();
+        let middle = flipped.len() / 2;
+        flipped[middle] ^= 1;
+        let mut longer = value.clone();
+        longer.push(0);
+        for wrong in [other.as_slice(), &flipped, &value[1..], &value[..value.len() - 1], &longer, &[]] {
+            put_raw(&path, (table, key), wrong);
+            match reopen(&place.home) {
+                Err(StoreError::Corrupt { .. }) => {}
+                Err(other) => panic!("{table}: {other:?}"),
+                Ok(mut store) => {
+                    // Either the row is read and refused, or nothing that was read depends on it.
+                    let checked = check(&store);
+                    let recovered = store.recover();
+                    let unread = ["pack-recent", "scopes"].contains(&table.as_str())
+                        || key == &[0, 1]
+                        || key == &[0, 3];
+                    match (checked, recovered) {
+                        (Err(StoreError::Corrupt { .. }), _) | (_, Err(StoreError::Corrupt { .. })) => {}
+                        (Ok(()), Ok(_)) if unread => {}
+                        other => panic!("{table} {key:?}: {other:?}"),
+                    }
+                }
+            }
+            put_raw(&path, (table, key), value);
+            tried += 1;
+        }
+    }
+    assert!(tried > 120);
+    check(&reopen(&place.home).unwrap()).unwrap();
+    assert!(place.home.join("packs").read_dir().unwrap().count() > 1, "no pack was swept meanwhile");
+}
+
+#[test]
+fn t57_a_removed_row_of_packs_stops_the_sweep() {
+    let place = Place::new();
+    let store = begin(&place.home);
+    let name = put_pack(&store, 1, 30_000).unwrap();
+    drop(store);
+    meddle(&place.home.join("locker.redb"), |txn| {
+        txn.open_table(database::definition("packs")).unwrap().remove(name.as_bytes().as_slice()).unwrap();
+    });
+    let mut store = reopen(&place.home).unwrap();
+    assert!(matches!(store.recover(), Err(StoreError::Corrupt { .. })));
+    store.packs().verify(&name, 30_000).unwrap();
+}
+
+#[test]
+fn t57_flipped_bits_and_cut_databases_end_in_a_clean_error() {
+    let place = Place::new();
+    let store = begin(&place.home);
+    fill(&store);
+    for round in 0..3 {
+        store
+            .write::<_, StoreError>(|txn| {
+                settings::put(txn, Setting::engine(2), &[round]);
+                Ok(())
+            })
+            .unwrap();
+    }
+    drop(store);
+    let path = place.home.join("locker.redb");
+    let good = fs::read(&path).unwrap();
+    let mut dice = ChaCha20Rng::seed_from_u64(4);
+    let (mut refused, mut unharmed) = (0, 0);
+    let mut judge = |what: &str| {
+        let result = reopen(&place.home).and_then(|mut store| {
+            check(&store)?;
+            let last = settings::get(&store.read()?, Setting::engine(2))?;
+            assert_eq!(last.as_deref(), Some(&[2_u8][..]), "{what}: an older state stands in for the last");
+            store.recover()?;
+            check(&store)
+        });
+        match result {
+            Ok(()) => unharmed += 1,
+            Err(StoreError::Corrupt { .. }) => refused += 1,
+            Err(other) => panic!("{what}: {other:?}"),
+        }
+        let packs = fs::read_dir(place.home.join("packs")).unwrap().count();
+        assert_eq!(packs, 2, "{what}: a damaged database swept a pack");
+    };
+    let used: Vec<usize> = (0..good.len()).filter(|at| good[*at] != 0).collect();
+    for round in 0..800 {
+        let mut bad = good.clone();
+        let at = if round < 400 { round } else { used[dice.next_u32() as usize % used.len()] };
+        bad[at] ^= 1 << (dice.next_u32() % 8);
+        fs::write(&path, &bad).unwrap();
+        judge(&format!("byte {at}"));
+    }
+    for round in 0..40_usize {
+        let cut = if round < 20 { round * 64 } else { dice.next_u32() as usize % good.len() };
+        fs::write(&path, &good[..cut]).unwrap();
+        judge(&format!("cut at {cut}"));
+    }
+    // A part that was replaced by zeros, as a lost write leaves it.
+    for page in 0..good.len().div_ceil(4096).min(60) {
+        let mut bad = good.clone();
+        let end = bad.len().min((page + 1) * 4096);
+        bad[page * 4096..end].fill(0);
+        fs::write(&path, &bad).unwrap();
+        judge(&format!("page {page}"));
+    }
+    assert!(refused > 100, "{refused} refused, {unharmed} unharmed");
+    fs::write(&path, &good).unwrap();
+    check(&reopen(&place.home).unwrap()).unwrap();
+}
+
+#[test]
+fn packs_of_several_spaces_share_one_file_and_go_together() {
+    let place = Place::new();
+    let mut store = begin(&place.home);
+    store.recover().unwrap();
+    let name = put_pack(&store, 1, 30_000).unwrap();
+    let twin = put_pack(&store, 2, 30_000).unwrap();
+    let again = NewPack { len: 30_000, state: PackState::Wanted, locs: &[] };
+    store.write(|txn| index::add_pack(txn, &OTHER, &name, &again)).unwrap();
+    let read = store.read().unwrap();
+    assert_eq!(index::places(&read, &OTHER, &tag(2)).unwrap().len(), 1);
+    assert!(index::has_chunk(&read, &SPACE, &tag(2)).unwrap());
+    let known = index::pack(&read, &name).unwrap().unwrap();
+    assert_eq!((known.spaces.len(), known.state), (2, PackState::Present { verified_at: 5 }));
+    // The same chunk in a second pack: both places are known, the older first.
+    let third = NewPack {
+        len: 4_096,
+        state: PackState::Wanted,
+        locs: &[Loc { tag: tag(2), sealed_len: 100 }, Loc { tag: tag(99), sealed_len: 200 }],
+    };
+    store.write(|txn| index::add_pack(txn, &SPACE, &hash(b"third"), &third)).unwrap();
+    let read = store.read().unwrap();
+    let places = index::places(&read, &SPACE, &tag(2)).unwrap();
+    assert_eq!(places.iter().map(|place| place.pack).collect::<Vec<_>>(), [name, hash(b"third")]);
+    assert_eq!(index::places(&read, &SPACE, &tag(99)).unwrap()[0].offset, 100);
+    drop(read);
+    let wrong = NewPack { len: 30_001, ..again };
+    let refused = store.write(|txn| index::add_pack(txn, &SPACE, &name, &wrong));
+    assert!(matches!(refused, Err(StoreError::Refused(_))));
+    store.delete_packs(&[name]).unwrap();
+    assert!(matches!(store.packs().open(&name, 30_000), Err(StoreError::Absent { .. })));
+    let read = store.read().unwrap();
+    assert_eq!(index::pack(&read, &name).unwrap(), None);
+    assert!(index::locs(&read, &name).unwrap().is_empty());
+    assert_eq!(index::places(&read, &SPACE, &tag(2)).unwrap().len(), 1);
+    assert!(index::places(&read, &OTHER, &tag(2)).unwrap().is_empty());
+    assert!(!index::has_chunk(&read, &SPACE, &tag(3)).unwrap());
+    assert_eq!(index::pack_count(&read).unwrap(), 2);
+    let mut left = Vec::new();
+    index::scan_space(&read, &SPACE, &mut |hash| {
+        left.push(hash);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(left.len(), 2);
+    store.packs().verify(&twin, 30_000).unwrap();
+    // Deleting what is not known does nothing.
+    store.delete_packs(&[name]).unwrap();
+}
+
+#[test]
+fn start_up_removes_what_nothing_names_and_finishes_deletions() {
+    let place = Place::new();
+    let store = begin(&place.home);
+    let kept = put_pack(&store, 1, 30_000).unwrap();
+    let going = put_pack(&store, 2, 30_000).unwrap();
+    let gone = put_pack(&store, 3, 30_000).unwrap();
+    let harmed = put_pack(&store, 4, 30_000).unwrap();
+    let lost = put_pack(&store, 5, 30_000).unwrap();
+    let unnamed = bytes(6, 30_000);
+    store.packs().write_all(&[(hash(&unnamed), &unnamed)]).unwrap();
+    store
+        .write(|txn| index::mark_deleting(txn, &going).and_then(|_| index::mark_deleting(txn, &gone)))
+        .unwrap();
+    store.packs().remove(&[gone]).unwrap();
+    // Without the mark of a clean closing, what was written lately is verified.
+    store
+        .write::<_, StoreError>(|txn| {
+            settings::put_number(txn, Setting::CLEAN, 0);
+            Ok(())
+        })
+        .unwrap();
+    drop(store);
+    let packs = place.home.join("packs");
+    let file = |name: &PackHash| packs.join(format!("{:02x}", name.0[0])).join(name.to_string());
+    let mut bad = fs::read(file(&harmed)).unwrap();
+    bad[12_345] ^= 1;
+    fs::write(file(&harmed), bad).unwrap();
+    fs::remove_file(file(&lost)).unwrap();
+    fs::write(packs.join("tmp/17"), b"half").unwrap();
+    fs::write(packs.join("readme.txt"), b"not ours").unwrap();
+    fs::write(file(&kept).with_file_name("note"), b"not ours").unwrap();
+    let mut store = reopen(&place.home).unwrap();
+    let mut recovery = store.recover().unwrap();
+    recovery.lost.sort();
+    let mut expected = vec![harmed, lost];
+    expected.sort();
+    assert_eq!(recovery.lost, expected);
+    assert_eq!((recovery.temporary_removed, recovery.unreferenced_removed), (1, 1));
+    assert_eq!((recovery.deletions_finished, recovery.strangers), (2, 2));
+    assert!(!recovery.was_clean);
+    store.packs().verify(&kept, 30_000).unwrap();
+    for name in [going, gone, hash(&unnamed)] {
+        assert!(!file(&name).exists());
+        assert_eq!(index::pack(&store.read().unwrap(), &name).unwrap(), None);
+    }
+    for name in expected {
+        let known = index::pack(&store.read().unwrap(), &name).unwrap().unwrap();
+        assert_eq!(known.state, PackState::Lost);
+    }
+    assert!(packs.join("readme.txt").exists());
+    let again = store.recover().unwrap();
+    assert_eq!(again, Recovery { strangers: 2, ..Recovery::default() });
+}
+
+/// A file system of its own for a test that fills or freezes it.
+struct Small {
+    place: Place,
+}
+
+impl Small {
+    fn mount(size: &str) -> Option<Self> {
+        let place = Place::new();
+        fs::create_dir(&place.home).unwrap();
+        let options = format!("size={size},mode=0700");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&place.home)
+            .output()
+            .is_ok_and(|out| out.status.success());
+        if !mounted {
+            skip("only root can mount the small file system that this test fills");
+        }
+        mounted.then_some(Self { place })
+    }
+
+    fn remount(&self, options: &str) {
+        let done = std::process::Command::new("mount")
+            .args(["-o", &format!("remount,{options}")])
+            .arg(&self.place.home)
+            .status();
+        assert!(done.unwrap().success());
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let done = std::process::Command::new("umount").arg("-l").arg(&self.place.home).status();
+        assert!(done.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_what_is_new_and_still_deletes() {
+    let Some(small) = Small::mount("48m") else { return };
+    let home = small.place.home.join("home");
+    let limits = Limits { reserve_bytes: 8 << 20, low_water_bytes: 4 << 20, ..limits() };
+    let mut store = Store::create(Home::init(&home).unwrap(), &vault(), dice(1), limits).unwrap();
+    store.recover().unwrap();
+    assert_eq!(fs::metadata(home.join("reserve")).unwrap().len(), 8 << 20);
+    let mut kept = Vec::new();
+    loop {
+        match put_pack(&store, kept.len() as u64, 1 << 20) {
+            Ok(name) => kept.push(name),
+            Err(StoreError::Full) => break,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(kept.len() > 10, "{}", kept.len());
+    assert!(!store.is_poisoned());
+    // Somebody else takes what was left.
+    let mut rest =
+        OpenOptions::new().write(true).create_new(true).open(small.place.home.join("rest")).unwrap();
+    while std::io::Write::write_all(&mut rest, &[1; 4096]).is_ok() {}
+    assert!(matches!(put_pack(&store, 900, 5_000), Err(StoreError::Full)));
+    // The log still commits, and deleting works, out of the reserve.
+    store
+        .write::<_, StoreError>(|txn| {
+            settings::put(txn, Setting::engine(1), &bytes(1, 20_000));
+            Ok(())
+        })
+        .unwrap();
+    assert!(!home.join("reserve").exists());
+    let (gone, left) = kept.split_at(4);
+    store.delete_packs(gone).unwrap();
+    assert!(!store.is_poisoned());
+    drop(rest);
+    fs::remove_file(small.place.home.join("rest")).unwrap();
+    drop(store);
+    let mut store = Store::open(Home::open(&home).unwrap(), &vault(), dice(2), limits).unwrap();
+    assert_eq!(store.recover().unwrap().lost, []);
+    assert_eq!(fs::metadata(home.join("reserve")).unwrap().len(), 8 << 20, "the reserve is made again");
+    for name in left {
+        store.packs().verify(name, 1 << 20).unwrap();
+    }
+    for name in gone {
+        assert!(matches!(store.packs().open(name, 1 << 20), Err(StoreError::Absent { .. })));
+    }
+}
+
+#[test]
+fn a_commit_that_does_not_fit_poisons_and_the_state_before_stands() {
+    let Some(small) = Small::mount("12m") else { return };
+    let home = small.place.home.join("home");
+    let mut store = Store::create(Home::init(&home).unwrap(), &vault(), dice(1), limits()).unwrap();
+    store.recover().unwrap();
+    fill(&store);
+    let failed = (0..100_u8).find_map(|round| {
+        store
+            .write::<_, StoreError>(|txn| {
+                settings::put(txn, Setting::engine(2), &[round]);
+                objects::put(txn, &bytes(u64::from(round), 1 << 20));
+                Ok(())
+            })
+            .err()
+            .map(|error| (round, error))
+    });
+    let (round, error) = failed.unwrap();
+    assert!(matches!(error, StoreError::Full), "{error:?}");
+    assert!(store.is_poisoned());
+    assert!(matches!(store.begin_write().err(), Some(StoreError::Poisoned)));
+    assert!(matches!(store.packs().begin_batch(1).err(), Some(StoreError::Poisoned)));
+    drop(store);
+    small.remount("size=40m");
+    let store = Store::open(Home::open(&home).unwrap(), &vault(), dice(2), limits()).unwrap();
+    check(&store).unwrap();
+    let last = settings::get(&store.read().unwrap(), Setting::engine(2)).unwrap().unwrap();
+    assert!(last == [round - 1] || last == [round]);
+}
+
+#[test]
+fn a_read_only_file_system_is_named() {
+    let Some(small) = Small::mount("16m") else { return };
+    let home = small.place.home.join("home");
+    let store = Store::create(Home::init(&home).unwrap(), &vault(), dice(1), limits()).unwrap();
+    drop(store);
+    small.remount("ro");
+    let opened = Home::open(&home).and_then(|home| Store::open(home, &vault(), dice(2), limits()));
+    assert!(matches!(opened.err(), Some(StoreError::ReadOnly)));
+    assert!(matches!(Home::init(&small.place.home.join("new")), Err(StoreError::ReadOnly)));
+    small.remount("rw");
+    Store::open(Home::open(&home).unwrap(), &vault(), dice(2), limits()).unwrap();
+}
+
+#[test]
+fn an_error_in_a_change_or_a_dropped_transaction_leaves_no_trace() {
+    let place = Place::new();
+    let store = begin(&place.home);
+    let given_up: Result<(), StoreError> = store.write(|txn| {
+        objects::put(txn, b"never");
+        Err(StoreError::Busy)
+    });
+    assert!(matches!(given_up, Err(StoreError::Busy)));
+    let mut txn = store.begin_write().unwrap();
+    let name = objects::put(&mut txn, b"never");
+    assert!(txn.pending_bytes() > 0);
+    assert!(objects::get(&txn, &name).unwrap().is_some());
+    assert!(objects::get(&store.read().unwrap(), &name).unwrap().is_none());
+    drop(txn);
+    assert!(objects::get(&store.read().unwrap(), &name).unwrap().is_none());
+    let before = store.read().unwrap();
+    store.write::<_, StoreError>(|txn| Ok(objects::put(txn, b"now"))).unwrap();
+    let name = locker_crypto::id::ObjectHash(*blake3::hash(b"now").as_bytes());
+    assert!(objects::get(&before, &name).unwrap().is_none(), "a snapshot does not move");
+    assert!(objects::get(&store.read().unwrap(), &name).unwrap().is_some());
+}
+
+/// What one small file costs in the tables of the store itself; the catalog's rows come on top.
+#[test]
+fn the_index_of_a_small_file_stays_small() {
+    let place = Place::new();
+    let mut store = begin(&place.home);
+    let (batches, files) = (20_u32, 500_u32);
+    for batch in 0..batches {
+        let numbers = batch * files..(batch + 1) * files;
+        let locs: Vec<Loc> = numbers.clone().map(|n| Loc { tag: tag(n), sealed_len: 2_000 }).collect();
+        store
+            .write::<_, StoreError>(|txn| {
+                let new = NewPack { len: 1 << 20, state: PackState::Present { verified_at: 1 }, locs: &locs };
+                index::add_pack(txn, &SPACE, &hash(&batch.to_le_bytes()), &new)?;
+                for number in numbers {
+                    let content = ContentHash(*blake3::hash(&number.to_le_bytes()).as_bytes());
+                    files::put_file_ref(txn, &content, &[1; 80]);
+                    files::put_stat(txn, format!("/home/me/{number}").as_bytes(), &stat(), &content);
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+    store.compact().unwrap();
+    let len = fs::metadata(place.home.join("locker.redb")).unwrap().len();
+    let each = len / u64::from(batches * files);
+    assert!(each < 700, "{each} bytes for each file");
+}
