@@ -222,6 +222,16 @@ fn t81_lengths_do_not_depend_on_content() {
     }
 }
 
+/// Keys, cutters and openers are used from many threads at once.
+#[test]
+fn keys_are_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<DedupKeys>();
+    shared::<Opener>();
+    shared::<crate::cut::Cutter>();
+    shared::<crate::pack::SealedChunk>();
+}
+
 #[test]
 fn length_limits_hold() {
     let ck = ChunkKey::new([1; 32]);
