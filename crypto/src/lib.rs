@@ -7,9 +7,11 @@
 
 pub mod aead;
 pub mod capability;
+pub mod capsule;
 pub mod certificate;
 pub mod chunk;
 pub mod cut;
+pub mod deposit;
 pub mod derive;
 pub mod encode;
 pub mod entry;
@@ -21,6 +23,7 @@ pub mod identity;
 mod layout;
 pub mod link;
 pub mod pack;
+mod pack_list;
 pub mod pairing;
 pub mod person;
 pub mod phrase;

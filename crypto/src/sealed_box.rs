@@ -35,7 +35,8 @@ type PublicKey = <XWing as Kem>::PublicKey;
 #[derive(Clone, PartialEq, Eq)]
 pub struct BoxPublicKey {
     bytes: Box<[u8; PUBLIC_KEY_LEN]>,
-    key: PublicKey,
+    /// The parsed key with its expanded matrix, several KiB.
+    key: Box<PublicKey>,
 }
 
 impl BoxPublicKey {
@@ -48,7 +49,7 @@ impl BoxPublicKey {
         let bytes: Box<[u8; PUBLIC_KEY_LEN]> = Box::new(bytes.try_into().map_err(|_| Refusal::Canon)?);
         check_x25519_part(&bytes[..])?;
         let key = PublicKey::from_bytes(&bytes[..]).map_err(|_| Refusal::Key)?;
-        Ok(Self { bytes, key })
+        Ok(Self { bytes, key: Box::new(key) })
     }
 
     /// Reads a public key that a signed structure names by its hash.
@@ -118,7 +119,7 @@ impl BoxKeys {
         let (private, key) = XWing::derive_keypair(seed.expose());
         let mut bytes = Box::new([0; PUBLIC_KEY_LEN]);
         key.write_exact(&mut bytes[..]);
-        Self { private, public: BoxPublicKey { bytes, key } }
+        Self { private, public: BoxPublicKey { bytes, key: Box::new(key) } }
     }
 
     /// Returns the public key.
