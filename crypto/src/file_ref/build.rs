@@ -95,7 +95,7 @@ impl<'a> FileRefBuilder<'a> {
             if records.len() <= INLINE_RECORDS_MAX {
                 (1, records)
             } else {
-                // The largest file has 144 pieces of level 1, whose records fill one piece of level 2 by far not.
+                // The largest file has 145 pieces of level 1, whose records fill one piece of level 2 by far not.
                 let top = ManifestChunk::new(self.keys, Zeroizing::new(record::concat(&records)));
                 let records = vec![top.record()];
                 self.pieces.push(top);

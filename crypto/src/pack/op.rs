@@ -170,6 +170,10 @@ fn check_form(len: u32, locs: &[Loc]) -> Result<(), Refusal> {
             return Err(Refusal::Canon);
         }
         end += loc.sealed_len;
+        // Before the next one is added, or many longest chunks would overflow the sum.
+        if end > PACK_LEN_MAX {
+            return Err(Refusal::Canon);
+        }
     }
-    if end > PACK_LEN_MAX || len != padded_len(end) { Err(Refusal::Canon) } else { Ok(()) }
+    if len == padded_len(end) { Ok(()) } else { Err(Refusal::Canon) }
 }

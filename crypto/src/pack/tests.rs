@@ -240,6 +240,19 @@ fn t10_junk_in_the_padding_is_found() {
     assert_eq!(op.check_padding(&body[..last], first), Err(Refusal::Hash));
 }
 
+/// Many longest chunks, with offsets that are right, must not overflow the sum of the lengths.
+#[test]
+fn a_sum_beyond_32_bits_is_refused() {
+    let locs: Vec<Loc> = (0..1_025u32)
+        .map(|i| {
+            let mut tag = [0; 16];
+            tag[..4].copy_from_slice(&i.to_le_bytes());
+            Loc { tag: ChunkTag(tag), offset: i.wrapping_mul(SEALED_LEN_MAX), sealed_len: SEALED_LEN_MAX }
+        })
+        .collect();
+    assert_eq!(PackOp::new(PackHash([9; 32]), 5_505_024, locs).unwrap_err(), Refusal::Canon);
+}
+
 /// T85: an operation that lies about places or tags leads to bytes that do not open.
 #[test]
 fn t85_a_lying_operation_ends_at_the_commitment() {
