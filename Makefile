@@ -1,0 +1,43 @@
+# The two set-up commands of the README are `make run` and `make test`. Both install what a bare Debian with Rust
+# lacks, and both use CARGO_TARGET_DIR where it is set.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# What the crates, the tests and the benchmarks need beyond Rust: a C compiler and linker, Python for the sample media.
+PACKAGES := build-essential python3-pip time
+
+.PHONY: run test gate deep bench media tools release lab help
+
+help: ## list what can be made
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: release media ## build the program and show a locker at work on the sample media
+	docs/walk.sh "$(abspath $(TARGET))/release/locker"
+
+release: tools ## build the program: one file, target/release/locker
+	cargo build --release --locked -p locker
+
+lab: tools ## build the program with failpoints, as the tests use it
+	cargo build --profile lab --locked -p locker --features failpoints
+
+test: tools media lab ## run every test
+	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" cargo nextest run --workspace --locked --no-fail-fast
+	cargo test --workspace --locked --doc
+
+deep: tools media lab ## run the long figures: many histories, many kills, the 3 GiB file
+	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" LOCKER_BIG=1 LOCKER_HISTORIES=10000 LOCKER_KILLS=1000 \
+	  cargo nextest run --workspace --locked --no-fail-fast --profile deep
+
+bench: release ## measure, and print a table
+	tests/benches/run "$(abspath $(TARGET))/release/locker"
+
+media: tools ## fetch the free sample media into .cache/media
+	tests/media/fetch
+
+tools:
+	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup, version as in Cargo.toml (rust-version)"; exit 1; }
+	@if ! command -v cc >/dev/null || ! command -v python3 >/dev/null || ! python3 -m pip --version >/dev/null 2>&1; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq $(PACKAGES); \
+	  else echo "missing: $(PACKAGES). Install them, then run make again."; exit 1; fi; fi
+	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
