@@ -6,7 +6,7 @@
 mod export;
 mod import;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use icu_casemap::CaseMapper;
 use locker_crypto::Refusal;

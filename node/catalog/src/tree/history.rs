@@ -1,0 +1,170 @@
+//! The past of a node: what happened to it, and what it was at a time.
+
+use std::ops::ControlFlow;
+
+use locker_crypto::id::{NodeId, VersionId};
+
+use super::nodes;
+use super::row::{Place, Row, Version};
+use super::view::Node;
+use crate::operation::version_id;
+use crate::order::{EntryOrder, OpOrder};
+use crate::rows::{ReadRows, RowError};
+
+/// One thing that happened to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The operation that did it.
+    pub op: OpOrder,
+    /// What it did here.
+    pub what: Happened,
+}
+
+/// What an operation did to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Happened {
+    /// The node was made.
+    Created {
+        /// The folder it was made in.
+        parent: NodeId,
+        /// Its name there.
+        name: String,
+    },
+    /// It got another folder, another name or both.
+    Moved {
+        /// Folder and name before.
+        from: (NodeId, String),
+        /// Folder and name after.
+        to: (NodeId, String),
+    },
+    /// It was kept when a folder above it went into the trash, since it held what the other device did not know.
+    Lifted {
+        /// The folder it was in.
+        from: NodeId,
+        /// The folder it is in since.
+        to: NodeId,
+    },
+    /// It got a version.
+    Written {
+        /// The new version.
+        vid: VersionId,
+        /// The versions that it replaced.
+        replaced: Vec<VersionId>,
+    },
+    /// It was put into the trash itself.
+    Trashed {
+        /// The folder it was in.
+        from: NodeId,
+    },
+    /// It came back out of the trash.
+    Restored {
+        /// Folder and name since.
+        to: (NodeId, String),
+    },
+}
+
+/// Returns all that happened to a node, the latest first; empty if there is no such node. Cost: its operations.
+///
+/// # Errors
+/// [`RowError`] as the store gives it.
+pub fn history(rows: &dyn ReadRows, node: NodeId) -> Result<Vec<Event>, RowError> {
+    let Some(mut row) = nodes::read(rows, node)? else { return Ok(Vec::new()) };
+    let mut events = Vec::new();
+    for (op, undo) in nodes::undos_after(rows, node, &row.created)? {
+        let after = row.place.clone();
+        let replaced = undo.content.as_ref().map(|content| content.removed.iter().map(|v| v.vid).collect());
+        let moved = undo.place.is_some();
+        undo.revert(&op, &mut row);
+        if moved {
+            events.push(Event { op, what: placed(&op, &row.place, after) });
+        }
+        if let Some(replaced) = replaced {
+            let vid = version_id(&op);
+            events.push(Event { op, what: Happened::Written { vid, replaced } });
+        }
+    }
+    let Place { parent, name, .. } = row.place;
+    events.push(Event { op: row.created, what: Happened::Created { parent, name } });
+    Ok(events)
+}
+
+/// Says what an operation did that changed the place.
+fn placed(op: &OpOrder, before: &Place, after: Place) -> Happened {
+    if after.by.is_some() {
+        Happened::Trashed { from: before.parent }
+    } else if before.by.is_some() {
+        Happened::Restored { to: (after.parent, after.name) }
+    } else if after.moved == *op {
+        Happened::Moved { from: (before.parent, before.name.clone()), to: (after.parent, after.name) }
+    } else {
+        Happened::Lifted { from: before.parent, to: after.parent }
+    }
+}
+
+/// Finds a version of a file, live or replaced. Cost: the operations on the file.
+///
+/// # Errors
+/// [`RowError`] as the store gives it.
+pub fn version(rows: &dyn ReadRows, node: NodeId, vid: VersionId) -> Result<Option<Version>, RowError> {
+    let Some(row) = nodes::read(rows, node)? else { return Ok(None) };
+    if let Some(live) = row.versions.iter().find(|v| v.vid == vid) {
+        return Ok(Some(live.clone()));
+    }
+    let undos = nodes::undos_after(rows, node, &row.created)?;
+    let replaced = undos.into_iter().filter_map(|(_, undo)| undo.content).flat_map(|content| content.removed);
+    Ok(replaced.into_iter().find(|v| v.vid == vid))
+}
+
+/// Returns the node as it was after all entries with a clock of at most `hlc`; `None` if it did not exist.
+///
+/// The name it was shown under then is not known; `displayed` is its own. Cost: its operations since.
+///
+/// # Errors
+/// [`RowError`] as the store gives it.
+pub fn node_at(rows: &dyn ReadRows, node: NodeId, hlc: u64) -> Result<Option<Node>, RowError> {
+    Ok(row_at(rows, node, hlc)?.map(|row| {
+        let displayed = row.place.name.clone();
+        Node::of(node, row, displayed)
+    }))
+}
+
+fn row_at(rows: &dyn ReadRows, node: NodeId, hlc: u64) -> Result<Option<Row>, RowError> {
+    let end = last_at(hlc);
+    let Some(mut row) = nodes::read(rows, node)?.filter(|row| row.created <= end) else { return Ok(None) };
+    for (op, undo) in nodes::undos_after(rows, node, &end)? {
+        undo.revert(&op, &mut row);
+    }
+    Ok(Some(row))
+}
+
+/// Returns the last place in total order with this clock.
+fn last_at(hlc: u64) -> OpOrder {
+    let author = [0xff; 32].into();
+    OpOrder { entry: EntryOrder { hlc, author, seq: u64::MAX }, index: u16::MAX }
+}
+
+/// Visits every node that existed after all entries with a clock of at most `hlc`, as it was then, by id: what
+/// `restore --at` compares with the present. Cost: all nodes, and the operations since.
+///
+/// # Errors
+/// [`RowError`] as the store gives it.
+pub fn walk_at(
+    rows: &dyn ReadRows,
+    hlc: u64,
+    visit: &mut dyn FnMut(Node) -> ControlFlow<()>,
+) -> Result<(), RowError> {
+    let mut start = Vec::new();
+    loop {
+        let page = nodes::ids_from(rows, &start)?;
+        let Some(last) = page.last() else { return Ok(()) };
+        start = [&last.0[..], &[0]].concat();
+        for id in page {
+            if let Some(node) = node_at(rows, id, hlc)?
+                && visit(node).is_break()
+            {
+                return Ok(());
+            }
+        }
+    }
+}
