@@ -261,6 +261,18 @@ fn a_capsule_by_anybody_else_is_refused() {
     assert_eq!(Capsule::open(&raw, &scene.link.end(), &told).err(), Some(Refusal::Revoked));
 }
 
+/// T70: an inbox key of low order is refused when the capsule is read, before anything is sealed to it.
+#[test]
+fn t70_a_low_order_inbox_key_in_a_capsule_is_refused() {
+    let scene = Scene::new();
+    let inbox = EpochSecret::new([9; 32]).inbox_keys().public().clone();
+    let good = scene.capsule(Gift::Deposit(inbox.clone())).encode();
+    let at = good.windows(inbox.as_bytes().len()).position(|part| part == inbox.as_bytes()).unwrap();
+    let mut low = good;
+    low[at + 1_184..at + 1_216].fill(0);
+    assert_eq!(Capsule::decode(&low).err(), Some(Refusal::Key));
+}
+
 #[test]
 fn layouts_that_are_not_the_one_form_are_refused() {
     let scene = Scene::new();

@@ -178,11 +178,15 @@ impl Entry {
     /// it: [`crate::person::Roster`] or the catalog.
     ///
     /// # Errors
-    /// As [`Envelope::read`]; [`Refusal::Scope`] for another person's entry; as [`Body::decode`]; as [`Op::check`].
+    /// As [`Envelope::read`]; [`Refusal::Scope`] for another person's entry; [`Refusal::Chain`] for a first entry that
+    /// names one before it, or a later one that names none; as [`Body::decode`]; as [`Op::check`].
     pub fn read(person: &PersonId, bytes: &[u8]) -> Result<Self, Refusal> {
         let envelope = Envelope::read(bytes)?;
         if envelope.tag != person_tag(person) {
             return Err(Refusal::Scope);
+        }
+        if (envelope.seq == 0) != (envelope.prev == EntryId::ZERO) {
+            return Err(Refusal::Chain);
         }
         let entry = Self::from_envelope(&envelope)?;
         entry.check_ops(person)?;

@@ -83,6 +83,8 @@ impl Roster {
 
     /// Reads the next entry. On a refusal the roster stands as before.
     ///
+    /// Copies the roster for that: made for logs that fit a capsule, not for very long ones.
+    ///
     /// # Errors
     /// In this order: layout, author key and signature as [`Envelope::read`]; [`Refusal::Scope`] for another
     /// person's entry; [`Refusal::Chain`] if its author was never brought in or `prev` does not fit,

@@ -103,7 +103,7 @@ fn t65_a_box_without_either_half_is_refused() {
     assert_eq!(BoxPublicKey::from_slice(&keys.public().as_bytes()[1_184..]), Err(Refusal::Canon));
 }
 
-/// T65: no source of this crate names a KEM beside X-Wing.
+/// T65: the one room that may name a KEM names X-Wing alone.
 #[test]
 fn t65_one_kem_is_named() {
     let source = include_str!("../sealed_box.rs");
