@@ -83,3 +83,7 @@ pub fn reach(point: &'static str) -> io::Result<()> {
     let _ = point;
     Ok(())
 }
+
+#[cfg(test)]
+#[cfg(feature = "failpoints")]
+mod tests;

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use locker_crypto::Refusal;
 use locker_crypto::id::{EpochId, SpaceTag};
-use locker_crypto::secret::{BoxSeed, DedupSecret, EpochSecret, PersonKey, RendezvousSecret, SigningSeed};
+use locker_crypto::secret::{BoxSeed, DedupSecret, EpochSecret, PersonKey, RendezvousMaster, SigningSeed};
 use zeroize::Zeroizing;
 
 use crate::StoreError;
@@ -70,7 +70,7 @@ kept! {
     PersonKey, u32, 3, "PUK[n], by n.";
     DedupSecret, u32, 4, "D[m], by m.";
     EpochSecret, SpaceEpoch, 5, "ES, by space and epoch.";
-    RendezvousSecret, u32, 6, "rdv_master[g], by g.";
+    RendezvousMaster, u32, 6, "rdv_master[g], by g.";
 }
 
 /// Names the secret of an epoch.

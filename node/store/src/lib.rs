@@ -38,7 +38,7 @@ mod transaction;
 pub use error::StoreError;
 pub use home::Home;
 pub use limits::Limits;
-pub use packs::PackStore;
+pub use packs::{PackBatch, PackStore};
 pub use snapshot::{Reads, Snapshot, View};
 pub use store::{Dice, Recovery, Store};
 pub use transaction::WriteTxn;

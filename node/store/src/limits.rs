@@ -31,10 +31,17 @@ pub struct Limits {
     pub reserve_bytes: u64,
     /// See [`LOW_WATER_BYTES`].
     pub low_water_bytes: u64,
+    /// See [`CHECKED_ON_OPEN_BYTES`].
+    pub checked_on_open_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { cache_bytes: CACHE_BYTES, reserve_bytes: RESERVE_BYTES, low_water_bytes: LOW_WATER_BYTES }
+        Self {
+            cache_bytes: CACHE_BYTES,
+            reserve_bytes: RESERVE_BYTES,
+            low_water_bytes: LOW_WATER_BYTES,
+            checked_on_open_bytes: CHECKED_ON_OPEN_BYTES,
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use locker_crypto::derive::{Purpose, kdf};
 use locker_crypto::id::{ContentHash, SpaceTag};
 use locker_crypto::secret::{AeadKey, VaultKey};
+use locker_crypto::vault::DedupIndexKey;
 use locker_crypto::{Refusal, aead};
 
 use crate::tables::{KEYED_PATHS, KEYED_ROWS, TableName};
@@ -43,7 +44,7 @@ pub(crate) struct Keys {
     tables: Mutex<HashMap<TableName, Arc<TableKey>>>,
     rows: AeadKey,
     paths: AeadKey,
-    files: AeadKey,
+    files: DedupIndexKey,
 }
 
 impl Keys {
@@ -54,7 +55,7 @@ impl Keys {
             tables: Mutex::default(),
             rows: keyed(KEYED_ROWS),
             paths: keyed(KEYED_PATHS),
-            files: AeadKey::new(kdf(Purpose::DedupIndex, &[vault.expose()])),
+            files: DedupIndexKey::new(vault),
         }
     }
 
@@ -76,7 +77,7 @@ impl Keys {
 
     /// The dedup index key of a file (`docs/spec/03-content.md`).
     pub(crate) fn keyed_file(&self, content: &ContentHash) -> [u8; 32] {
-        *blake3::keyed_hash(self.files.expose(), content.as_bytes()).as_bytes()
+        self.files.row(content)
     }
 }
 
@@ -84,4 +85,22 @@ fn short(hasher: &blake3::Hasher) -> [u8; 16] {
     let mut out = [0; 16];
     hasher.finalize_xof().fill(&mut out);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The catalog's table names are put together here, which the key of the foundation does not allow; the bytes are
+    /// the same.
+    #[test]
+    fn values_are_sealed_as_the_vault_seals_them() {
+        let vault = VaultKey::new([0x55; 32]);
+        let ours = TableKey::new(&vault, TableName::Own("entries"));
+        let theirs = locker_crypto::vault::TableKey::new(&vault, "entries");
+        let stored = ours.seal(&[0x13; 24], b"key-1", b"value");
+        assert_eq!(stored, theirs.seal(&[0x13; 24], b"key-1", b"value"));
+        assert_eq!(ours.open(b"key-1", &stored).as_deref(), Ok(b"value".as_slice()));
+        assert_eq!(ours.open(b"key-2", &stored), Err(Refusal::Tag));
+    }
 }

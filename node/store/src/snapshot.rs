@@ -1,19 +1,18 @@
 //! Reading: one consistent state of the database, every value opened and thereby checked
 //! (`docs/spec/08-at-rest.md`, "Rows").
 
-use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ops::{Bound, ControlFlow};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use locker_catalog::rows::Visit;
 use locker_crypto::id::SpaceTag;
-use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableError};
+use redb::{ReadOnlyTable, ReadTransaction, TableError};
 
 use crate::StoreError;
-use crate::database::{Errors, definition};
+use crate::database::{Errors, Opened, definition};
 use crate::health::Health;
 use crate::rows::SpaceRows;
 use crate::seal::Keys;
@@ -60,7 +59,7 @@ impl<T: Reads + ?Sized> Reads for &mut T {
 /// it is not kept for long.
 pub struct Snapshot {
     txn: ReadTransaction,
-    tables: RefCell<HashMap<TableName, Option<Arc<Table>>>>,
+    tables: Mutex<HashMap<TableName, Option<Arc<Table>>>>,
     keys: Arc<Keys>,
     health: Arc<Health>,
     errors: Errors,
@@ -68,7 +67,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn new(
-        database: &Database,
+        database: &Opened,
         keys: &Arc<Keys>,
         health: &Arc<Health>,
         errors: &Errors,
@@ -76,15 +75,19 @@ impl Snapshot {
         let txn = health.guard(|| database.begin_read().map_err(|error| errors.transaction(error)))?;
         Ok(Self {
             txn,
-            tables: RefCell::default(),
+            tables: Mutex::default(),
             keys: keys.clone(),
             health: health.clone(),
             errors: errors.clone(),
         })
     }
 
+    fn tables(&self) -> MutexGuard<'_, HashMap<TableName, Option<Arc<Table>>>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn table(&self, name: TableName) -> Result<Option<Arc<Table>>, StoreError> {
-        if let Some(known) = self.tables.borrow().get(&name) {
+        if let Some(known) = self.tables().get(&name) {
             return Ok(known.clone());
         }
         let opened = self.health.guard(|| match self.txn.open_table(definition(&name.text())) {
@@ -92,7 +95,7 @@ impl Snapshot {
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(self.errors.table(error)),
         })?;
-        self.tables.borrow_mut().insert(name, opened.clone());
+        self.tables().insert(name, opened.clone());
         Ok(opened)
     }
 

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use locker_crypto::id::PackHash;
 use locker_crypto::secret::VaultKey;
-use redb::Database;
 
-use crate::database::{self, Errors};
+use crate::database::{self, Errors, Opened};
 use crate::failpoints::{self, reach};
 use crate::health::Health;
 use crate::home::{Home, remove_file, sync_folder};
@@ -28,7 +27,7 @@ pub type Dice = Box<dyn rand_core::CryptoRng + Send>;
 /// The database and the packs of one home, opened with its vault key. May be used from several threads; one writes at a
 /// time.
 pub struct Store {
-    pub(crate) database: Database,
+    pub(crate) database: Opened,
     pub(crate) keys: Arc<Keys>,
     pub(crate) health: Arc<Health>,
     pub(crate) errors: Errors,
@@ -59,22 +58,30 @@ pub struct Recovery {
 }
 
 impl Store {
-    /// Makes the database of a home that has none and opens it. Until this has returned the home counts as not begun.
+    /// Makes the database of a home that has none, with what `first` writes in it, and opens it. Until this has
+    /// returned the home counts as not begun: there is no state in which a home has a database without its first rows.
     ///
     /// # Errors
-    /// [`StoreError::NotEmpty`] if there is a database: it is never made anew over an old one; else as [`Store::open`].
-    pub fn create(home: Home, vault: &VaultKey, dice: Dice, limits: Limits) -> Result<Self, StoreError> {
+    /// [`StoreError::NotEmpty`] if there is a database: it is never made anew over an old one; that of `first`; else as
+    /// [`Store::open`].
+    pub fn create<E: From<StoreError>>(
+        home: Home,
+        vault: &VaultKey,
+        dice: Dice,
+        limits: Limits,
+        first: impl FnOnce(&mut WriteTxn<'_>) -> Result<(), E>,
+    ) -> Result<Self, E> {
         if home.has_database() {
-            return Err(StoreError::NotEmpty { path: home.path().to_owned() });
+            return Err(StoreError::NotEmpty { path: home.path().to_owned() }.into());
         }
         let (new, path) = (home.new_database(), home.database());
         remove_file(&new)?;
         let created = database::create(&new, limits.cache_bytes)?;
         let store = Self::assemble(created, home, vault, dice, limits);
-        store.write::<_, StoreError>(|txn| {
+        store.write::<_, E>(|txn| {
             settings::put_number(txn, Setting::FORMAT, FORMAT);
             settings::put_number(txn, Setting::CLEAN, 1);
-            Ok(())
+            first(txn)
         })?;
         let Self { database, home, dice, .. } = store;
         drop(database);
@@ -82,7 +89,7 @@ impl Store {
         reach(failpoints::DB_CREATED).map_err(failed)?;
         fs::rename(&new, &path).map_err(failed)?;
         sync_folder(home.path())?;
-        Self::open(home, vault, dice.into_inner().unwrap_or_else(PoisonError::into_inner), limits)
+        Ok(Self::open(home, vault, dice.into_inner().unwrap_or_else(PoisonError::into_inner), limits)?)
     }
 
     /// Opens the database of a home. [`Store::recover`] comes next, before anything else.
@@ -93,7 +100,7 @@ impl Store {
     /// [`StoreError::Corrupt`] if the database is missing, damaged, or sealed under another vault key;
     /// [`StoreError::NewerFormat`], [`StoreError::Busy`], [`StoreError::Unsafe`], [`StoreError::Io`].
     pub fn open(home: Home, vault: &VaultKey, dice: Dice, limits: Limits) -> Result<Self, StoreError> {
-        let opened = database::open(&home.database(), limits.cache_bytes)?;
+        let opened = database::open(&home.database(), &limits)?;
         let store = Self::assemble(opened, home, vault, dice, limits);
         match settings::number(&store.read()?, Setting::FORMAT)? {
             Some(FORMAT) => {}
@@ -106,7 +113,7 @@ impl Store {
         Ok(store)
     }
 
-    fn assemble(database: Database, home: Home, vault: &VaultKey, dice: Dice, limits: Limits) -> Self {
+    fn assemble(database: Opened, home: Home, vault: &VaultKey, dice: Dice, limits: Limits) -> Self {
         let health = Arc::new(Health::default());
         let reserve = Arc::new(Reserve::new(home.reserve(), home.path(), limits));
         Self {
@@ -125,6 +132,16 @@ impl Store {
     /// The home.
     pub fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// Size of the database file in bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn database_bytes(&self) -> Result<u64, StoreError> {
+        let path = self.home.database();
+        let meta = fs::metadata(&path).map_err(|error| StoreError::io("looking at", &path, error))?;
+        Ok(meta.len())
     }
 
     /// The pack files.
@@ -250,6 +267,7 @@ impl Store {
     /// [`StoreError::Corrupt`] if it cannot be trusted; [`StoreError::Busy`] while a snapshot lives.
     pub fn check_integrity(&mut self) -> Result<bool, StoreError> {
         let Self { database, health, errors, .. } = self;
+        let database = database.get_mut()?;
         let sound = health.guard(|| database.check_integrity().map_err(|error| errors.database(error)))?;
         Ok(!sound)
     }
@@ -261,6 +279,7 @@ impl Store {
     pub fn compact(&mut self) -> Result<(), StoreError> {
         self.health.check()?;
         let Self { database, health, errors, .. } = self;
+        let database = database.get_mut()?;
         health.guard(|| match database.compact() {
             Ok(_) => Ok(()),
             Err(redb::CompactionError::Storage(error)) => Err(errors.storage(error)),

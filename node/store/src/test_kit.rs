@@ -26,7 +26,7 @@ pub(crate) fn dice(seed: u64) -> Dice {
 }
 
 pub(crate) fn begin(path: &Path) -> Store {
-    Store::create(Home::init(path).unwrap(), &vault(), dice(1), limits()).unwrap()
+    Store::create(Home::init(path).unwrap(), &vault(), dice(1), limits(), |_| Ok::<_, StoreError>(())).unwrap()
 }
 
 pub(crate) fn reopen(path: &Path) -> Result<Store, StoreError> {
@@ -41,7 +41,15 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// The same in memory, where there is such a folder: for tests that open a home many hundred times.
+    pub(crate) fn quick() -> Self {
+        Self::within(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
+    fn within(folder: tempfile::TempDir) -> Self {
         let home = folder.path().join("home");
         Self { _folder: folder, home }
     }

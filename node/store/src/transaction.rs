@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::{self, Entry};
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use locker_crypto::id::SpaceTag;
 use redb::{Durability, WriteTransaction};
@@ -70,9 +71,20 @@ impl Changes {
 /// changes nothing.
 pub struct WriteTxn<'s> {
     store: &'s Store,
-    txn: WriteTransaction,
+    txn: Begun,
     base: Snapshot,
     changes: Changes,
+}
+
+/// A transaction of redb that gives up quietly: over damaged pages even that can panic.
+struct Begun(Option<WriteTransaction>);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let txn = self.0.take();
+        // Nothing was written, so nothing is lost if giving up fails.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(txn)));
+    }
 }
 
 impl<'s> WriteTxn<'s> {
@@ -84,7 +96,7 @@ impl<'s> WriteTxn<'s> {
         // Somebody may have failed while we waited.
         store.health.check()?;
         let base = store.read()?;
-        Ok(Self { store, txn, base, changes: Changes::default() })
+        Ok(Self { store, txn: Begun(Some(txn)), base, changes: Changes::default() })
     }
 
     /// Returns the catalog's rows of one space, to change.
@@ -104,7 +116,7 @@ impl<'s> WriteTxn<'s> {
     /// [`StoreError::Full`], [`StoreError::Io`], [`StoreError::Corrupt`]: nothing may be acknowledged and the store is
     /// poisoned, since it is unknown which of the two states the disk holds; [`StoreError::Poisoned`] if it was before.
     pub fn commit(self) -> Result<(), StoreError> {
-        let Self { store, txn, base, changes } = self;
+        let Self { store, mut txn, base, changes } = self;
         store.health.check()?;
         if changes.rows == 0 {
             return Ok(());
@@ -116,7 +128,7 @@ impl<'s> WriteTxn<'s> {
         let committed = store.health.guard(|| {
             let failed = |error| StoreError::io("committing", store.home.path(), error);
             reach(failpoints::DB_BEFORE_COMMIT).map_err(failed)?;
-            let txn = write(store, txn, changes)?;
+            let txn = write(store, txn.0.take().ok_or(StoreError::Poisoned)?, changes)?;
             reach(failpoints::DB_WRITTEN).map_err(failed)?;
             txn.commit().map_err(|error| store.errors.commit(error))?;
             reach(failpoints::DB_AFTER_COMMIT).map_err(failed)

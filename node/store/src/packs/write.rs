@@ -50,14 +50,25 @@ impl<'s> PackBatch<'s> {
     /// 16,777,216 bytes, with [`Refusal::Canon`] for none; [`StoreError::Full`], [`StoreError::Io`]. The batch is then
     /// to be dropped.
     pub fn add(&mut self, hash: &PackHash, bytes: &[u8]) -> Result<(), StoreError> {
-        if bytes.is_empty() {
-            return Err(StoreError::Refused(Refusal::Canon));
-        }
-        checked_len(bytes).ok_or(StoreError::Refused(Refusal::Limit))?;
-        let outboard = PreOrderMemOutboard::create(bytes, GROUP);
+        let outboard = outboard_of(bytes)?;
         if outboard.root.as_bytes() != hash.as_bytes() {
             return Err(StoreError::Refused(Refusal::Hash));
         }
+        self.write(hash, bytes, &outboard.data)
+    }
+
+    /// The same for a pack that was just made here and has no name yet; gives its name.
+    ///
+    /// # Errors
+    /// As [`PackBatch::add`].
+    pub fn add_new(&mut self, bytes: &[u8]) -> Result<PackHash, StoreError> {
+        let outboard = outboard_of(bytes)?;
+        let hash = PackHash(*outboard.root.as_bytes());
+        self.write(&hash, bytes, &outboard.data)?;
+        Ok(hash)
+    }
+
+    fn write(&mut self, hash: &PackHash, bytes: &[u8], outboard: &[u8]) -> Result<(), StoreError> {
         if self.pending.len() >= BATCH_OPEN_FILES {
             self.settle()?;
         }
@@ -66,7 +77,7 @@ impl<'s> PackBatch<'s> {
         let temp = self.pending.last_mut().ok_or(StoreError::Poisoned)?;
         reach(failpoints::PACK_TEMP_CREATED)
             .and_then(|()| temp.file.write_all(bytes))
-            .and_then(|()| temp.file.write_all(&outboard.data))
+            .and_then(|()| temp.file.write_all(outboard))
             .and_then(|()| reach(failpoints::PACK_WRITTEN))
             .map_err(|error| StoreError::io("writing a pack", &path, error))
     }
@@ -124,6 +135,15 @@ impl<'s> PackBatch<'s> {
         reach(failpoints::PACK_DIR_SYNCED)
             .map_err(|error| StoreError::io("syncing packs", &self.store.folder, error))
     }
+}
+
+/// Computes hash and outboard of a pack in one pass.
+fn outboard_of(bytes: &[u8]) -> Result<PreOrderMemOutboard, StoreError> {
+    if bytes.is_empty() {
+        return Err(StoreError::Refused(Refusal::Canon));
+    }
+    checked_len(bytes).ok_or(StoreError::Refused(Refusal::Limit))?;
+    Ok(PreOrderMemOutboard::create(bytes, GROUP))
 }
 
 impl Drop for PackBatch<'_> {

@@ -73,7 +73,7 @@ proptest! {
         mut ranges in prop::collection::vec((key(), prop::option::of(key())), 3),
     ) {
         ranges.push((Vec::new(), None));
-        let place = Place::new();
+        let place = Place::quick();
         let store = begin(&place.home);
         let mut committed: [MemoryRows; 3] = Default::default();
         let mut model = committed.clone();
