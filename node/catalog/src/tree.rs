@@ -24,7 +24,7 @@ use locker_crypto::Refusal;
 use locker_crypto::id::NodeId;
 
 pub use self::draft::check_writer;
-pub use self::history::{Event, Happened, history, node_at, version, walk_at};
+pub use self::history::{Event, Happened, history, node_at, version, walk_at, walk_versions};
 pub use self::row::{Counts, Newest, Version};
 pub use self::state::state_hash;
 pub use self::view::{

@@ -20,8 +20,8 @@ use crate::operation::{Content, Meta, Move, NodeKind, Op, version_id};
 use crate::order::{EntryOrder, OpOrder};
 use crate::rows::{RowError, WriteRows};
 
-/// Changes of one entry that stand in one row.
-const TOUCHES_PER_PART: usize = 1_024;
+/// Changes of one entry that stand in one row; few in tests, so that these fill several.
+const TOUCHES_PER_PART: usize = if cfg!(test) { 2 } else { 1_024 };
 
 /// Why a step ends without effect.
 pub(super) enum Stop {
@@ -233,6 +233,7 @@ impl Replay<'_> {
         {
             let parent = self.lift(top)?;
             let chain = self.chain(parent)?;
+            self.expect_room_for_lift(parent)?;
             self.mark_later(node, &chain)?;
             self.nodes.mark_place(node, self.entry.order)?;
             undo.place = Some(row.place.clone());
@@ -349,13 +350,17 @@ impl Replay<'_> {
     }
 
     fn lift_one(&mut self, node: NodeId, row: &Row, parent: NodeId, at: OpOrder) -> Result<(), Stop> {
-        if self.late && nodes::folder(self.nodes.rows, parent)?.peak >= self.limits.children {
-            return Err(Stop::Rewind);
-        }
+        self.expect_room_for_lift(parent)?;
         let mut lifted = row.clone();
         lifted.place.parent = parent;
         self.nodes.mark_place(node, self.entry.order)?;
         self.change(node, row, &lifted, at, Undo { place: Some(row.place.clone()), content: None })
+    }
+
+    /// A lift is never refused, but one that comes late may take the room of a later create.
+    fn expect_room_for_lift(&mut self, parent: NodeId) -> Result<(), Stop> {
+        let is_full = self.late && nodes::folder(self.nodes.rows, parent)?.peak >= self.limits.children;
+        if is_full { Err(Stop::Rewind) } else { Ok(()) }
     }
 
     fn step_meta(&mut self, op: &Meta, at: OpOrder) -> Result<(), Stop> {

@@ -69,7 +69,7 @@ pub(super) fn find(rows: &dyn ReadRows, folder: NodeId, name: &str) -> Result<Op
         return Ok(Some(first));
     }
     let Some((original, number)) = unnumbered(&wanted) else { return Ok(None) };
-    let found = Group::of(rows, folder, original).from_number(rows, number)?;
+    let found = Group::of(rows, folder, original).first_numbered(rows, number)?;
     Ok(found.map(|(_, child)| child).filter(|child| child.number == number))
 }
 
@@ -141,7 +141,11 @@ impl Group {
     }
 
     /// Returns the first member with at least this number.
-    fn from_number(&self, rows: &(impl ReadRows + ?Sized), number: u32) -> Result<Option<Member>, RowError> {
+    fn first_numbered(
+        &self,
+        rows: &(impl ReadRows + ?Sized),
+        number: u32,
+    ) -> Result<Option<Member>, RowError> {
         let mut found = None;
         rows.scan(CHILDREN, &self.prefix, after(&self.prefix).as_deref(), &mut |key, value| {
             match Child::decode(value) {
@@ -188,7 +192,7 @@ impl Group {
     fn key_changed_hands(&self, rows: &mut dyn WriteRows) -> Result<(), RowError> {
         let Some((original, number)) = unnumbered(&self.key) else { return Ok(()) };
         let other = Group::of(rows, self.folder, original);
-        let Some((key, _)) = other.from_number(rows, number)? else { return Ok(()) };
+        let Some((key, _)) = other.first_numbered(rows, number)? else { return Ok(()) };
         let Some(before) = other.before(rows, &key)? else { return Ok(()) };
         other.renumber(rows, key, before.number)
     }

@@ -31,8 +31,9 @@ use super::{Counted, TreeEntry};
 use crate::order::{EntryOrder, OpOrder};
 use crate::rows::{ReadRows, RowError, WriteRows};
 
-/// Entries that are undone or replayed between two looks into the table.
-const PAGE: usize = 128;
+/// Rows of entries that are undone or replayed between two looks into the table; few in tests, so that these turn
+/// pages too.
+const PAGE: usize = if cfg!(test) { 5 } else { 128 };
 
 /// Returns the last entry of the tree in total order.
 pub(super) fn last(rows: &dyn ReadRows) -> Result<Option<EntryOrder>, RowError> {
