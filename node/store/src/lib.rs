@@ -10,6 +10,7 @@
 //! Everything here is synchronous and may block on the disk. No type of redb leaves the crate; no file name, no path
 //! and no secret enters a key or an error. Pure decisions (what is referenced, what may be deleted) are made above.
 
+mod block;
 mod error;
 mod health;
 mod seal;

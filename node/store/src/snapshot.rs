@@ -2,16 +2,17 @@
 //! (`docs/spec/08-at-rest.md`, "Rows").
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::{Bound, ControlFlow};
-
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use locker_catalog::rows::Visit;
 use locker_crypto::id::SpaceTag;
 use redb::{ReadOnlyTable, ReadTransaction, TableError};
+use zeroize::Zeroizing;
 
 use crate::StoreError;
+use crate::block::Rows;
 use crate::database::{Errors, Opened, definition};
 use crate::health::Health;
 use crate::rows::SpaceRows;
@@ -20,6 +21,8 @@ use crate::tables::TableName;
 use crate::transaction::Changes;
 
 type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
+/// The opened rows of a block.
+type Body = Arc<Zeroizing<Vec<u8>>>;
 
 /// Which way a scan goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,8 @@ impl<T: Reads + ?Sized> Reads for &mut T {
 pub struct Snapshot {
     txn: ReadTransaction,
     tables: Mutex<HashMap<TableName, Option<Arc<Table>>>>,
+    /// The last block read of each table: its key and its opened rows.
+    last: Mutex<HashMap<TableName, (Vec<u8>, Body)>>,
     keys: Arc<Keys>,
     health: Arc<Health>,
     errors: Errors,
@@ -76,6 +81,7 @@ impl Snapshot {
         Ok(Self {
             txn,
             tables: Mutex::default(),
+            last: Mutex::default(),
             keys: keys.clone(),
             health: health.clone(),
             errors: errors.clone(),
@@ -102,39 +108,72 @@ impl Snapshot {
     fn get(&self, table: TableName, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(opened) = self.table(table)? else { return Ok(None) };
         self.health.guard(|| {
-            let found = opened.get(key).map_err(|error| self.errors.storage(error))?;
-            found.map(|stored| self.open(table, key, stored.value())).transpose()
+            let mut blocks = opened.range::<&[u8]>(..=key).map_err(|error| self.errors.storage(error))?;
+            let Some(block) = blocks.next_back() else { return Ok(None) };
+            let (first, stored) = block.map_err(|error| self.errors.storage(error))?;
+            let body = self.body(table, first.value(), stored.value())?;
+            let mut rows = Rows::new(&body);
+            while let Some((found, value)) = rows.next_row().map_err(|_| damaged(table))? {
+                match found.cmp(key) {
+                    Ordering::Less => {}
+                    Ordering::Equal => return Ok(Some(value.to_vec())),
+                    Ordering::Greater => break,
+                }
+            }
+            Ok(None)
         })
     }
 
-    fn walk(
-        &self,
-        table: TableName,
-        from: &[u8],
-        to: Option<&[u8]>,
-        direction: Direction,
-    ) -> Result<Walk<'_>, StoreError> {
-        let range = match self.table(table)? {
-            Some(opened) if to.is_none_or(|to| from < to) => {
-                let to = to.map_or(Bound::Unbounded, Bound::Excluded);
-                let range = self.health.guard(|| {
-                    opened
-                        .range::<&[u8]>((Bound::Included(from), to))
-                        .map_err(|error| self.errors.storage(error))
-                })?;
-                Some(range)
-            }
-            _ => None,
-        };
-        Ok(Walk { range, table, direction, snapshot: self })
+    /// Opens a block, or returns it if it was the last one of its table: neighbours are often asked for together.
+    fn body(&self, table: TableName, first: &[u8], stored: &[u8]) -> Result<Body, StoreError> {
+        let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, body)) = last().get(&table)
+            && known == first
+        {
+            return Ok(body.clone());
+        }
+        let body = Arc::new(open_block(&self.keys, table, first, stored)?);
+        last().insert(table, (first.to_vec(), body.clone()));
+        Ok(body)
     }
 
-    fn open(&self, table: TableName, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.keys
-            .table(table)
-            .open(key, stored)
-            .map_err(|_| StoreError::corrupt(format!("a row of the table {}", table.text())))
+    fn walk<'a>(
+        &'a self,
+        table: TableName,
+        from: &'a [u8],
+        to: Option<&'a [u8]>,
+        direction: Direction,
+    ) -> Result<Walk<'a>, StoreError> {
+        let blocks = match self.table(table)? {
+            Some(opened) if to.is_none_or(|to| from < to) => Some(self.health.guard(|| {
+                let failed = |error| self.errors.storage(error);
+                // The block before may reach into the range.
+                let start = match opened.range::<&[u8]>(..=from).map_err(failed)?.next_back() {
+                    Some(block) => block.map_err(failed)?.0.value().to_vec(),
+                    None => from.to_vec(),
+                };
+                let to = to.map_or(Bound::Unbounded, Bound::Excluded);
+                opened.range::<&[u8]>((Bound::Included(start.as_slice()), to)).map_err(failed)
+            })?),
+            _ => None,
+        };
+        Ok(Walk { blocks, rows: VecDeque::new(), table, from, to, direction, snapshot: self })
     }
+}
+
+/// Opens a block. Its rows are wiped with it.
+pub(crate) fn open_block(
+    keys: &Keys,
+    table: TableName,
+    first: &[u8],
+    stored: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    keys.table(table).open(first, stored).map(Zeroizing::new).map_err(|_| damaged(table))
+}
+
+/// Names a row that does not open or is not in the one form.
+pub(crate) fn damaged(table: TableName) -> StoreError {
+    StoreError::corrupt(format!("rows of the table {}", table.text()))
 }
 
 impl Reads for Snapshot {
@@ -239,32 +278,57 @@ pub(crate) fn after(prefix: &[u8]) -> Option<Vec<u8>> {
 
 /// Opened rows of a range, one after another.
 struct Walk<'a> {
-    range: Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
+    blocks: Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
+    rows: VecDeque<(Vec<u8>, Vec<u8>)>,
     table: TableName,
+    from: &'a [u8],
+    to: Option<&'a [u8]>,
     direction: Direction,
     snapshot: &'a Snapshot,
+}
+
+impl Walk<'_> {
+    /// Takes the rows of the next block that lie in the range; `false` after the last block.
+    fn fill(&mut self) -> Result<bool, StoreError> {
+        let Some(blocks) = self.blocks.as_mut() else { return Ok(false) };
+        let (snapshot, table) = (self.snapshot, self.table);
+        let body = snapshot.health.guard(|| {
+            let next = match self.direction {
+                Direction::Ascending => blocks.next(),
+                Direction::Descending => blocks.next_back(),
+            };
+            let Some(block) = next else { return Ok(None) };
+            let (first, stored) = block.map_err(|error| snapshot.errors.storage(error))?;
+            open_block(&snapshot.keys, table, first.value(), stored.value()).map(Some)
+        })?;
+        let Some(body) = body else { return Ok(false) };
+        let mut rows = Rows::new(&body);
+        while let Some((key, value)) = rows.next_row().map_err(|_| damaged(table))? {
+            if key >= self.from && self.to.is_none_or(|to| key < to) {
+                self.rows.push_back((key.to_vec(), value.to_vec()));
+            }
+        }
+        Ok(true)
+    }
 }
 
 impl Iterator for Walk<'_> {
     type Item = Result<(Vec<u8>, Vec<u8>), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let range = self.range.as_mut()?;
-        let snapshot = self.snapshot;
-        let (table, direction) = (self.table, self.direction);
-        let row = snapshot.health.guard(|| {
-            let next = match direction {
-                Direction::Ascending => range.next(),
-                Direction::Descending => range.next_back(),
-            };
-            let Some(row) = next else { return Ok(None) };
-            let (key, stored) = row.map_err(|error| snapshot.errors.storage(error))?;
-            let key = key.value();
-            Ok(Some((key.to_vec(), snapshot.open(table, key, stored.value())?)))
-        });
-        if row.is_err() {
-            self.range = None;
+        while self.rows.is_empty() {
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    self.blocks = None;
+                    return Some(Err(error));
+                }
+            }
         }
-        row.transpose()
+        match self.direction {
+            Direction::Ascending => self.rows.pop_front().map(Ok),
+            Direction::Descending => self.rows.pop_back().map(Ok),
+        }
     }
 }

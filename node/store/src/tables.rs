@@ -1,9 +1,11 @@
 //! Every table of the database: its name, its key and its value in words (`docs/spec/08-at-rest.md`, "Tables").
 //!
-//! Values are given as they are before sealing; each is stored as nonce 24 || XChaCha20-Poly1305 under the key of its
-//! table with AD = table || 00 || key, so that a value moved to another key or table does not open. Keys are random
-//! ids, hashes, keyed hashes and counters, never a name. Integers in values are little-endian; counters in keys are
-//! big-endian, so that the order of the bytes is the order of the numbers. A row of an unexpected length is damage.
+//! Rows are given as they are before sealing. Neighbouring rows of a table lie in one block (`block.rs`), and a block is
+//! what redb keeps: under the key of its first row, nonce 24 || XChaCha20-Poly1305 under the key of its table with
+//! AD = table || 00 || key, so that a block moved to another key or table does not open. Keys are random ids, hashes,
+//! keyed hashes and counters, never a name; those of the first rows of blocks stand in the open. Integers in values are
+//! little-endian; counters in keys are big-endian, so that the order of the bytes is the order of the numbers. A row of
+//! an unexpected length is damage.
 //!
 //! | Table | Key | Value |
 //! |---|---|---|

@@ -26,7 +26,8 @@ pub(crate) fn dice(seed: u64) -> Dice {
 }
 
 pub(crate) fn begin(path: &Path) -> Store {
-    Store::create(Home::init(path).unwrap(), &vault(), dice(1), limits(), |_| Ok::<_, StoreError>(())).unwrap()
+    Store::create(Home::init(path).unwrap(), &vault(), dice(1), limits(), |_| Ok::<_, StoreError>(()))
+        .unwrap()
 }
 
 pub(crate) fn reopen(path: &Path) -> Result<Store, StoreError> {

@@ -1,8 +1,8 @@
 //! Changing: a set of rows that becomes durable in one commit, or not at all (`docs/spec/08-at-rest.md`, "Order of a
 //! write").
 //!
-//! Changes lie in memory as plain values until the commit: a row that is written ten times is sealed once, and every
-//! table is opened once and filled in the order of its keys. Underneath lies the state before, which nobody else can
+//! Changes lie in memory as plain values until the commit: a row that is written ten times is sealed once, every table is
+//! opened once, and every block that changes is written once, in the order of the keys. Underneath lies the state before, which nobody else can
 //! change while the transaction lives.
 
 use std::collections::BTreeMap;
@@ -11,14 +11,15 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use locker_crypto::id::SpaceTag;
-use redb::{Durability, WriteTransaction};
+use redb::{Durability, ReadableTable, WriteTransaction};
 use zeroize::Zeroizing;
 
 use crate::StoreError;
+use crate::block::{BLOCK_BYTES, Growth, Row, Rows, cut, encode};
 use crate::database::definition;
 use crate::failpoints::{self, reach};
 use crate::rows::SpaceRows;
-use crate::snapshot::{Reads, Snapshot, View};
+use crate::snapshot::{Reads, Snapshot, View, damaged, open_block};
 use crate::store::Store;
 use crate::tables::{KEYRING, TableName};
 
@@ -156,27 +157,124 @@ fn write(store: &Store, mut txn: WriteTransaction, changes: Changes) -> Result<W
     // Key material is never left to one checksum (rule D6).
     txn.set_two_phase_commit(changes.tables.contains_key(&KEYRING));
     txn.set_quick_repair(store.next_commit_is_quick());
-    let mut nonces = vec![0; changes.rows * 24];
-    store.roll(&mut nonces);
-    let (nonces, _) = nonces.as_chunks::<24>();
-    let mut nonces = nonces.iter();
     for (name, rows) in changes.tables {
-        let key = store.keys.table(name);
         let text = name.text();
-        let mut table = txn.open_table(definition(&text)).map_err(|error| store.errors.table(error))?;
-        for (row, change) in rows {
-            match change {
-                Some(plain) => {
-                    let nonce = nonces.next().ok_or(StoreError::Poisoned)?;
-                    let sealed = key.seal(nonce, &row, &plain);
-                    table.insert(row.as_slice(), sealed.as_slice()).map(drop)
-                }
-                None => table.remove(row.as_slice()).map(drop),
-            }
-            .map_err(|error| store.errors.storage(error))?;
-        }
+        let table = txn.open_table(definition(&text)).map_err(|error| store.errors.table(error))?;
+        Rewrite { store, name, table }.apply(rows)?;
     }
     Ok(txn)
+}
+
+/// One table whose changed blocks are written anew.
+struct Rewrite<'t> {
+    store: &'t Store,
+    name: TableName,
+    table: redb::Table<'t, &'static [u8], &'static [u8]>,
+}
+
+impl Rewrite<'_> {
+    fn apply(&mut self, changes: BTreeMap<Vec<u8>, Change>) -> Result<(), StoreError> {
+        let mut changes = changes.into_iter().peekable();
+        while let Some((key, _)) = changes.peek() {
+            let mut block = self.block_for(key)?;
+            let (mut gone, mut rows) = (Vec::new(), BTreeMap::new());
+            let (mut growth, mut shrunk) = (Growth::AtTheEnd, false);
+            loop {
+                let next = match block.take() {
+                    Some(first) => {
+                        self.read_rows(&first, &mut rows)?;
+                        let next = self.block_after(&first)?;
+                        gone.push(first);
+                        next
+                    }
+                    None => None,
+                };
+                let end = rows.last_key_value().map(|(key, _)| key.clone());
+                let belongs = |key: &Vec<u8>| next.as_ref().is_none_or(|(next, _)| key < next);
+                while let Some((key, change)) = changes.next_if(|(key, _)| belongs(key)) {
+                    if end.as_ref().is_some_and(|end| key < *end) {
+                        growth = Growth::Within;
+                    }
+                    match change {
+                        Some(value) => drop(rows.insert(key, value)),
+                        None => shrunk |= rows.remove(&key).is_some(),
+                    }
+                }
+                let bytes: usize = rows.iter().map(|(key, value)| key.len() + value.len()).sum();
+                match next {
+                    // What has become small takes in its neighbour.
+                    Some((next, len)) if shrunk && bytes + len < BLOCK_BYTES / 2 => block = Some(next),
+                    _ => break,
+                }
+            }
+            self.write_rows(gone, &rows.into_iter().collect::<Vec<_>>(), growth)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the key of the block in which a row has its place: the last that begins at or before it, else the first.
+    fn block_for(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let failed = |error| self.store.errors.storage(error);
+        let block = match self.table.range::<&[u8]>(..=key).map_err(failed)?.next_back() {
+            Some(block) => Some(block),
+            None => self.table.range::<&[u8]>(..).map_err(failed)?.next(),
+        };
+        block.map(|block| Ok(block.map_err(failed)?.0.value().to_vec())).transpose()
+    }
+
+    /// Returns the key and the sealed length of the block behind that of `first`.
+    fn block_after(&self, first: &[u8]) -> Result<Option<(Vec<u8>, usize)>, StoreError> {
+        let failed = |error| self.store.errors.storage(error);
+        let behind = (Bound::Excluded(first), Bound::Unbounded);
+        let block = self.table.range::<&[u8]>(behind).map_err(failed)?.next();
+        block
+            .map(|block| {
+                let (key, stored) = block.map_err(failed)?;
+                Ok((key.value().to_vec(), stored.value().len()))
+            })
+            .transpose()
+    }
+
+    /// Opens a block and adds its rows.
+    fn read_rows(
+        &self,
+        first: &[u8],
+        to: &mut BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>,
+    ) -> Result<(), StoreError> {
+        let stored = self.table.get(first).map_err(|error| self.store.errors.storage(error))?;
+        let stored = stored.ok_or_else(|| damaged(self.name))?;
+        let body = open_block(&self.store.keys, self.name, first, stored.value())?;
+        let mut rows = Rows::new(&body);
+        while let Some((key, value)) = rows.next_row().map_err(|_| damaged(self.name))? {
+            to.insert(key.to_vec(), Zeroizing::new(value.to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Replaces the blocks of the keys `gone` by blocks of `rows`.
+    fn write_rows(
+        &mut self,
+        mut gone: Vec<Vec<u8>>,
+        rows: &[Row<Zeroizing<Vec<u8>>>],
+        growth: Growth,
+    ) -> Result<(), StoreError> {
+        let key = self.store.keys.table(self.name);
+        let mut rest = rows;
+        for count in cut(rows, growth) {
+            let (piece, behind) = rest.split_at(count);
+            rest = behind;
+            let first = piece[0].0.as_slice();
+            gone.retain(|gone| gone != first);
+            let mut nonce = [0; 24];
+            self.store.roll(&mut nonce);
+            let sealed = key.seal(&nonce, first, &Zeroizing::new(encode(piece)));
+            self.table.insert(first, sealed.as_slice()).map_err(|error| self.store.errors.storage(error))?;
+        }
+        for first in gone {
+            self.table.remove(first.as_slice()).map_err(|error| self.store.errors.storage(error))?;
+        }
+        Ok(())
+    }
 }
 
 impl Reads for WriteTxn<'_> {

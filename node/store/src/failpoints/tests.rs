@@ -153,7 +153,7 @@ fn a_stop_or_a_failure_at_any_step_loses_nothing_acknowledged() {
         for how in ["abort", "eio", "enospc"] {
             let mut reached = 0;
             for skip in [0, 1, 2, 4, 7] {
-                let place = Place::new();
+                let place = Place::quick();
                 let action = match skip {
                     0 => format!("return({how})"),
                     _ => format!("{skip}*off->return({how})"),

@@ -23,9 +23,14 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(prop::sample::select(vec![0_u8, 1, 0xfe, 0xff]), 0..3)
 }
 
+/// Long enough that blocks are cut and joined.
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    (any::<u8>(), prop_oneof![0..4_usize, 0..2_500_usize]).prop_map(|(byte, len)| vec![byte; len])
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (0..3_usize, 0..2_usize, key(), prop::collection::vec(any::<u8>(), 0..4))
+        8 => (0..3_usize, 0..2_usize, key(), value())
             .prop_map(|(space, table, key, value)| Step::Put(space, table, key, value)),
         3 => (0..3_usize, 0..2_usize, key()).prop_map(|(space, table, key)| Step::Delete(space, table, key)),
         2 => Just(Step::Commit),
@@ -64,12 +69,12 @@ fn agree(model: &MemoryRows, real: &impl ReadRows, ranges: &[(Vec<u8>, Option<Ve
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// A transaction on top of a database behaves like rows in memory, and so does what it commits.
     #[test]
     fn rows_on_disk_agree_with_rows_in_memory(
-        steps in prop::collection::vec(step(), 1..50),
+        steps in prop::collection::vec(step(), 1..120),
         mut ranges in prop::collection::vec((key(), prop::option::of(key())), 3),
     ) {
         ranges.push((Vec::new(), None));
