@@ -28,8 +28,8 @@ pub use self::history::{Event, Happened, history, node_at, version, walk_at, wal
 pub use self::row::{Counts, Newest, Version};
 pub use self::state::state_hash;
 pub use self::view::{
-    Listed, Node, Page, Trashed, child, children, counts, lookup, meta, metas, node, path_of, problems,
-    problems_of, trash_list, walk,
+    Listed, Node, Page, Trashed, child, children, counts, counts_of, lookup, meta, metas, node, path_of,
+    problems, problems_of, trash_list, walk,
 };
 use crate::operation::Op;
 use crate::order::{EntryOrder, Past};

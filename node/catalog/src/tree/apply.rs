@@ -197,11 +197,11 @@ impl Replay<'_> {
         let sums = nodes::folder(self.nodes.rows, parent)?;
         let children = if self.late { sums.peak } else { sums.children() };
         let below = match row {
-            Some(row) if row.kind == NodeKind::Folder => self.nodes.height(node)?,
+            Some(row) if row.kind == NodeKind::Folder => nodes::height(self.nodes.rows, node)?,
             _ => 0,
         };
         let depth = chain.folders.len() as u64 + 1 + below;
-        let nodes = nodes::counts(self.nodes.rows)?.nodes + u64::from(row.is_none());
+        let nodes = nodes::counts(self.nodes.rows)?.nodes.saturating_add(u64::from(row.is_none()));
         if children < self.limits.children && depth <= self.limits.depth && nodes <= self.limits.nodes {
             return Ok(());
         }

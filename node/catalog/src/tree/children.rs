@@ -77,7 +77,7 @@ pub(super) fn find(rows: &dyn ReadRows, folder: NodeId, name: &str) -> Result<Op
 ///
 /// The order is that of keyed hashes: stable, and without meaning.
 pub(super) fn page(
-    rows: &dyn ReadRows,
+    rows: &(impl ReadRows + ?Sized),
     folder: NodeId,
     after_key: Option<&[u8]>,
     limit: usize,

@@ -21,7 +21,6 @@
 use std::ops::ControlFlow;
 
 use locker_crypto::Refusal;
-use locker_crypto::id::NodeId;
 
 use super::apply::{Outcome, apply_entry, order_key};
 use super::limits::Limits;
@@ -117,8 +116,9 @@ fn undo_from(rows: &mut dyn WriteRows, from: &EntryOrder) -> Result<(), RowError
         for (key, value) in page {
             let (entry, part) = intact(read_order_key(&key))?;
             let touches = intact(Touch::decode_all(&value))?;
+            let mut nodes = Nodes::new(rows);
             for touch in touches.iter().rev() {
-                undo(rows, touch, OpOrder { entry, index: touch.index })?;
+                undo(&mut nodes, touch, OpOrder { entry, index: touch.index })?;
             }
             if part == 0 {
                 rows.put(ORDER, &key, &Touch::encode_all(&[]))?;
@@ -136,25 +136,25 @@ fn undo_from(rows: &mut dyn WriteRows, from: &EntryOrder) -> Result<(), RowError
 }
 
 /// Takes back one change, the last one there is.
-fn undo(rows: &mut dyn WriteRows, touch: &Touch, op: OpOrder) -> Result<(), RowError> {
-    let node: NodeId = touch.node;
+fn undo(nodes: &mut Nodes<'_>, touch: &Touch, op: OpOrder) -> Result<(), RowError> {
+    let node = touch.node;
     if let Some(hash) = touch.meta {
-        return rows.delete(META, &key(&[node.as_ref(), &hash, &op_key(&op)]));
+        return nodes.rows.delete(META, &key(&[node.as_ref(), &hash, &op_key(&op)]));
     }
-    let mut nodes = Nodes::new(rows);
     let old = nodes.read_named(node)?;
     let at = key(&[node.as_ref(), &op_key(&op)]);
     let Some(record) = nodes.rows.get(HISTORY, &at)? else {
-        return if old.created == op { nodes.write(node, Some(&old), None) } else { damaged() };
+        let is_create = old.created == op;
+        return if is_create {
+            nodes.write(node, Some(&old), None)
+        } else {
+            Err(RowError::Corrupt(Refusal::Node))
+        };
     };
     let mut new = old.clone();
     intact(Undo::decode(&record))?.revert(&op, &mut new);
     nodes.rows.delete(HISTORY, &at)?;
     nodes.write(node, Some(&old), Some(&new))
-}
-
-fn damaged() -> Result<(), RowError> {
-    Err(RowError::Corrupt(Refusal::Node))
 }
 
 fn entries_from(rows: &dyn ReadRows, start: &[u8]) -> Result<Vec<EntryOrder>, RowError> {

@@ -5,9 +5,10 @@
 pub struct Limits {
     /// Nodes in a space, those in the trash included.
     pub nodes: u64,
-    /// Children of a folder.
+    /// Children of a folder. Only a node that is new or comes from another folder needs room.
     pub children: u64,
-    /// Levels below ROOT; a child of ROOT is on level 1.
+    /// Levels below ROOT; a child of ROOT is on level 1. What is below a moved folder counts; a node that stays in its
+    /// folder is not asked.
     pub depth: u64,
     /// Live versions of a file.
     pub versions: usize,

@@ -90,10 +90,20 @@ pub(super) struct Link {
 
 /// Number and size of nodes.
 #[derive(Clone, Copy, Default)]
-struct Sum {
-    files: u64,
-    folders: u64,
-    bytes: u64,
+pub(super) struct Sum {
+    pub(super) files: u64,
+    pub(super) folders: u64,
+    pub(super) bytes: u64,
+}
+
+impl Sum {
+    pub(super) fn plus(self, other: Sum) -> Sum {
+        Sum {
+            files: self.files.saturating_add(other.files),
+            folders: self.folders.saturating_add(other.folders),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
 }
 
 /// The nodes of a space, open for change. Links that were read are remembered as long as it lives.
@@ -238,10 +248,10 @@ impl<'a> Nodes<'a> {
         if let Some(row) = new.filter(in_folder) {
             let mut sums = folder(self.rows, row.place.parent)?;
             let own = own_sum(row);
-            sums.files += own.files;
-            sums.folders += own.folders;
+            sums.files = sums.files.saturating_add(own.files);
+            sums.folders = sums.folders.saturating_add(own.folders);
             sums.bytes = sums.bytes.saturating_add(own.bytes);
-            sums.peak += u64::from(self.late && !same);
+            sums.peak = sums.peak.saturating_add(u64::from(self.late && !same));
             sums.peak = sums.peak.max(sums.children());
             for op in row.versions.iter().map(|v| v.op).chain([row.place.moved]) {
                 let (author, seq) = (op.entry.author, op.entry.seq);
@@ -259,26 +269,27 @@ impl<'a> Nodes<'a> {
     fn count(&mut self, node: NodeId, old: Option<&Row>, new: Option<&Row>) -> Result<(), RowError> {
         let mut counts = counts(self.rows)?;
         let before = counts;
-        counts.nodes = (counts.nodes + u64::from(new.is_some())).saturating_sub(u64::from(old.is_some()));
+        counts.nodes = counts.nodes.saturating_add(u64::from(new.is_some()));
+        counts.nodes = counts.nodes.saturating_sub(u64::from(old.is_some()));
         let was_live = self.is_live(old)?;
         let is_live = self.is_live(new)?;
         let below = match old.or(new) {
             Some(row) if row.kind == NodeKind::Folder && old.is_some() && was_live != is_live => {
-                self.sum_below(node)?
+                sum_below(self.rows, node)?
             }
             _ => Sum::default(),
         };
         if let Some(row) = old.filter(|_| was_live) {
-            let own = own_sum(row);
-            counts.files = counts.files.saturating_sub(own.files + below.files);
-            counts.folders = counts.folders.saturating_sub(own.folders + below.folders);
-            counts.bytes = counts.bytes.saturating_sub(own.bytes.saturating_add(below.bytes));
+            let own = own_sum(row).plus(below);
+            counts.files = counts.files.saturating_sub(own.files);
+            counts.folders = counts.folders.saturating_sub(own.folders);
+            counts.bytes = counts.bytes.saturating_sub(own.bytes);
         }
         if let Some(row) = new.filter(|_| is_live) {
-            let own = own_sum(row);
-            counts.files += own.files + below.files;
-            counts.folders += own.folders + below.folders;
-            counts.bytes = counts.bytes.saturating_add(own.bytes).saturating_add(below.bytes);
+            let own = own_sum(row).plus(below);
+            counts.files = counts.files.saturating_add(own.files);
+            counts.folders = counts.folders.saturating_add(own.folders);
+            counts.bytes = counts.bytes.saturating_add(own.bytes);
         }
         if counts == before { Ok(()) } else { self.rows.put(COUNTS, &[], &counts.encode()) }
     }
@@ -288,53 +299,6 @@ impl<'a> Nodes<'a> {
             Some(row) => Ok(!self.ancestry(row.place.parent)?.1),
             None => Ok(false),
         }
-    }
-
-    /// Sums over all below a folder. Cost: its sub-folders, and the children of folders that have sub-folders.
-    fn sum_below(&mut self, node: NodeId) -> Result<Sum, RowError> {
-        let mut sum = Sum::default();
-        self.each_folder(node, &mut |_, sums, _| {
-            sum.files += sums.files;
-            sum.folders += sums.folders;
-            sum.bytes = sum.bytes.saturating_add(sums.bytes);
-        })?;
-        Ok(sum)
-    }
-
-    /// Returns how many levels there are below a folder.
-    pub(super) fn height(&mut self, node: NodeId) -> Result<u64, RowError> {
-        let mut height = 0;
-        self.each_folder(node, &mut |_, sums, depth| {
-            height = height.max(depth + u64::from(sums.children() > 0));
-        })?;
-        Ok(height)
-    }
-
-    /// Visits a folder and all folders below it, with their sums and their depth below the first.
-    fn each_folder(
-        &mut self,
-        node: NodeId,
-        visit: &mut dyn FnMut(NodeId, &Folder, u64),
-    ) -> Result<(), RowError> {
-        let mut open = vec![(node, 0)];
-        while let Some((at, depth)) = open.pop() {
-            let sums = folder(self.rows, at)?;
-            visit(at, &sums, depth);
-            if sums.folders == 0 {
-                continue;
-            }
-            let mut from = None;
-            loop {
-                let (page, next) = children::page(self.rows, at, from.as_deref(), PAGE)?;
-                let folders = page.iter().filter(|child| child.kind == NodeKind::Folder);
-                open.extend(folders.map(|child| (child.node, depth + 1)));
-                from = next;
-                if from.is_none() {
-                    break;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Returns a page of the children of a folder; see [`children::page`].
@@ -347,8 +311,53 @@ impl<'a> Nodes<'a> {
     }
 }
 
+/// Sums over all below a folder: files, folders and bytes. Cost: its sub-folders, and the children of folders that
+/// have sub-folders.
+pub(super) fn sum_below(rows: &(impl ReadRows + ?Sized), node: NodeId) -> Result<Sum, RowError> {
+    let mut sum = Sum::default();
+    each_folder(rows, node, &mut |sums, _| {
+        sum.files = sum.files.saturating_add(sums.files);
+        sum.folders = sum.folders.saturating_add(sums.folders);
+        sum.bytes = sum.bytes.saturating_add(sums.bytes);
+    })?;
+    Ok(sum)
+}
+
+/// Returns how many levels there are below a folder. Cost: as [`sum_below`].
+pub(super) fn height(rows: &(impl ReadRows + ?Sized), node: NodeId) -> Result<u64, RowError> {
+    let mut height = 0;
+    each_folder(rows, node, &mut |sums, depth| {
+        height = height.max(depth + u64::from(sums.children() > 0));
+    })?;
+    Ok(height)
+}
+
+/// Visits the sums of a folder and of all folders below it, each with its depth below the first.
+fn each_folder(
+    rows: &(impl ReadRows + ?Sized),
+    node: NodeId,
+    visit: &mut dyn FnMut(&Folder, u64),
+) -> Result<(), RowError> {
+    let mut open = vec![(node, 0)];
+    while let Some((at, depth)) = open.pop() {
+        let sums = folder(rows, at)?;
+        visit(&sums, depth);
+        let mut from = None;
+        while sums.folders > 0 {
+            let (page, next) = children::page(rows, at, from.as_deref(), PAGE)?;
+            let folders = page.iter().filter(|child| child.kind == NodeKind::Folder);
+            open.extend(folders.map(|child| (child.node, depth + 1)));
+            from = next;
+            if from.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What a node adds to the sums, without what is below it.
-fn own_sum(row: &Row) -> Sum {
+pub(super) fn own_sum(row: &Row) -> Sum {
     match row.kind {
         NodeKind::File => Sum { files: 1, folders: 0, bytes: row.size() },
         NodeKind::Folder | NodeKind::Mount => Sum { files: 0, folders: 1, bytes: 0 },

@@ -352,7 +352,7 @@ pub(super) struct Folder {
 impl Folder {
     /// Number of children.
     pub(super) fn children(&self) -> u64 {
-        self.files + self.folders
+        self.files.saturating_add(self.folders)
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

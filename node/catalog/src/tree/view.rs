@@ -267,6 +267,22 @@ pub fn counts(rows: &dyn ReadRows) -> Result<Counts, RowError> {
     nodes::counts(rows)
 }
 
+/// Sums over one node and all below it, in the trash or not: what a trash of it would take. Of ROOT: all that is not
+/// in the trash. Cost: its folders; one row each, and the listings of those that have sub-folders.
+///
+/// # Errors
+/// As [`node`].
+pub fn counts_of(rows: &dyn ReadRows, id: NodeId) -> Result<Counts, RowError> {
+    let (own, below) = match nodes::read(rows, id)? {
+        Some(row) if row.kind == NodeKind::Folder => (nodes::own_sum(&row), nodes::sum_below(rows, id)?),
+        Some(row) => (nodes::own_sum(&row), nodes::Sum::default()),
+        None if id == NodeId::ROOT => (nodes::Sum::default(), nodes::sum_below(rows, id)?),
+        None => Default::default(),
+    };
+    let nodes::Sum { files, folders, bytes } = own.plus(below);
+    Ok(Counts { nodes: files.saturating_add(folders), files, folders, bytes })
+}
+
 /// Returns the operations of one entry that have no effect, with the reason.
 ///
 /// # Errors
@@ -300,36 +316,36 @@ fn problems_between(
 
 /// Reads the stored name of a refusal.
 fn refusal_named(code: &[u8]) -> Result<Refusal, Refusal> {
-    use Refusal::*;
-    let all = [
-        Canon,
-        Limit,
-        Version,
-        Hash,
-        Commit,
-        Tag,
-        Pad,
-        Sig,
-        Key,
-        Chain,
-        Time,
-        Scope,
-        Rights,
-        Depth,
-        Revoked,
-        Unregistered,
-        Epoch,
-        Fork,
-        Rollback,
-        Gap,
-        Name,
-        Cycle,
-        Node,
-        Fresh,
-        Frontier,
-        Quota,
-        Audience,
-        Pop,
-    ];
-    all.into_iter().find(|refusal| refusal.code().as_bytes() == code).ok_or(Canon)
+    ALL_REFUSALS.into_iter().find(|refusal| refusal.code().as_bytes() == code).ok_or(Refusal::Canon)
 }
+
+const ALL_REFUSALS: [Refusal; 28] = [
+    Refusal::Canon,
+    Refusal::Limit,
+    Refusal::Version,
+    Refusal::Hash,
+    Refusal::Commit,
+    Refusal::Tag,
+    Refusal::Pad,
+    Refusal::Sig,
+    Refusal::Key,
+    Refusal::Chain,
+    Refusal::Time,
+    Refusal::Scope,
+    Refusal::Rights,
+    Refusal::Depth,
+    Refusal::Revoked,
+    Refusal::Unregistered,
+    Refusal::Epoch,
+    Refusal::Fork,
+    Refusal::Rollback,
+    Refusal::Gap,
+    Refusal::Name,
+    Refusal::Cycle,
+    Refusal::Node,
+    Refusal::Fresh,
+    Refusal::Frontier,
+    Refusal::Quota,
+    Refusal::Audience,
+    Refusal::Pop,
+];

@@ -186,6 +186,8 @@ fn check_views(rows: &MemoryRows, entries: &Entries, model: &Model, limits: &Lim
         assert_eq!(node(rows, *id).unwrap().unwrap().versions.first().map(|v| v.op), newest.map(|v| v.3));
     }
     assert_eq!(counts(rows).unwrap(), seen);
+    let live = Counts { nodes: seen.files + seen.folders, ..seen };
+    assert_eq!(counts_of(rows, NodeId::ROOT).unwrap(), live);
     let trashed: Vec<(NodeId, NodeId)> =
         trash_list(rows, None, 1_000).unwrap().into_iter().map(|t| (t.node.id, t.from)).collect();
     let mut expected: Vec<_> =
