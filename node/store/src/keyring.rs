@@ -67,10 +67,10 @@ macro_rules! kept {
 kept! {
     SigningSeed, (), 1, "The device's signing key; there is one.";
     BoxSeed, (), 2, "The device's box key; there is one.";
-    PersonKey, u32, 3, "PUK[n], by n.";
-    DedupSecret, u32, 4, "D[m], by m.";
+    PersonKey, u32, 3, "`PUK[n]`, by n.";
+    DedupSecret, u32, 4, "`D[m]`, by m.";
     EpochSecret, SpaceEpoch, 5, "ES, by space and epoch.";
-    RendezvousMaster, u32, 6, "rdv_master[g], by g.";
+    RendezvousMaster, u32, 6, "`rdv_master[g]`, by g.";
 }
 
 /// Names the secret of an epoch.

@@ -1,7 +1,10 @@
+use locker_crypto::id::ContentHash;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::*;
+use crate::files::FileStat;
+use crate::test_kit::{Place, SPACE, begin, hash, tag};
 
 fn samples() -> Vec<Vec<u8>> {
     let spaces = [vec![], vec![SpaceTag([1; 16])], vec![SpaceTag([1; 16]), SpaceTag([2; 16])]];
@@ -71,4 +74,33 @@ fn twenty_thousand_changed_rows_are_refused_or_canonical() {
             assert_eq!(encode_rows(&rows), row);
         }
     }
+}
+
+/// What one small file costs in the tables of the store itself; the catalog's rows come on top.
+#[test]
+fn the_index_of_a_small_file_stays_small() {
+    let place = Place::new();
+    let mut store = begin(&place.home);
+    let stat = FileStat { dev: 1, inode: 2, size: 3, mtime_ns: 4, ctime_ns: 5 };
+    let (batches, files) = (20_u32, 500_u32);
+    for batch in 0..batches {
+        let numbers = batch * files..(batch + 1) * files;
+        let locs: Vec<Loc> = numbers.clone().map(|n| Loc { tag: tag(n), sealed_len: 2_000 }).collect();
+        store
+            .write::<_, StoreError>(|txn| {
+                let new = NewPack { len: 1 << 20, state: PackState::Present { verified_at: 1 }, locs: &locs };
+                add_pack(txn, &SPACE, &hash(&batch.to_le_bytes()), &new)?;
+                for number in numbers {
+                    let content = ContentHash(*blake3::hash(&number.to_le_bytes()).as_bytes());
+                    crate::files::put_file_ref(txn, &content, &[1; 80]);
+                    crate::files::put_stat(txn, format!("/home/me/{number}").as_bytes(), &stat, &content);
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+    store.compact().unwrap();
+    let len = std::fs::metadata(place.home.join("locker.redb")).unwrap().len();
+    let each = len / u64::from(batches * files);
+    assert!(each < 500, "{each} bytes for each file");
 }

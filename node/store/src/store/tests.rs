@@ -579,31 +579,3 @@ fn an_error_in_a_change_or_a_dropped_transaction_leaves_no_trace() {
     assert!(objects::get(&before, &name).unwrap().is_none(), "a snapshot does not move");
     assert!(objects::get(&store.read().unwrap(), &name).unwrap().is_some());
 }
-
-/// What one small file costs in the tables of the store itself; the catalog's rows come on top.
-#[test]
-fn the_index_of_a_small_file_stays_small() {
-    let place = Place::new();
-    let mut store = begin(&place.home);
-    let (batches, files) = (20_u32, 500_u32);
-    for batch in 0..batches {
-        let numbers = batch * files..(batch + 1) * files;
-        let locs: Vec<Loc> = numbers.clone().map(|n| Loc { tag: tag(n), sealed_len: 2_000 }).collect();
-        store
-            .write::<_, StoreError>(|txn| {
-                let new = NewPack { len: 1 << 20, state: PackState::Present { verified_at: 1 }, locs: &locs };
-                index::add_pack(txn, &SPACE, &hash(&batch.to_le_bytes()), &new)?;
-                for number in numbers {
-                    let content = ContentHash(*blake3::hash(&number.to_le_bytes()).as_bytes());
-                    files::put_file_ref(txn, &content, &[1; 80]);
-                    files::put_stat(txn, format!("/home/me/{number}").as_bytes(), &stat(), &content);
-                }
-                Ok(())
-            })
-            .unwrap();
-    }
-    store.compact().unwrap();
-    let len = fs::metadata(place.home.join("locker.redb")).unwrap().len();
-    let each = len / u64::from(batches * files);
-    assert!(each < 500, "{each} bytes for each file");
-}
