@@ -1,1 +1,52 @@
-//! placeholder
+//! Everything a person can do with a locker: the facade [`Locker`] and the rooms behind it.
+//!
+//! | Room | Holds |
+//! |---|---|
+//! | [`Locker`] | each thing a user can do, one method |
+//! | `vault`, `keys` | how the keys of this device are closed, and the keys themselves while it is open |
+//! | `create` | a new person, device and home space |
+//! | `writer` | the one place that signs and commits |
+//! | `import` | files in: walking, cutting, sealing, packing, committing |
+//! | `reader`, `export` | bytes out |
+//! | `listing`, `organise`, `history`, `status`, `verify` | one verb or family of verbs each |
+//!
+//! It knows neither HTTP nor clap; floors above name nothing below it.
+
+mod config;
+mod create;
+mod env;
+mod error;
+mod export;
+mod history;
+mod import;
+mod keys;
+mod limits;
+mod listing;
+mod locker;
+mod organise;
+mod path;
+mod process;
+mod progress;
+mod reader;
+pub mod report;
+mod restore;
+mod status;
+mod time;
+mod tree;
+mod vault;
+mod verify;
+mod writer;
+
+pub use config::Config;
+pub use env::{Clock, Env};
+pub use error::Error;
+pub use locker::{InitOptions, Locker};
+pub use process::guard_process;
+pub use report::Secret;
+pub use time::parse_time;
+pub use vault::Vault;
+
+/// Whether a text is a valid recovery phrase of 24 words; used to refuse one that was given in the wrong place.
+pub fn is_phrase(text: &str) -> bool {
+    locker_crypto::phrase::Phrase::parse(text).is_ok()
+}

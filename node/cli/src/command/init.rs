@@ -1,0 +1,94 @@
+//! `locker init`
+
+use std::io::{BufRead, Write};
+
+use clap::{Args, ValueEnum};
+use locker_engine::{Env, InitOptions, Locker, Vault};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::secret_input;
+
+/// How the vault is closed.
+#[derive(Clone, Copy, ValueEnum)]
+enum VaultKind {
+    /// A key file that only this user can read; opens by itself
+    File,
+    /// A passphrase, asked for by every command
+    Passphrase,
+}
+
+/// Make a new locker on this device
+///
+/// Shows 24 words once. They are the locker: with them and one surviving copy everything comes back, and without them
+/// nobody can help. No network is needed.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  locker init
+  locker init --name laptop --vault passphrase
+  locker --json init --vault passphrase --passphrase-file secret.txt")]
+pub(crate) struct Arguments {
+    /// Name of this device [default: the host's name]
+    #[arg(long)]
+    name: Option<String>,
+    /// How the keys on this device are closed
+    #[arg(long, value_enum, default_value = "file")]
+    vault: VaultKind,
+}
+
+impl Arguments {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        Locker::check_new_home(&context.home)?;
+        let vault = match self.vault {
+            VaultKind::File => Vault::File,
+            VaultKind::Passphrase => {
+                Vault::Passphrase(secret_input::new_passphrase(context.passphrase_file())?)
+            }
+        };
+        let options = InitOptions { name: self.name, vault };
+        let created = Locker::create(&context.home, options, Env::system())?;
+        let terminal = &context.terminal;
+        terminal.result(&created, || {
+            let words: Vec<&str> = created.phrase.expose().split(' ').collect();
+            let mut text = String::from("Write these 24 words on paper. They are shown this once.\n\n");
+            for row in 0..6 {
+                for column in 0..4 {
+                    let n = row + column * 6;
+                    text.push_str(&format!("  {:>2} {:<10}", n + 1, words.get(n).unwrap_or(&"")));
+                }
+                text.push('\n');
+            }
+            text.push_str(&format!(
+                "\nLocker ready on this device ({}).\n{}",
+                crate::output::printable(&created.name),
+                context.home.display()
+            ));
+            text
+        })?;
+        if terminal.is_interactive() {
+            check_words(created.phrase.expose()).map_err(|e| Failure::io("cannot read the answer", &e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Asks for two of the words, so that a copy with a slip is found while the words still stand above.
+fn check_words(phrase: &str) -> std::io::Result<()> {
+    let words: Vec<&str> = phrase.split(' ').collect();
+    let mut answers = std::io::stdin().lock().lines();
+    let mut err = std::io::stderr();
+    for n in [5, 17] {
+        loop {
+            write!(err, "Word {n}, as you wrote it (Enter alone skips): ")?;
+            err.flush()?;
+            let Some(answer) = answers.next().transpose()? else { return Ok(()) };
+            match answer.trim() {
+                "" => return Ok(()),
+                word if words.get(n - 1) == Some(&word.to_lowercase().as_str()) => break,
+                _ => writeln!(err, "That is not word {n}. Compare with the list above.")?,
+            }
+        }
+    }
+    writeln!(err, "Both right. Keep the paper where you keep deeds and passports.")
+}

@@ -1,0 +1,43 @@
+//! `locker status`
+
+use clap::Args;
+
+use super::reply_of;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{count, printable, size};
+use crate::request::Request;
+
+/// Say how the locker is: one true sentence, then the facts
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  locker status
+  locker --json status")]
+pub(crate) struct Arguments {}
+
+impl Arguments {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let status = *reply_of!(context.ask(Request::Status, &context.terminal.watch("Looking"))?, Status);
+        context.terminal.result(&status, || {
+            let mut text = format!(
+                "{}\n\n{} in {}, {}; {} on this disk\n",
+                status.sentence,
+                count(status.files, "file", "files"),
+                count(status.folders, "folder", "folders"),
+                size(status.bytes),
+                size(status.store_bytes)
+            );
+            for device in &status.devices {
+                let this = if device.this { " (this device)" } else { "" };
+                let id = device.id.get(..8).unwrap_or(&device.id);
+                text.push_str(&format!("device {id}  {}{this}\n", printable(&device.name)));
+            }
+            text.push_str(&format!("vault: {}\n", status.vault));
+            for problem in &status.problems {
+                text.push_str(&format!("problem: {} ({})\n", problem.message, problem.code));
+            }
+            text
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! Carries a [`Request`] out on an open locker. The same for a command that opened the locker itself and for one
+//! that came over the socket.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+use locker_engine::Locker;
+use locker_engine::report::{Entry, Observer};
+
+use crate::failure::Failure;
+use crate::request::{Reply, Request};
+
+/// Takes what a verb streams while it runs.
+pub(crate) trait Sink: Observer {
+    /// A line of a listing.
+    fn entry(&self, entry: Entry) -> io::Result<()>;
+
+    /// Bytes of a file.
+    fn bytes(&self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// Carries out one verb.
+pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Result<Reply, Failure> {
+    let mut broken = None;
+    let mut entry = |entry| match sink.entry(entry) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            broken = Some(error);
+            ControlFlow::Break(())
+        }
+    };
+    let reply = match request {
+        Request::Add { paths, to } => {
+            let paths: Vec<_> = paths.iter().map(|p| p.as_path()).collect();
+            Reply::Added(locker.add(&paths, &to, &AsObserver(sink))?)
+        }
+        Request::List { dir, recursive } => {
+            locker.list(&dir, recursive, &mut entry)?;
+            Reply::Done
+        }
+        Request::Find { query } => {
+            locker.find(&query, &mut entry)?;
+            Reply::Done
+        }
+        Request::Read { path, offset, length } => {
+            locker.read(&path, offset, length, &mut Bytes(sink))?;
+            Reply::Done
+        }
+        Request::Get { path, to } => Reply::Got(locker.get(&path, to.as_path(), &AsObserver(sink))?),
+        Request::MakeFolder { path, parents } => {
+            locker.make_folder(&path, parents)?;
+            Reply::Done
+        }
+        Request::Move { from, to } => {
+            locker.rename(&from, &to)?;
+            Reply::Done
+        }
+        Request::Remove { path } => Reply::Removed(locker.remove(&path)?),
+        Request::Restore { path, at, version } => Reply::Restored(locker.restore(&path, at, version)?),
+        Request::History { path } => Reply::History(locker.history(&path)?),
+        Request::Status => Reply::Status(Box::new(locker.status()?)),
+        Request::Verify => Reply::Verified(locker.verify(&AsObserver(sink))?),
+    };
+    match broken {
+        Some(error) => Err(Failure::io("cannot write the listing", &error)),
+        None => Ok(reply),
+    }
+}
+
+/// A sink seen as the engine's observer.
+struct AsObserver<'a>(&'a dyn Sink);
+
+impl Observer for AsObserver<'_> {
+    fn progress(&self, progress: locker_engine::report::Progress) {
+        self.0.progress(progress);
+    }
+
+    fn saved(&self, path: &str) {
+        self.0.saved(path);
+    }
+}
+
+/// A sink seen as a writer.
+struct Bytes<'a>(&'a dyn Sink);
+
+impl Write for Bytes<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.bytes(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

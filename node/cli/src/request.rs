@@ -1,0 +1,148 @@
+//! The verbs of the command line as values: what one process asks of another over the socket, or of the locker that
+//! it opened itself. No secret travels here; a running process is already unlocked.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use locker_engine::report::{Added, Event, Got, Removed, Restored, Status, Verified};
+use serde::{Deserialize, Serialize};
+
+/// One verb with its arguments. Paths outside the locker are absolute: the two processes may stand in different
+/// folders.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Take files and folders in.
+    Add {
+        /// What to take in.
+        paths: Vec<HostPath>,
+        /// Folder of the locker.
+        to: String,
+    },
+    /// List a folder.
+    List {
+        /// Which folder.
+        dir: String,
+        /// Whether to go down.
+        recursive: bool,
+    },
+    /// Search by name.
+    Find {
+        /// What to look for.
+        query: String,
+    },
+    /// Bytes of a file.
+    Read {
+        /// Which file.
+        path: String,
+        /// From which byte.
+        offset: u64,
+        /// How many; all if absent.
+        length: Option<u64>,
+    },
+    /// Write a plain copy.
+    Get {
+        /// What.
+        path: String,
+        /// Where to.
+        to: HostPath,
+    },
+    /// Make a folder.
+    MakeFolder {
+        /// Its path.
+        path: String,
+        /// Whether missing parents are made and an existing folder is fine.
+        parents: bool,
+    },
+    /// Move or rename.
+    Move {
+        /// What.
+        from: String,
+        /// Where to.
+        to: String,
+    },
+    /// Move to the trash.
+    Remove {
+        /// What.
+        path: String,
+    },
+    /// Bring back.
+    Restore {
+        /// What.
+        path: String,
+        /// The state of that time, unix milliseconds.
+        at: Option<u64>,
+        /// That version.
+        version: Option<u32>,
+    },
+    /// What happened to a file or folder.
+    History {
+        /// Which.
+        path: String,
+    },
+    /// The state of the locker.
+    Status,
+    /// Check everything that is stored.
+    Verify,
+}
+
+/// What a verb answers, beside the entries and bytes that it streams.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// To `Add`.
+    Added(Added),
+    /// To `Get`.
+    Got(Got),
+    /// To `Remove`.
+    Removed(Removed),
+    /// To `Restore`.
+    Restored(Restored),
+    /// To `History`.
+    History(Vec<Event>),
+    /// To `Status`.
+    Status(Box<Status>),
+    /// To `Verify`.
+    Verified(Verified),
+    /// To verbs that have nothing more to say.
+    Done,
+}
+
+/// A path outside the locker, whatever its bytes are. In JSON: hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostPath(PathBuf);
+
+impl HostPath {
+    /// Makes a path absolute, from the folder in which this process stands, without following links.
+    ///
+    /// # Errors
+    /// If the current folder cannot be told, or the path is empty.
+    pub(crate) fn absolute(path: &Path) -> std::io::Result<Self> {
+        std::path::absolute(path).map(Self)
+    }
+
+    /// Gives the path.
+    pub(crate) fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Serialize for HostPath {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let hex: String = self.0.as_os_str().as_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        serializer.serialize_str(&hex)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostPath {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let hex = String::deserialize(deserializer)?;
+        let bytes = hex
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| std::str::from_utf8(pair).ok().and_then(|p| u8::from_str_radix(p, 16).ok()))
+            .collect::<Option<Vec<u8>>>()
+            .filter(|_| hex.len().is_multiple_of(2))
+            .ok_or_else(|| serde::de::Error::custom("not a hexadecimal path"))?;
+        Ok(Self(PathBuf::from(OsString::from_vec(bytes))))
+    }
+}

@@ -1,0 +1,73 @@
+//! The asking end of the socket.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::frame::{self, Kind};
+use crate::execute::Sink;
+use crate::failure::{Exit, Failure};
+use crate::request::{Reply, Request};
+
+/// Connects to the process that has the locker open; `None` if none listens.
+///
+/// # Errors
+/// If somebody else's process listens there.
+pub(crate) fn connect(home: &Path) -> Result<Option<UnixStream>, Failure> {
+    let Ok((_folder, address)) = super::address(home) else { return Ok(None) };
+    match UnixStream::connect(address) {
+        Ok(stream) if super::is_same_user(&stream) => Ok(Some(stream)),
+        Ok(_) => Err(Failure::new(
+            Exit::Refused,
+            "E_SOCKET",
+            "the process that listens at this locker's socket belongs to another user",
+            "Do not trust this home. Find out who put that socket there.",
+        )),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Like [`connect`], but waits for the socket to appear.
+pub(crate) fn connect_within(home: &Path, wait: Duration) -> Result<Option<UnixStream>, Failure> {
+    let start = Instant::now();
+    loop {
+        if let Some(stream) = connect(home)? {
+            return Ok(Some(stream));
+        }
+        if start.elapsed() >= wait {
+            return Ok(None);
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Sends a request and hands everything that comes back to `sink`, until the answer.
+pub(crate) fn ask(stream: &mut UnixStream, request: &Request, sink: &dyn Sink) -> Result<Reply, Failure> {
+    let lost = |error: io::Error| {
+        Failure::new(
+            Exit::Failed,
+            "E_IO",
+            format!("the process that has the locker open went away: {error}"),
+            "What was acknowledged is safe. Run the command again.",
+        )
+    };
+    let shown = |error: io::Error| Failure::io("cannot write the result", &error);
+    frame::write_json(stream, Kind::Request, request).map_err(lost)?;
+    loop {
+        let (kind, body) = frame::read(stream).map_err(lost)?;
+        match kind {
+            Kind::Progress => sink.progress(frame::parse(&body).map_err(lost)?),
+            Kind::Saved => sink.saved(&frame::parse::<String>(&body).map_err(lost)?),
+            Kind::Bytes => sink.bytes(&body).map_err(shown)?,
+            Kind::Entries => {
+                for entry in frame::parse::<Vec<_>>(&body).map_err(lost)? {
+                    sink.entry(entry).map_err(shown)?;
+                }
+            }
+            Kind::Reply => return frame::parse(&body).map_err(lost),
+            Kind::Failure => return Err(frame::parse(&body).map_err(lost)?),
+            Kind::Request => return Err(lost(io::ErrorKind::InvalidData.into())),
+        }
+    }
+}

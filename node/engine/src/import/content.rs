@@ -1,0 +1,237 @@
+//! From the bytes of a file to sealed chunks: reading, hashing, cutting, sealing. Every method may run on many threads
+//! at once.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use locker_crypto::chunk::{ChunkKind, DedupKeys, chunk_tag};
+use locker_crypto::cut::{CHUNK_LEN_MAX, Cutter};
+use locker_crypto::file_ref::{ChunkRecord, FileRef};
+use locker_crypto::id::{ContentHash, SpaceTag};
+use locker_crypto::pack::SealedChunk;
+use locker_crypto::secret::DedupSecret;
+use locker_store::{Snapshot, files, index};
+
+use super::budget::{Budget, Permit};
+use super::walk::{SourceFile, Stamp};
+use crate::Error;
+use crate::limits::{READ_TRIES, READ_WINDOW, STREAM_SIZE_MIN};
+
+/// A chunk ready for the packs.
+pub(super) struct Prepared {
+    /// Its record in the file.
+    pub(super) record: ChunkRecord,
+    /// The sealed bytes; `None` if the space has the chunk already.
+    pub(super) sealed: Option<SealedChunk>,
+}
+
+/// A file that was read whole.
+pub(super) enum Whole {
+    /// Its content is in the space already.
+    Known(FileRef),
+    /// Its chunks.
+    New {
+        /// Hash of the content.
+        hash: ContentHash,
+        /// The chunks in order.
+        chunks: Vec<Prepared>,
+    },
+}
+
+/// What comes of a file that is cut as a stream.
+pub(super) enum Part {
+    /// The next chunk, as soon as a worker has it ready.
+    Chunk(Receiver<Result<Prepared, Error>>, Permit),
+    /// The end.
+    End(ContentHash),
+    /// It could not be read to its end.
+    Unread(String),
+}
+
+/// Why a file was not taken in.
+pub(super) enum Unread {
+    /// The file itself: it is skipped with this reason.
+    Skip(String),
+    /// The locker: the import ends.
+    Fatal(Error),
+}
+
+impl From<Error> for Unread {
+    fn from(error: Error) -> Self {
+        Unread::Fatal(error)
+    }
+}
+
+/// Cuts and seals for one space under one dedup secret.
+pub(super) struct Sealer {
+    cutter: Cutter,
+    keys: DedupKeys,
+    space: SpaceTag,
+    snapshot: RwLock<Arc<Snapshot>>,
+}
+
+impl Sealer {
+    /// Takes the secret of the person and the state in which chunks are looked up.
+    pub(super) fn new(secret: &DedupSecret, space: SpaceTag, snapshot: Snapshot) -> Self {
+        Self {
+            cutter: Cutter::new(secret),
+            keys: DedupKeys::new(secret),
+            space,
+            snapshot: RwLock::new(Arc::new(snapshot)),
+        }
+    }
+
+    /// Looks chunks up in a newer state from now on.
+    pub(super) fn renew(&self, snapshot: Snapshot) {
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+    }
+
+    /// The keys of own content.
+    pub(super) fn keys(&self) -> &DedupKeys {
+        &self.keys
+    }
+
+    /// The state in which chunks are looked up.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Derives the key of a chunk and seals it, unless the space has it already.
+    pub(super) fn prepare(&self, kind: ChunkKind, plain: &[u8]) -> Result<Prepared, Error> {
+        let key = self.keys.chunk_key(kind, plain);
+        let len = u32::try_from(plain.len()).expect("a chunk has 4 MiB at most");
+        let record = ChunkRecord { key: key.clone(), len };
+        let stored = index::has_chunk(&*self.snapshot(), &self.space, &chunk_tag(&key))?;
+        let sealed = if stored { None } else { Some(SealedChunk::seal(key, plain).map_err(Error::Refused)?) };
+        Ok(Prepared { record, sealed })
+    }
+
+    /// Reads a file that is smaller than [`STREAM_SIZE_MIN`] and seals what is new of it.
+    pub(super) fn whole(&self, source: &SourceFile) -> Result<Whole, Unread> {
+        let plain = read_unchanged(source)?;
+        let hash = ContentHash(*blake3::hash(&plain).as_bytes());
+        if plain.is_empty() {
+            return Ok(Whole::Known(FileRef::empty()));
+        }
+        if let Some(known) = self.known(&hash)? {
+            return Ok(Whole::Known(known));
+        }
+        let mut chunks = Vec::new();
+        let mut rest = plain.as_slice();
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(self.cutter.next(rest));
+            chunks.push(self.prepare(ChunkKind::Data, chunk)?);
+            rest = after;
+        }
+        Ok(Whole::New { hash, chunks })
+    }
+
+    /// The FileRef of a content whose every chunk is here.
+    fn known(&self, hash: &ContentHash) -> Result<Option<FileRef>, Error> {
+        let snapshot = self.snapshot();
+        let Some(bytes) = files::file_ref(&*snapshot, hash)? else { return Ok(None) };
+        let Ok(file) = FileRef::decode(&bytes) else { return Ok(None) };
+        if file.content_hash() != *hash || file.level() != 0 {
+            return Ok(None);
+        }
+        for record in file.records() {
+            if !index::has_chunk(&*snapshot, &self.space, &record.tag())? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(file))
+    }
+
+    /// Reads a large file from its start to its end; each chunk is sealed by a worker while the reading goes on. Gives
+    /// up quietly when nobody takes the parts any more.
+    pub(super) fn stream(self: &Arc<Self>, source: &SourceFile, budget: &Budget, parts: &Sender<Part>) {
+        let end = match self.stream_parts(source, budget, parts) {
+            Ok(Some(hash)) => Part::End(hash),
+            Ok(None) => return,
+            Err(reason) => Part::Unread(reason),
+        };
+        // A closed channel means that the import has ended for another reason.
+        let _ = parts.send(end);
+    }
+
+    fn stream_parts(
+        self: &Arc<Self>,
+        source: &SourceFile,
+        budget: &Budget,
+        parts: &Sender<Part>,
+    ) -> Result<Option<ContentHash>, String> {
+        let failed = |error: io::Error| format!("it cannot be read: {error}");
+        let mut file = open_plain(&source.path).map_err(failed)?;
+        check_stamp(&file, source)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut window = Vec::with_capacity(READ_WINDOW);
+        let mut at_end = false;
+        loop {
+            while !at_end && window.len() < READ_WINDOW {
+                let room = (READ_WINDOW - window.len()) as u64;
+                let read = (&mut file).take(room).read_to_end(&mut window).map_err(failed)?;
+                at_end = read == 0;
+            }
+            let mut start = 0;
+            while start < window.len() && (at_end || window.len() - start >= CHUNK_LEN_MAX) {
+                let len = self.cutter.next(&window[start..]);
+                let chunk = window[start..start + len].to_vec();
+                start += len;
+                hasher.update(&chunk);
+                let permit = budget.take(len as u64);
+                let (done, ready) = bounded(1);
+                let sealer = Arc::clone(self);
+                rayon::spawn(move || {
+                    let _ = done.send(sealer.prepare(ChunkKind::Data, &chunk));
+                });
+                if parts.send(Part::Chunk(ready, permit)).is_err() {
+                    return Ok(None);
+                }
+            }
+            window.drain(..start);
+            if at_end && window.is_empty() {
+                break;
+            }
+        }
+        check_stamp(&file, source)?;
+        Ok(Some(ContentHash(*hasher.finalize().as_bytes())))
+    }
+}
+
+fn check_stamp(file: &File, source: &SourceFile) -> Result<(), String> {
+    let meta = file.metadata().map_err(|error| format!("it cannot be read: {error}"))?;
+    if Stamp::of(&meta) == source.stamp { Ok(()) } else { Err(CHANGED.into()) }
+}
+
+const CHANGED: &str = "it was changed while it was read; run the command again";
+
+/// Reads a file whole; again if it changes meanwhile.
+fn read_unchanged(source: &SourceFile) -> Result<Vec<u8>, Unread> {
+    let failed = |error: io::Error| Unread::Skip(format!("it cannot be read: {error}"));
+    for _ in 0..READ_TRIES {
+        let file = open_plain(&source.path).map_err(failed)?;
+        let before = Stamp::of(&file.metadata().map_err(failed)?);
+        if before.size >= STREAM_SIZE_MIN {
+            break;
+        }
+        let mut plain = Vec::with_capacity(usize::try_from(before.size).unwrap_or(0) + 1);
+        (&file).take(STREAM_SIZE_MIN).read_to_end(&mut plain).map_err(failed)?;
+        let after = Stamp::of(&file.metadata().map_err(failed)?);
+        if before == after && before == source.stamp && plain.len() as u64 == after.size {
+            return Ok(plain);
+        }
+    }
+    Err(Unread::Skip(CHANGED.into()))
+}
+
+/// Opens a plain file, never a link, and never waits for the other end of a pipe that was put in its place.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a plain file")) }
+}

@@ -1,0 +1,300 @@
+//! Deciding what becomes of each thing that the walk meets: which node it is, whether it is new, whether it must be
+//! read at all.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use locker_catalog::name::{self, Imported};
+use locker_catalog::operation::NodeKind;
+use locker_crypto::id::{ContentHash, NodeId, VersionId};
+use locker_store::Snapshot;
+use locker_store::files::{self, FileStat};
+
+use super::budget::{Budget, Permit};
+use super::content::{Part, Sealer, Unread, Whole};
+use super::walk::{Found, SourceFile, Stamp, shown};
+use crate::limits::{IN_FLIGHT_JOBS, STAMP_SETTLE_NS, STREAM_SIZE_MIN};
+use crate::locker::Inner;
+use crate::tree::{Tree, original_name};
+use crate::{Error, path};
+
+/// Work for the gathering thread, in the order of the walk.
+pub(super) enum Job {
+    /// A folder was met.
+    Folder {
+        /// Its node.
+        node: NodeId,
+        /// Where and how to make it; `None` if it is there.
+        create: Option<Place>,
+    },
+    /// A file that need not be read: its node has this content.
+    Unchanged {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A file to be taken in.
+    File(Box<FileJob>),
+    /// Something that is left out.
+    Skip {
+        /// Where it lies.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where a new node goes.
+pub(super) struct Place {
+    /// The folder.
+    pub(super) parent: NodeId,
+    /// Its name and, if they differ, the bytes of its name outside.
+    pub(super) name: Imported,
+}
+
+/// A file to be taken in.
+pub(super) struct FileJob {
+    /// The file outside.
+    pub(super) source: SourceFile,
+    /// Its node.
+    pub(super) node: NodeId,
+    /// Where and how to make the node; `None` if it is there.
+    pub(super) create: Option<Place>,
+    /// The versions that it has.
+    pub(super) versions: Vec<Existing>,
+    /// Whether its stamp may be trusted the next time.
+    pub(super) settled: bool,
+    /// Its path in the locker, as told to the person.
+    pub(super) shown: String,
+    /// Where its content comes from.
+    pub(super) content: Content,
+}
+
+/// A live version of a file that is there.
+#[derive(Clone)]
+pub(super) struct Existing {
+    pub(super) vid: VersionId,
+    pub(super) hash: ContentHash,
+    pub(super) mtime_ms: i64,
+    pub(super) exec: bool,
+}
+
+/// Where the content of a file comes from.
+pub(super) enum Content {
+    /// A worker reads it whole.
+    Whole(Receiver<Result<Whole, Unread>>, Permit),
+    /// It comes in parts.
+    Parts(Receiver<Part>),
+}
+
+/// Plans what the walk finds.
+pub(super) struct Planner<'a> {
+    inner: &'a Inner,
+    snapshot: &'a Snapshot,
+    tree: Tree<'a>,
+    sealer: &'a Arc<Sealer>,
+    budget: Budget,
+    jobs: Sender<Job>,
+    open: Vec<Folder>,
+    now_ns: i64,
+}
+
+/// A folder that the walk is in.
+struct Folder {
+    node: NodeId,
+    shown: String,
+    /// What was in it before, by name; `None` for a folder made in this import, in which everything is new.
+    children: Option<HashMap<String, Vec<NodeId>>>,
+}
+
+impl<'a> Planner<'a> {
+    /// Plans below `target`, which lies at the path `shown`.
+    pub(super) fn new(
+        inner: &'a Inner,
+        snapshot: &'a Snapshot,
+        sealer: &'a Arc<Sealer>,
+        budget: Budget,
+        jobs: Sender<Job>,
+        target: NodeId,
+        shown: String,
+    ) -> Self {
+        let now_ns = i64::try_from(inner.env().now_ms()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let tree = Tree::new(snapshot, inner.space_tag());
+        // What is in the target is read when the first thing goes there.
+        let target = Folder { node: target, shown, children: None };
+        Self { inner, snapshot, tree, sealer, budget, jobs, open: vec![target], now_ns }
+    }
+
+    /// Plans one thing.
+    pub(super) fn found(&mut self, found: Found) -> Result<(), Error> {
+        let job = match found {
+            Found::Leave => {
+                self.open.pop();
+                return Ok(());
+            }
+            Found::Skip { path, reason } => Job::Skip { path: shown(&path), reason },
+            Found::Enter { name } => self.enter(&name)?,
+            Found::File(source) => return self.file(source),
+        };
+        self.send(job)
+    }
+
+    fn send(&self, job: Job) -> Result<(), Error> {
+        // The gathering thread has ended: it has told why.
+        self.jobs.send(job).map_err(|_| Error::Argument("the import has ended".into()))
+    }
+
+    fn enter(&mut self, name: &[u8]) -> Result<Job, Error> {
+        let imported = name::import(name);
+        let known = self.existing(&imported, NodeKind::Folder)?;
+        let parent = self.here();
+        let shown = path::join(&parent.shown, &imported.name);
+        let parent = parent.node;
+        Ok(match known {
+            Some(node) => {
+                self.open.push(Folder { node, shown, children: None });
+                Job::Folder { node, create: None }
+            }
+            None => {
+                let node = self.new_node();
+                self.open.push(Folder { node, shown, children: Some(HashMap::new()) });
+                Job::Folder { node, create: Some(Place { parent, name: imported }) }
+            }
+        })
+    }
+
+    fn file(&mut self, source: SourceFile) -> Result<(), Error> {
+        let imported = name::import(&source.name);
+        let known = self.existing(&imported, NodeKind::File)?;
+        let parent = self.here();
+        let (parent, shown) = (parent.node, path::join(&parent.shown, &imported.name));
+        let versions = match known {
+            Some(node) => self.versions(node)?,
+            None => Vec::new(),
+        };
+        if let [only] = versions.as_slice()
+            && self.is_unchanged(&source, only)?
+        {
+            return self.send(Job::Unchanged { size: source.stamp.size });
+        }
+        let settled =
+            self.now_ns.saturating_sub(source.stamp.mtime_ns.max(source.stamp.ctime_ns)) > STAMP_SETTLE_NS;
+        let (node, create) = match known {
+            Some(node) => (node, None),
+            None => (self.new_node(), Some(Place { parent, name: imported })),
+        };
+        let job = |content| {
+            Job::File(Box::new(FileJob {
+                source: source.clone(),
+                node,
+                create,
+                versions,
+                settled,
+                shown,
+                content,
+            }))
+        };
+        if source.stamp.size < STREAM_SIZE_MIN {
+            let permit = self.budget.take(source.stamp.size);
+            let (done, ready) = bounded(1);
+            let job = job(Content::Whole(ready, permit));
+            let sealer = Arc::clone(self.sealer);
+            let source = source.clone();
+            rayon::spawn(move || {
+                let _ = done.send(sealer.whole(&source));
+            });
+            self.send(job)
+        } else {
+            let (parts, ready) = bounded(IN_FLIGHT_JOBS);
+            self.send(job(Content::Parts(ready)))?;
+            self.sealer.stream(&source, &self.budget, &parts);
+            Ok(())
+        }
+    }
+
+    /// Whether the file outside is what the locker has, as far as can be told without reading it.
+    fn is_unchanged(&self, source: &SourceFile, version: &Existing) -> Result<bool, Error> {
+        if version.mtime_ms != source.mtime_ms || version.exec != source.exec {
+            return Ok(false);
+        }
+        let known =
+            files::unchanged(self.snapshot, source.path.as_os_str().as_bytes(), &stat(&source.stamp))?;
+        Ok(known == Some(version.hash))
+    }
+
+    /// The node of this name and kind in the folder at hand, if it was there before this import.
+    fn existing(&mut self, imported: &Imported, kind: NodeKind) -> Result<Option<NodeId>, Error> {
+        let folder = self.here();
+        let node = folder.node;
+        if folder.children.is_none() {
+            self.load_children(node)?;
+        }
+        let candidates = self.here().children.as_ref().and_then(|c| c.get(&imported.name));
+        for candidate in candidates.cloned().unwrap_or_default() {
+            if self.tree.node(candidate)?.kind == kind
+                && self.original(candidate, &imported.name)? == imported.orig
+            {
+                return Ok(Some(candidate));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The original bytes of a name, looked up only where an import can have changed them.
+    fn original(&self, node: NodeId, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        if name.is_ascii() && !name.contains('~') {
+            return Ok(None);
+        }
+        original_name(self.tree.rows(), node)
+    }
+
+    fn load_children(&mut self, node: NodeId) -> Result<(), Error> {
+        let mut children: HashMap<String, Vec<NodeId>> = HashMap::new();
+        let mut twins = Vec::new();
+        self.tree.children(node, &mut |child| {
+            // A shown name with a number may be that of a twin; its own name then has to be looked up.
+            if name::unnumbered(&child.displayed).is_some() {
+                twins.push(child.id);
+            } else {
+                children.entry(child.displayed).or_default().push(child.id);
+            }
+            ControlFlow::Continue(())
+        })?;
+        for id in twins {
+            children.entry(self.tree.node(id)?.name).or_default().push(id);
+        }
+        self.here_mut().children = Some(children);
+        Ok(())
+    }
+
+    fn versions(&self, node: NodeId) -> Result<Vec<Existing>, Error> {
+        let node = self.tree.node(node)?;
+        let existing = node.versions.iter().map(|v| Existing {
+            vid: v.vid,
+            hash: v.file.content_hash(),
+            mtime_ms: v.mtime_ms,
+            exec: v.exec,
+        });
+        Ok(existing.collect())
+    }
+
+    fn here(&self) -> &Folder {
+        self.open.last().expect("the target is never left")
+    }
+
+    fn here_mut(&mut self) -> &mut Folder {
+        self.open.last_mut().expect("the target is never left")
+    }
+
+    fn new_node(&self) -> NodeId {
+        crate::writer::new_node(self.inner.env())
+    }
+}
+
+/// A stamp as the store keeps it.
+pub(super) fn stat(stamp: &Stamp) -> FileStat {
+    let Stamp { dev, inode, size, mtime_ns, ctime_ns } = *stamp;
+    FileStat { dev, inode, size, mtime_ns, ctime_ns }
+}

@@ -1,0 +1,105 @@
+//! The keys of this device while its locker is open.
+
+use locker_crypto::id::{EpochId, PersonId, SpaceId, SpaceTag, VerifyingKey};
+use locker_crypto::identity::{DeviceKeys, PersonKeys};
+use locker_crypto::person::{self, Entry, Op, Roster};
+use locker_crypto::secret::{BoxSeed, DedupSecret, EpochSecret, LogKey, PersonKey, SigningSeed};
+use locker_store::keyring::{self, SpaceEpoch};
+use locker_store::settings::{self, Setting};
+use locker_store::{Reads, Snapshot, persons};
+
+use crate::Error;
+
+/// Setting: whose locker this is.
+pub(crate) const PERSON: Setting = Setting::engine(0);
+/// Setting: the home space.
+pub(crate) const HOME_SPACE: Setting = Setting::engine(1);
+
+/// Everything that this device needs to read and write the home space.
+pub(crate) struct Keys {
+    /// The person.
+    pub(crate) person: PersonId,
+    /// The device's own keys.
+    pub(crate) device: DeviceKeys,
+    /// The person's keys, all generations.
+    pub(crate) person_keys: PersonKeys,
+    /// The dedup secret in use.
+    pub(crate) dedup: DedupSecret,
+    /// The home space.
+    pub(crate) space: SpaceId,
+    /// Its short name.
+    pub(crate) tag: SpaceTag,
+}
+
+impl Keys {
+    /// Loads the keys; `None` if the locker was never completed.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] if some are missing or damaged.
+    pub(crate) fn load(snapshot: &Snapshot) -> Result<Option<Self>, Error> {
+        let missing = || Error::damaged("the keyring of this device", locker_crypto::Refusal::Key);
+        let Some(person) = settings::get(snapshot, PERSON)? else { return Ok(None) };
+        let person = PersonId::from_slice(&person).map_err(|_| missing())?;
+        let space = settings::get(snapshot, HOME_SPACE)?.ok_or_else(missing)?;
+        let space = SpaceId::from_slice(&space).map_err(|_| missing())?;
+        let signing = keyring::get::<SigningSeed, _>(snapshot, &())?.ok_or_else(missing)?;
+        let boxes = keyring::get::<BoxSeed, _>(snapshot, &())?.ok_or_else(missing)?;
+        let generations: Vec<PersonKey> =
+            keyring::all::<PersonKey, _>(snapshot)?.into_iter().map(|(_, key)| key).collect();
+        let person_keys = PersonKeys::from_generations(generations).map_err(|_| missing())?;
+        let (_, dedup) = keyring::all::<DedupSecret, _>(snapshot)?.pop().ok_or_else(missing)?;
+        Ok(Some(Self {
+            person,
+            device: DeviceKeys::from_seeds(signing, boxes),
+            person_keys,
+            dedup,
+            space,
+            tag: locker_crypto::entry::space_tag(&space),
+        }))
+    }
+
+    /// The device's name in logs.
+    pub(crate) fn device_id(&self) -> VerifyingKey {
+        self.device.verifying_key()
+    }
+
+    /// The key that seals and opens the log entries of an epoch.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] if the epoch's secret is not here.
+    pub(crate) fn log_key<R: Reads>(&self, reads: &R, epoch: &EpochId) -> Result<LogKey, Error> {
+        let id = SpaceEpoch { space: self.tag, epoch: *epoch };
+        let secret = keyring::get::<EpochSecret, _>(reads, &id)?
+            .ok_or_else(|| Error::damaged("the key of an epoch", locker_crypto::Refusal::Epoch))?;
+        Ok(secret.log_key())
+    }
+}
+
+/// The active devices of a person with their names, from a log that is checked as it is read.
+///
+/// # Errors
+/// [`Error::Integrity`] if an entry is damaged or missing.
+pub(crate) fn devices(
+    snapshot: &Snapshot,
+    person: &PersonId,
+    keys: &PersonKeys,
+) -> Result<Vec<(VerifyingKey, String)>, Error> {
+    let damaged = |why| Error::damaged("the person log", why);
+    let mut entries = Vec::new();
+    for bytes in persons::all(snapshot, person)? {
+        let entry = Entry::read(person, &bytes).map_err(damaged)?;
+        entries.push(((entry.body.hlc, entry.author, entry.seq), entry, bytes));
+    }
+    entries.sort_by_key(|(order, ..)| *order);
+    let roster = Roster::read(entries.iter().map(|(.., bytes)| bytes.as_slice())).map_err(damaged)?;
+    let mut devices = Vec::new();
+    for op in entries.iter().flat_map(|(_, entry, _)| &entry.body.ops) {
+        if let Op::Genesis { device, .. } | Op::AddDevice { device, .. } | Op::Recover { device, .. } = op
+            && roster.is_active(&device.device)
+        {
+            let name = person::open_name(keys, &device.device, &device.sealed_name).map_err(damaged)?;
+            devices.push((device.device, name));
+        }
+    }
+    Ok(devices)
+}

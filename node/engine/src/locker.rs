@@ -1,0 +1,263 @@
+//! The facade: everything a user can do, each method one line into a room.
+
+use std::io::Write;
+use std::ops::{ControlFlow, Deref};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use locker_crypto::id::SpaceTag;
+use locker_store::{Home, Limits, Store};
+
+use crate::config::Config;
+use crate::keys::Keys;
+use crate::report::{
+    Added, Created, Entry, Event, Got, Observer, Removed, Restored, Secret, Status, Verified,
+};
+use crate::vault::{self, Vault};
+use crate::{Env, Error};
+
+/// What a new locker is to be.
+pub struct InitOptions {
+    /// Name of this device; the host's name if absent.
+    pub name: Option<String>,
+    /// How its keys are closed.
+    pub vault: Vault,
+}
+
+/// An open locker. Cloned handles share it; the last one dropped closes it and lets the next process in.
+///
+/// Every method may be called from any thread. Writes are made one after another; reads see the last commit.
+#[derive(Clone)]
+pub struct Locker(Arc<Inner>);
+
+/// What the rooms share.
+pub(crate) struct Inner {
+    store: RwLock<Option<Store>>,
+    keys: Keys,
+    env: Env,
+    umask: u32,
+}
+
+impl Locker {
+    /// Makes a new locker in `home` and opens nothing: person, device, home space. Needs no network.
+    ///
+    /// # Errors
+    /// [`Error::LockerExists`], [`Error::HomeNotEmpty`], [`Error::Name`] for the device's name, [`Error::Full`],
+    /// [`Error::Io`]. A home whose making was interrupted is begun again.
+    pub fn create(home: &Path, options: InitOptions, env: Env) -> Result<Created, Error> {
+        crate::create::create(home, options, env)
+    }
+
+    /// Looks whether a locker can be made in `home`, so that nobody types a passphrase in vain.
+    ///
+    /// # Errors
+    /// [`Error::LockerExists`], [`Error::HomeNotEmpty`].
+    pub fn check_new_home(home: &Path) -> Result<(), Error> {
+        crate::create::check_new_home(home)
+    }
+
+    /// Opens the locker in `home`; `ask` is called for a passphrase if one is needed.
+    ///
+    /// # Errors
+    /// [`Error::NoLocker`]; [`Error::Busy`] if another process has it open; [`Error::PassphraseWrong`] and what `ask`
+    /// gives; [`Error::NewerFormat`]; [`Error::Config`]; [`Error::Integrity`].
+    pub fn open(
+        home: &Path,
+        env: Env,
+        ask: &mut dyn FnMut() -> Result<Secret, Error>,
+    ) -> Result<Self, Error> {
+        if !home.exists() {
+            return Err(Error::NoLocker(home.to_path_buf()));
+        }
+        let opened = Home::open(home)?;
+        let config = Config::read(home)?;
+        let key = vault::open(&opened, ask)?;
+        let mut store = Store::open(opened, &key, Box::new(crate::env::system_dice()), Limits::default())?;
+        drop(key);
+        store.recover()?;
+        let keys = Keys::load(&store.read()?)?.ok_or_else(|| Error::NoLocker(home.to_path_buf()))?;
+        start_workers(config.threads);
+        let umask = current_umask();
+        Ok(Self(Arc::new(Inner { store: RwLock::new(Some(store)), keys, env, umask })))
+    }
+
+    /// Takes files and folders in, below the folder `to`, which is made if it is missing. The originals stay as they
+    /// are. Stopped at any moment, the same call goes on where it was: what was told as saved stays.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if one of `paths` cannot be looked at; [`Error::NotFolder`]; [`Error::Full`]; [`Error::Limit`].
+    /// Files that cannot be read are not errors but [`Added::skipped`].
+    pub fn add(&self, paths: &[&Path], to: &str, observer: &dyn Observer) -> Result<Added, Error> {
+        crate::import::add(&self.0, paths, to, observer)
+    }
+
+    /// Lists a folder in the order of names, with all below it if `recursive`; or one file.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn list(
+        &self,
+        dir: &str,
+        recursive: bool,
+        visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        crate::listing::list(&self.0, dir, recursive, visit)
+    }
+
+    /// Lists everything whose name has all words of `query`, or matches its pattern.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an empty query.
+    pub fn find(&self, query: &str, visit: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<(), Error> {
+        crate::listing::find(&self.0, query, visit)
+    }
+
+    /// Writes bytes of a file to `out`; only what is asked for is read, and each byte is checked before it is written.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::IsFolder`], [`Error::Integrity`], [`Error::Io`] if `out` fails.
+    pub fn read(
+        &self,
+        path: &str,
+        offset: u64,
+        length: Option<u64>,
+        out: &mut dyn Write,
+    ) -> Result<(), Error> {
+        crate::export::read(&self.0, path, offset, length, out)
+    }
+
+    /// Writes a plain copy of a file or folder to `to`, which appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Exists`], [`Error::Integrity`], [`Error::Full`], [`Error::Io`].
+    pub fn get(&self, path: &str, to: &Path, observer: &dyn Observer) -> Result<Got, Error> {
+        crate::export::get(&self.0, path, to, observer)
+    }
+
+    /// Makes a folder; with `parents`, missing ones above it too, and an existing one is fine.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::NotFound`], [`Error::NotFolder`], [`Error::Name`], [`Error::Limit`].
+    pub fn make_folder(&self, path: &str, parents: bool) -> Result<(), Error> {
+        crate::organise::make_folder(&self.0, path, parents)
+    }
+
+    /// Moves or renames a file or folder: into `to` if that is a folder, else to that name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Exists`], [`Error::IsRoot`], [`Error::IntoItself`], [`Error::Name`],
+    /// [`Error::Limit`].
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
+        crate::organise::rename(&self.0, from, to)
+    }
+
+    /// Moves a file or folder to the trash.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::IsRoot`].
+    pub fn remove(&self, path: &str) -> Result<Removed, Error> {
+        crate::organise::remove(&self.0, path)
+    }
+
+    /// Brings `path` back from the trash; or sets it, and all below it, back to the state at a time; or gives a file
+    /// the content of a numbered version.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Exists`] if its old name is taken, [`Error::Argument`] for a version that there
+    /// is not.
+    pub fn restore(&self, path: &str, at: Option<u64>, version: Option<u32>) -> Result<Restored, Error> {
+        crate::restore::restore(&self.0, path, at, version)
+    }
+
+    /// Tells what happened to a file or folder, oldest first. Things in the trash are found too.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn history(&self, path: &str) -> Result<Vec<Event>, Error> {
+        crate::history::history(&self.0, path)
+    }
+
+    /// Tells how the locker is.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn status(&self) -> Result<Status, Error> {
+        crate::status::status(&self.0)
+    }
+
+    /// Checks every stored byte and every reference.
+    ///
+    /// # Errors
+    /// What reading gives; damage that is found is not an error but a finding.
+    pub fn verify(&self, observer: &dyn Observer) -> Result<Verified, Error> {
+        crate::verify::verify(&self.0, observer)
+    }
+}
+
+/// The store, held open for one operation.
+pub(crate) struct OpenStore<'a>(RwLockReadGuard<'a, Option<Store>>);
+
+impl Deref for OpenStore<'_> {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        self.0.as_ref().expect("the store is taken out only when the locker is dropped")
+    }
+}
+
+impl Inner {
+    /// The store, for reading and committing.
+    pub(crate) fn store(&self) -> Result<OpenStore<'_>, Error> {
+        Ok(OpenStore(self.store.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// The store alone: waits until no operation uses it.
+    pub(crate) fn exclusive_store(&self) -> RwLockWriteGuard<'_, Option<Store>> {
+        self.store.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The keys of this device.
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Clock and dice.
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// The short name of the home space.
+    pub(crate) fn space_tag(&self) -> SpaceTag {
+        self.keys.tag
+    }
+
+    /// Mode of a file that is written out.
+    pub(crate) fn export_mode(&self, exec: bool) -> u32 {
+        (if exec { 0o777 } else { 0o666 }) & !self.umask
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let store = self.store.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // A store that cannot be closed cleanly is looked over at the next start.
+        if let Some(store) = store.filter(|s| !s.is_poisoned()) {
+            let _ = store.close();
+        }
+    }
+}
+
+/// Starts the worker threads of this process, once.
+fn start_workers(threads: usize) {
+    let _ = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("work-{i}"))
+        .build_global();
+}
+
+/// The process's umask. There is no other way to read it than to set it, so it is done once, at opening.
+fn current_umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    rustix::process::umask(mask);
+    mask.bits()
+}

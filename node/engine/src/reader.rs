@@ -1,0 +1,184 @@
+//! Bytes out of the packs: locating, opening, checking (`docs/spec/03-content.md`, "Reading a range").
+//!
+//! Whatever leaves here has passed its commitment and tags. Of several places of one chunk the first good one serves.
+
+use std::io::Write;
+use std::ops::Range;
+use std::path::Path;
+
+use locker_crypto::Refusal;
+use locker_crypto::chunk::{COMMITMENT_LEN, Opener, SegmentRange};
+use locker_crypto::file_ref::{ChunkRecord, FileMap, FileRef};
+use locker_crypto::id::SpaceTag;
+use locker_store::index::{self, PackState, Place};
+use locker_store::{Snapshot, Store, StoreError};
+use rayon::prelude::*;
+
+use crate::Error;
+use crate::limits::EXPORT_AHEAD_BYTES;
+
+/// Reads content of one space in one state of the database.
+pub(crate) struct Reader<'a> {
+    store: &'a Store,
+    snapshot: &'a Snapshot,
+    space: SpaceTag,
+}
+
+/// A part of a chunk to be read.
+struct Wanted<'m> {
+    record: &'m ChunkRecord,
+    bytes: Range<u32>,
+    segments: SegmentRange,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from `store`, looking chunks up in `snapshot`.
+    pub(crate) fn new(store: &'a Store, snapshot: &'a Snapshot, space: SpaceTag) -> Self {
+        Self { store, snapshot, space }
+    }
+
+    /// Writes the bytes of `range` to `out`; a range beyond the end is cut there. A read of the whole file is checked
+    /// against its hash too. Memory: 32 MiB.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] naming `what` if any byte is damaged or missing; what was written before is right.
+    /// [`Error::Io`] if `out` fails.
+    pub(crate) fn copy(
+        &self,
+        file: &FileRef,
+        range: Range<u64>,
+        out: &mut dyn Write,
+        what: &str,
+        done: &mut dyn FnMut(u64),
+    ) -> Result<(), Error> {
+        let damaged = |why| Error::damaged(what, why);
+        let range = range.start..range.end.min(file.size());
+        if range.is_empty() {
+            return Ok(());
+        }
+        let map = self.map(file, &range).map_err(|e| name(e, what))?;
+        let wanted: Vec<Wanted<'_>> = map
+            .slices(&range)
+            .ok_or_else(|| damaged(Refusal::Canon))?
+            .map(|slice| Wanted { record: slice.record(), bytes: slice.bytes(), segments: slice.segments() })
+            .collect();
+        let whole = range.start == 0 && range.end == file.size();
+        let mut hasher = whole.then(blake3::Hasher::new);
+        for group in groups(&wanted) {
+            let opened: Vec<Result<Vec<u8>, Error>> = if group.len() == 1 {
+                group.iter().map(|w| self.open(w)).collect()
+            } else {
+                group.par_iter().map(|w| self.open(w)).collect()
+            };
+            for bytes in opened {
+                let bytes = bytes.map_err(|e| name(e, what))?;
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(&bytes);
+                }
+                out.write_all(&bytes).map_err(|e| Error::io("cannot write", Path::new("the output"), e))?;
+                done(bytes.len() as u64);
+            }
+        }
+        match hasher {
+            Some(hasher) => file.check_content((*hasher.finalize().as_bytes()).into()).map_err(damaged),
+            None => Ok(()),
+        }
+    }
+
+    /// Learns where the bytes of `range` lie, opening as many manifest chunks as needed.
+    pub(crate) fn map(&self, file: &FileRef, range: &Range<u64>) -> Result<FileMap, Error> {
+        let mut map = FileMap::new(file);
+        while !map.covers(range) {
+            let Some(record) = map.wanted() else {
+                return Err(Error::damaged("a manifest", Refusal::Canon));
+            };
+            let plain = self.open_whole(record)?;
+            map.feed(&plain).map_err(|why| Error::damaged("a manifest", why))?;
+        }
+        Ok(map)
+    }
+
+    /// Opens a chunk whole.
+    pub(crate) fn open_whole(&self, record: &ChunkRecord) -> Result<Vec<u8>, Error> {
+        let segments = SegmentRange::covering(record.len, 0, record.len)
+            .ok_or_else(|| Error::damaged("a chunk record", Refusal::Canon))?;
+        self.open(&Wanted { record, bytes: 0..record.len, segments })
+    }
+
+    fn open(&self, wanted: &Wanted<'_>) -> Result<Vec<u8>, Error> {
+        let mut failure = Error::damaged("a chunk that is not here", Refusal::Hash);
+        for place in index::places(self.snapshot, &self.space, &wanted.record.tag())? {
+            match self.open_at(wanted, &place) {
+                Ok(plain) => return Ok(plain),
+                Err(error @ Error::Integrity { .. }) => failure = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failure)
+    }
+
+    fn open_at(&self, wanted: &Wanted<'_>, place: &Place) -> Result<Vec<u8>, Error> {
+        let damaged = |why| Error::damaged("a chunk", why);
+        let pack = index::pack(self.snapshot, &place.pack)?
+            .filter(|pack| matches!(pack.state, PackState::Present { .. }))
+            .ok_or_else(|| damaged(Refusal::Hash))?;
+        let reader = self.store.packs().open(&place.pack, pack.len)?;
+        let Wanted { record, bytes, segments } = wanted;
+        let within = |range: Range<u32>| {
+            let start = place.offset.checked_add(range.start)?;
+            let end = place.offset.checked_add(range.end)?;
+            (range.end <= place.sealed_len).then_some(start..end)
+        };
+        let read = |range: Range<u32>| -> Result<Vec<u8>, Error> {
+            let range = within(range).ok_or_else(|| damaged(Refusal::Canon))?;
+            match reader.read_range(range) {
+                Err(StoreError::Refused(why)) => Err(damaged(why)),
+                other => Ok(other?),
+            }
+        };
+        let sealed_range = segments.sealed();
+        let head_len = COMMITMENT_LEN as u32;
+        // The commitment lies just before the first segment: one read serves both where both are wanted.
+        let (commitment, sealed) = if sealed_range.start == head_len {
+            let mut head = read(0..sealed_range.end)?;
+            let sealed = head.split_off(COMMITMENT_LEN);
+            (head, sealed)
+        } else {
+            (read(0..head_len)?, read(sealed_range)?)
+        };
+        let commitment: [u8; COMMITMENT_LEN] = commitment.try_into().map_err(|_| damaged(Refusal::Canon))?;
+        let opener = Opener::new(&record.key, record.len, &commitment).map_err(damaged)?;
+        let mut plain = Vec::new();
+        opener.open(segments, &sealed, &mut plain).map_err(damaged)?;
+        let start = segments.plain().start;
+        let (from, to) = ((bytes.start - start) as usize, (bytes.end - start) as usize);
+        if from == 0 && to == plain.len() {
+            return Ok(plain);
+        }
+        plain.get(from..to).map(<[u8]>::to_vec).ok_or_else(|| damaged(Refusal::Canon))
+    }
+}
+
+/// Cuts the work into groups that are opened side by side within bounded memory.
+fn groups<'w, 'm>(wanted: &'w [Wanted<'m>]) -> impl Iterator<Item = &'w [Wanted<'m>]> {
+    let mut rest = wanted;
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fitting = rest.iter().take_while(|w| {
+            sum += w.segments.plain().len();
+            sum <= EXPORT_AHEAD_BYTES / 2
+        });
+        let count = fitting.count().max(1).min(rest.len());
+        let (group, after) = rest.split_at(count);
+        rest = after;
+        (!group.is_empty()).then_some(group)
+    })
+}
+
+/// Says whose content is damaged.
+fn name(error: Error, what: &str) -> Error {
+    match error {
+        Error::Integrity { why, .. } => Error::damaged(what, why),
+        other => other,
+    }
+}

@@ -1,0 +1,303 @@
+//! What the engine answers: plain values that a command line prints and an API sends. Field names are a contract;
+//! fields may be added, never renamed.
+
+use serde::{Deserialize, Serialize};
+
+/// A new locker. The only time that the phrase is ever told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Created {
+    /// The 24 words.
+    pub phrase: Secret,
+    /// The person, hexadecimal.
+    pub person_id: String,
+    /// This device, hexadecimal.
+    pub device_id: String,
+    /// The device's name.
+    pub name: String,
+}
+
+/// A secret text on its way to the person: wiped when dropped, not shown by `Debug`.
+#[derive(Clone, Serialize, Deserialize, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes over a secret text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Gives the text, for showing it to its owner.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What `add` took in.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Added {
+    /// Files now in the locker because of this call, unchanged ones included.
+    pub files: u64,
+    /// Folders seen.
+    pub folders: u64,
+    /// Bytes of these files.
+    pub bytes: u64,
+    /// Bytes of packs that were written: what this call cost on the disk.
+    pub new_bytes: u64,
+    /// Files that were here already with the same content.
+    pub unchanged: u64,
+    /// What was left out, and why.
+    pub skipped: Vec<Skipped>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// One thing that was left out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Where it lies, outside the locker.
+    pub path: String,
+    /// Why it was left out.
+    pub reason: String,
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+    /// A node that shows another space.
+    Mount,
+}
+
+/// How much of a file's content this device holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Local {
+    /// Nothing.
+    None,
+    /// Some of it.
+    Part,
+    /// Everything.
+    All,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Path in the locker, without a slash at the start.
+    pub path: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Size of the newest version in bytes; 0 for folders.
+    pub size: u64,
+    /// Modification time of the newest version in unix milliseconds.
+    pub mtime: Option<i64>,
+    /// BLAKE3 of the content, hexadecimal.
+    pub b3: Option<String>,
+    /// How much of the content is here.
+    pub local: Local,
+    /// Live versions; more than one waits for a decision.
+    pub versions: u32,
+    /// Whether a decision is needed.
+    pub conflict: bool,
+}
+
+/// What `get` wrote.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Got {
+    /// Files written.
+    pub files: u64,
+    /// Bytes written.
+    pub bytes: u64,
+}
+
+/// One thing that happened to a file or folder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// When, in unix milliseconds by the clock of the device that did it.
+    pub time: u64,
+    /// What happened.
+    pub what: Happening,
+    /// The device, hexadecimal.
+    pub device: String,
+    /// The name it had afterwards, or the place it went to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// For a new content: its number, from 1, as `restore --version` takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// For a new content: its size in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// For a new content: its BLAKE3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub b3: Option<String>,
+    /// For a new content: its modification time in unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtime: Option<i64>,
+}
+
+/// Kinds of [`Event`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Happening {
+    /// It was made.
+    Created,
+    /// It was moved or renamed.
+    Moved,
+    /// It got a new content.
+    Written,
+    /// It was moved to the trash.
+    Trashed,
+    /// It came back from the trash.
+    Restored,
+}
+
+/// What `restore` did.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Restored {
+    /// Files and folders brought back or set back.
+    pub entries: u64,
+}
+
+/// What `rm` moved to the trash.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Removed {
+    /// Files below, the thing itself included.
+    pub files: u64,
+}
+
+/// The state of the locker on this device.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// One truthful sentence.
+    pub sentence: String,
+    /// Live files.
+    pub files: u64,
+    /// Live folders.
+    pub folders: u64,
+    /// Bytes of the live files.
+    pub bytes: u64,
+    /// Bytes of packs and database on this disk.
+    pub store_bytes: u64,
+    /// The devices of this person.
+    pub devices: Vec<Device>,
+    /// How many copies there are.
+    pub copies: Copies,
+    /// What is under way.
+    pub transfers: Vec<Transfer>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// The person, hexadecimal.
+    pub person_id: String,
+    /// How the vault of this device is closed.
+    pub vault: String,
+    /// BLAKE3 of the replayed state: equal on devices that know the same.
+    pub state_hash: String,
+}
+
+/// One device in [`Status`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Device {
+    /// Its public key, hexadecimal.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it may do.
+    pub role: String,
+    /// Whether it can be reached now.
+    pub online: bool,
+    /// When it was last heard of, in unix milliseconds.
+    pub last_seen: u64,
+    /// Whether it is this device.
+    pub this: bool,
+}
+
+/// How many copies there are.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Copies {
+    /// How many are wanted.
+    pub wanted: u32,
+    /// How many the worst-off file has.
+    pub least: u32,
+    /// Files with fewer than wanted.
+    pub files_at_risk: u64,
+}
+
+/// One running transfer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Transfer {
+    /// What is moved.
+    pub what: String,
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// The named reason, `E_…`.
+    pub code: String,
+    /// What is wrong, as a sentence.
+    pub message: String,
+}
+
+/// What `verify` found.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Verified {
+    /// Packs, log entries and file versions checked.
+    pub checked: u64,
+    /// Bytes read and hashed.
+    pub checked_bytes: u64,
+    /// How many of them are damaged or missing.
+    pub bad: u64,
+    /// What was healed.
+    pub repaired: u64,
+    /// Each finding.
+    pub problems: Vec<Problem>,
+    /// Files whose content cannot be read whole any more.
+    pub damaged_files: Vec<String>,
+}
+
+/// How far a long operation is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Files finished.
+    pub files: u64,
+    /// Files in all, once they are counted.
+    pub files_total: Option<u64>,
+    /// Bytes finished.
+    pub bytes: u64,
+    /// Bytes in all, once they are counted.
+    pub bytes_total: Option<u64>,
+}
+
+/// Hears how far a long operation is. Called from worker threads, many times a second; returns at once.
+pub trait Observer: Sync {
+    /// The operation went on.
+    fn progress(&self, progress: Progress) {
+        let _ = progress;
+    }
+
+    /// A file is durable: from now on nothing loses it.
+    fn saved(&self, path: &str) {
+        let _ = path;
+    }
+}
+
+/// Hears nothing.
+pub struct Silent;
+
+impl Observer for Silent {}

@@ -1,0 +1,206 @@
+//! The tree of the locker's space as the verbs see it: paths to nodes and back.
+
+use std::ops::ControlFlow;
+
+use locker_catalog::operation::NodeKind;
+use locker_catalog::rows::ReadRows;
+use locker_catalog::tree as catalog;
+use locker_crypto::id::{NodeId, SpaceTag};
+use locker_store::rows::SpaceRows;
+use locker_store::{Reads, Snapshot};
+
+use crate::report::Kind;
+use crate::{Error, path};
+
+pub(crate) use locker_catalog::tree::{Listed, Node, Trashed, Version};
+
+/// Meta key under which the bytes of a name outside the locker are kept, if they differ.
+pub(crate) const ORIGINAL_NAME: &str = "orig";
+/// Children read in one go.
+const PAGE: usize = 1_024;
+
+/// Reads the tree in one state of the database.
+pub(crate) struct Tree<'a> {
+    rows: SpaceRows<&'a Snapshot>,
+}
+
+impl<'a> Tree<'a> {
+    /// Looks at the tree of `space` in `snapshot`.
+    pub(crate) fn new(snapshot: &'a Snapshot, space: SpaceTag) -> Self {
+        Self { rows: snapshot.rows(space) }
+    }
+
+    /// The rows themselves.
+    pub(crate) fn rows(&self) -> &dyn ReadRows {
+        &self.rows
+    }
+
+    /// Follows a path.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Argument`] for a path of another form.
+    pub(crate) fn resolve(&self, typed: &str) -> Result<NodeId, Error> {
+        resolve(&self.rows, &path::split(typed)?)
+    }
+
+    /// Reads a node that another row names.
+    pub(crate) fn node(&self, id: NodeId) -> Result<Node, Error> {
+        node(&self.rows, id)
+    }
+
+    /// A node as a listing shows it.
+    pub(crate) fn listed(&self, id: NodeId) -> Result<Listed, Error> {
+        let node = self.node(id)?;
+        catalog::child(&self.rows, node.parent, &node.displayed)?
+            .filter(|listed| listed.id == id)
+            .ok_or_else(|| Error::damaged("a row of a folder", locker_crypto::Refusal::Node))
+    }
+
+    /// Visits the children of a folder in an order without meaning, with bounded memory.
+    pub(crate) fn children(
+        &self,
+        folder: NodeId,
+        visit: &mut dyn FnMut(Listed) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let page = catalog::children(&self.rows, folder, after.as_deref(), PAGE)?;
+            for child in page.children {
+                if visit(child).is_break() {
+                    return Ok(());
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The children of a folder in the order of their shown names.
+    pub(crate) fn sorted_children(&self, folder: NodeId) -> Result<Vec<Listed>, Error> {
+        let mut all = Vec::new();
+        self.children(folder, &mut |child| {
+            all.push(child);
+            ControlFlow::Continue(())
+        })?;
+        all.sort_unstable_by(|a, b| a.displayed.cmp(&b.displayed));
+        Ok(all)
+    }
+
+    /// Files at and below a node, and their bytes.
+    pub(crate) fn count_below(&self, id: NodeId) -> Result<(u64, u64), Error> {
+        if id == NodeId::ROOT {
+            let counts = catalog::counts(&self.rows)?;
+            return Ok((counts.files, counts.bytes));
+        }
+        let start = self.node(id)?;
+        if !start.is_folder() {
+            return Ok((1, start.newest().map_or(0, |version| version.file.size())));
+        }
+        let (mut files, mut bytes) = (0, 0);
+        catalog::walk(&self.rows, id, &mut |_, listed| {
+            if listed.kind == NodeKind::File {
+                files += 1;
+                bytes += listed.newest.as_ref().map_or(0, |n| n.size);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok((files, bytes))
+    }
+
+    /// The name under which a node is written outside the locker: its original bytes where they were kept.
+    pub(crate) fn outside_name(&self, id: NodeId) -> Result<Vec<u8>, Error> {
+        let node = self.node(id)?;
+        Ok(original_name(&self.rows, id)?.unwrap_or_else(|| node.name.into_bytes()))
+    }
+
+    /// The path of a node in the locker; `None` if it lies in the trash.
+    pub(crate) fn path(&self, id: NodeId) -> Result<Option<String>, Error> {
+        Ok(catalog::path_of(&self.rows, id)?.map(|parts| parts.join("/")))
+    }
+
+    /// The thing in the trash that lay at a path; of several the one that was put there last. `None` if there is none.
+    pub(crate) fn in_trash(&self, parts: &[&str]) -> Result<Option<Trashed>, Error> {
+        let Some((name, above)) = parts.split_last() else { return Ok(None) };
+        let key = locker_catalog::name::collision_key(name);
+        let above = above.join("/");
+        let mut before = None;
+        loop {
+            let page = catalog::trash_list(&self.rows, before.as_ref(), PAGE)?;
+            let Some(last) = page.last() else { return Ok(None) };
+            before = Some(last.by);
+            for found in page {
+                if locker_catalog::name::collision_key(&found.node.name) == key
+                    && self.path(found.from)?.is_some_and(|path| path == above)
+                {
+                    return Ok(Some(found));
+                }
+            }
+        }
+    }
+}
+
+/// Follows a path in any state of the rows.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub(crate) fn resolve(rows: &dyn ReadRows, parts: &[&str]) -> Result<NodeId, Error> {
+    catalog::lookup(rows, parts)?.ok_or_else(|| Error::NotFound(parts.join("/")))
+}
+
+/// Reads a node that another row names, in any state of the rows.
+///
+/// # Errors
+/// [`Error::Integrity`] if there is none.
+pub(crate) fn node(rows: &dyn ReadRows, id: NodeId) -> Result<Node, Error> {
+    catalog::node(rows, id)?.ok_or_else(|| Error::damaged("a row of the tree", locker_crypto::Refusal::Node))
+}
+
+/// The bytes of a name as they were outside the locker, if they differ from the name.
+pub(crate) fn original_name(rows: &dyn ReadRows, id: NodeId) -> Result<Option<Vec<u8>>, Error> {
+    Ok(catalog::meta(rows, id, ORIGINAL_NAME)?)
+}
+
+/// What all kinds of rows of nodes can tell.
+pub(crate) trait Kinded {
+    /// File, folder or mount.
+    fn kind(&self) -> Kind;
+
+    /// Whether it has children.
+    fn is_folder(&self) -> bool {
+        self.kind() == Kind::Folder
+    }
+}
+
+fn kind_of(kind: NodeKind) -> Kind {
+    match kind {
+        NodeKind::File => Kind::File,
+        NodeKind::Folder => Kind::Folder,
+        NodeKind::Mount => Kind::Mount,
+    }
+}
+
+impl Kinded for Node {
+    fn kind(&self) -> Kind {
+        kind_of(self.kind)
+    }
+}
+
+impl Kinded for Listed {
+    fn kind(&self) -> Kind {
+        kind_of(self.kind)
+    }
+}
+
+/// The version that is shown.
+pub(crate) trait Newest {
+    /// The newest version, if there is any.
+    fn newest(&self) -> Option<&Version>;
+}
+
+impl Newest for Node {
+    fn newest(&self) -> Option<&Version> {
+        self.versions.first()
+    }
+}

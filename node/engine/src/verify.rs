@@ -1,0 +1,274 @@
+//! `verify`: every stored byte and every reference, in both directions.
+//!
+//! | Step | Checks |
+//! |---|---|
+//! | database | checksums of all its pages |
+//! | person log, entries | layout, signatures, chains; every entry opens under its epoch |
+//! | packs | every byte of pack and outboard against the pack's name |
+//! | contents | every version that any file has or had: its chunks are located, and their keys belong to what lies there |
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
+
+use locker_catalog::operation::Body;
+use locker_catalog::space::Space;
+use locker_catalog::tree as catalog;
+use locker_crypto::Refusal;
+use locker_crypto::chunk::{COMMITMENT_LEN, Opener};
+use locker_crypto::entry::{AuthorHead, Envelope};
+use locker_crypto::file_ref::{ChunkRecord, FileRef};
+use locker_crypto::id::{NodeId, PackHash};
+use locker_store::index::{self, Pack, PackState};
+use locker_store::packs::PackReader;
+use locker_store::{Reads, Snapshot, Store, StoreError};
+use rayon::prelude::*;
+
+use crate::Error;
+use crate::keys::Keys;
+use crate::limits::FINDINGS_MAX;
+use crate::locker::Inner;
+use crate::progress::Meter;
+use crate::reader::Reader;
+use crate::report::{Observer, Problem, Verified};
+use crate::tree::Tree;
+
+/// Packs handed to the workers at once.
+const PACKS_AT_ONCE: usize = 64;
+/// Pack files kept open while contents are checked.
+const OPEN_PACKS: usize = 64;
+
+/// Checks everything.
+pub(crate) fn verify(inner: &Inner, observer: &dyn Observer) -> Result<Verified, Error> {
+    let mut found = Findings::default();
+    if let Some(store) = inner.exclusive_store().as_mut() {
+        match store.check_integrity() {
+            Ok(false) => {}
+            Ok(true) => found.add(Refusal::Hash, "the database had to be repaired".into()),
+            Err(StoreError::Corrupt { what }) => found.add(Refusal::Hash, what),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let store = inner.store()?;
+    let snapshot = store.read()?;
+    found.verified.checked += 1;
+    logs(inner, &snapshot, &mut found)?;
+    let bad = packs(inner, &store, &snapshot, observer, &mut found)?;
+    contents(inner, &store, &snapshot, &bad, &mut found)?;
+    Ok(found.verified)
+}
+
+#[derive(Default)]
+struct Findings {
+    verified: Verified,
+}
+
+impl Findings {
+    fn add(&mut self, why: Refusal, message: String) {
+        self.verified.bad += 1;
+        if self.verified.problems.len() < FINDINGS_MAX {
+            self.verified.problems.push(Problem { code: why.code().into(), message });
+        }
+    }
+}
+
+/// Every entry of the person log and of the space log.
+fn logs(inner: &Inner, snapshot: &Snapshot, found: &mut Findings) -> Result<(), Error> {
+    let keys = inner.keys();
+    found.verified.checked += 1;
+    if let Err(error) = crate::keys::devices(snapshot, &keys.person, &keys.person_keys) {
+        match error {
+            Error::Integrity { why, .. } => found.add(why, "the person log is damaged".into()),
+            other => return Err(other),
+        }
+    }
+    let rows = snapshot.rows(keys.tag);
+    let space = Space::open(&rows, keys.space, keys.device_id())?;
+    for head in space.heads(&rows)? {
+        let mut known: Option<AuthorHead> = None;
+        space.sealed_from(&rows, &head.author, 0, &mut |bytes| {
+            found.verified.checked += 1;
+            found.verified.checked_bytes += bytes.len() as u64;
+            match check_entry(keys, snapshot, bytes, known.as_ref()) {
+                Ok(head) => known = Some(head),
+                Err(why) => found.add(why, format!("a log entry of device {} is damaged", head.author)),
+            }
+            ControlFlow::Continue(())
+        })?;
+        if known.is_none_or(|last| last.seq != head.seq || last.id != head.id) {
+            found.add(Refusal::Chain, format!("log entries of device {} are missing", head.author));
+        }
+    }
+    Ok(())
+}
+
+/// Everything that can be said of one entry: layout, key, signature, space, chain, seal, body.
+fn check_entry(
+    keys: &Keys,
+    snapshot: &Snapshot,
+    bytes: &[u8],
+    known: Option<&AuthorHead>,
+) -> Result<AuthorHead, Refusal> {
+    let envelope = Envelope::parse(bytes)?;
+    envelope.verify()?;
+    envelope.check_space(&keys.space)?;
+    envelope.check_chain(known, None)?;
+    let header = envelope.header();
+    let key = keys.log_key(snapshot, &header.epoch).map_err(|_| Refusal::Epoch)?;
+    Body::read(envelope.open(Some(&key))?)?;
+    Ok(AuthorHead { seq: header.seq, id: envelope.id() })
+}
+
+/// Every pack; gives those that are bad.
+fn packs(
+    inner: &Inner,
+    store: &Store,
+    snapshot: &Snapshot,
+    observer: &dyn Observer,
+    found: &mut Findings,
+) -> Result<BTreeSet<PackHash>, Error> {
+    let mut all: Vec<(PackHash, Pack)> = Vec::new();
+    index::scan_packs(snapshot, &mut |hash, pack| {
+        all.push((hash, pack));
+        ControlFlow::Continue(())
+    })?;
+    let bytes = all.iter().map(|(_, pack)| u64::from(pack.len)).sum();
+    let meter = Meter::new(observer, inner.env(), Some((all.len() as u64, bytes)));
+    let mut bad = BTreeSet::new();
+    for group in all.chunks(PACKS_AT_ONCE) {
+        let results: Vec<Result<(), StoreError>> = group
+            .par_iter()
+            .map(|(hash, pack)| {
+                let result = match pack.state {
+                    PackState::Present { .. } => store.packs().verify(hash, pack.len),
+                    _ => Err(StoreError::Absent { pack: *hash }),
+                };
+                meter.add(1, u64::from(pack.len));
+                result
+            })
+            .collect();
+        for ((hash, pack), result) in group.iter().zip(results) {
+            found.verified.checked += 1;
+            match result {
+                Ok(()) => found.verified.checked_bytes += locker_store::packs::file_len(pack.len),
+                Err(
+                    error @ (StoreError::Absent { .. }
+                    | StoreError::Damaged { .. }
+                    | StoreError::Unsafe { .. }),
+                ) => {
+                    bad.insert(*hash);
+                    found.add(Refusal::Hash, error.to_string());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(bad)
+}
+
+/// Every version that any file has or had.
+fn contents(
+    inner: &Inner,
+    store: &Store,
+    snapshot: &Snapshot,
+    bad: &BTreeSet<PackHash>,
+    found: &mut Findings,
+) -> Result<(), Error> {
+    let tree = Tree::new(snapshot, inner.space_tag());
+    let mut check = Contents {
+        inner,
+        store,
+        snapshot,
+        reader: Reader::new(store, snapshot, inner.space_tag()),
+        bad,
+        open: HashMap::new(),
+    };
+    let mut failure = None;
+    catalog::walk_versions(tree.rows(), &mut |node, version| {
+        found.verified.checked += 1;
+        match check.file(&version.file) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(Error::Integrity { why, what }) => {
+                let shown = match shown_path(&tree, node) {
+                    Ok(shown) => shown,
+                    Err(error) => {
+                        failure = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                };
+                found.add(why, format!("{shown}: {what}"));
+                if found.verified.damaged_files.len() < FINDINGS_MAX {
+                    found.verified.damaged_files.push(shown);
+                }
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                failure = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    failure.map_or(Ok(()), Err)
+}
+
+fn shown_path(tree: &Tree<'_>, node: NodeId) -> Result<String, Error> {
+    Ok(match tree.path(node)? {
+        Some(path) => path,
+        None => format!("{} (in the trash)", tree.node(node)?.name),
+    })
+}
+
+struct Contents<'a> {
+    inner: &'a Inner,
+    store: &'a Store,
+    snapshot: &'a Snapshot,
+    reader: Reader<'a>,
+    bad: &'a BTreeSet<PackHash>,
+    open: HashMap<PackHash, PackReader>,
+}
+
+impl Contents<'_> {
+    /// Checks that every chunk of a file lies somewhere under its own key. The bytes themselves were checked with the
+    /// packs.
+    fn file(&mut self, file: &FileRef) -> Result<(), Error> {
+        let map = self.reader.map(file, &(0..file.size()))?;
+        if file.level() > 0 {
+            file.records().iter().try_for_each(|record| self.chunk(record))?;
+        }
+        map.records().iter().try_for_each(|record| self.chunk(record))
+    }
+
+    fn chunk(&mut self, record: &ChunkRecord) -> Result<(), Error> {
+        let mut failure = Error::damaged("a part of it is not here", Refusal::Hash);
+        for place in index::places(self.snapshot, &self.inner.space_tag(), &record.tag())? {
+            if self.bad.contains(&place.pack) {
+                failure = Error::damaged(
+                    format!("a part of it lies in the damaged pack {}", place.pack),
+                    Refusal::Hash,
+                );
+                continue;
+            }
+            let Some(pack) = index::pack(self.snapshot, &place.pack)? else { continue };
+            let head = place.offset..place.offset.saturating_add(COMMITMENT_LEN as u32);
+            let commitment = self.pack(place.pack, pack.len)?.read_range(head)?;
+            let commitment: [u8; COMMITMENT_LEN] =
+                commitment.try_into().map_err(|_| Error::damaged("a pack", Refusal::Canon))?;
+            match Opener::new(&record.key, record.len, &commitment) {
+                Ok(_) => return Ok(()),
+                Err(why) => failure = Error::damaged("a part of it is located wrongly", why),
+            }
+        }
+        Err(failure)
+    }
+
+    fn pack(&mut self, hash: PackHash, len: u32) -> Result<&PackReader, Error> {
+        if self.open.len() >= OPEN_PACKS && !self.open.contains_key(&hash) {
+            self.open.clear();
+        }
+        Ok(match self.open.entry(hash) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(self.store.packs().open(&hash, len)?)
+            }
+        })
+    }
+}

@@ -1,0 +1,305 @@
+//! The one writer: gathers operations, signs entries, commits (`docs/spec/08-at-rest.md`, "Order of a write").
+//!
+//! A change is one durable transaction. What it reads is the state that it will be written on; when it fails nothing of
+//! it is there. An entry leaves this process, or is told to anybody, only after its commit.
+
+use locker_catalog::clock::Now;
+use locker_catalog::operation::{Body, Op};
+use locker_catalog::order::{EntryOrder, Past};
+use locker_catalog::rows::{ReadRows, WriteRows};
+use locker_catalog::space::{OpenedEntry, Outcome, OwnState, Space};
+use locker_catalog::tree::{self as catalog, Listed, Node, TreeEntry, TreeOp, limits};
+use locker_crypto::Refusal;
+use locker_crypto::encode::Writer;
+use locker_crypto::entry::{self, Place};
+use locker_crypto::id::{EntryId, EpochId, NodeId, PackHash};
+use locker_crypto::pack::PackOp;
+use locker_crypto::pin::PinDelta;
+use locker_crypto::secret::LogKey;
+use locker_crypto::sign::Signing;
+use locker_store::index::{self, Loc, NewPack, PackState};
+use locker_store::pins::{self, PinScope};
+use locker_store::{Reads, WriteTxn};
+
+use crate::limits::{ENTRY_BYTES, ENTRY_OPS};
+use crate::locker::Inner;
+use crate::tree::{node, resolve};
+use crate::{Env, Error};
+
+/// A change under way: operations that are not committed yet, and the state they are made on.
+pub(crate) struct Change<'a, 's> {
+    inner: &'a Inner,
+    txn: &'a mut WriteTxn<'s>,
+    space: Space,
+    ops: Vec<Op>,
+    ops_len: usize,
+    count: usize,
+    packs: Vec<PackHash>,
+}
+
+impl Inner {
+    /// Makes a change durable: everything that `change` pushes, or nothing.
+    ///
+    /// # Errors
+    /// That of `change`; [`Error::Limit`], [`Error::Name`] and [`Error::Refused`] for an operation that a writer must
+    /// not write; what committing gives.
+    pub(crate) fn commit<T>(
+        &self,
+        change: impl FnOnce(&mut Change<'_, '_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let store = self.store()?;
+        let mut txn = store.begin_write()?;
+        let space = Space::open(&txn.rows(self.space_tag()), self.keys().space, self.keys().device_id())?;
+        let mut open = Change {
+            inner: self,
+            txn: &mut txn,
+            space,
+            ops: Vec::new(),
+            ops_len: 0,
+            count: 0,
+            packs: Vec::new(),
+        };
+        let value = change(&mut open)?;
+        open.seal_entry()?;
+        open.pin()?;
+        txn.commit()?;
+        Ok(value)
+    }
+}
+
+impl<'s> Change<'_, 's> {
+    /// Adds an operation.
+    pub(crate) fn push(&mut self, op: Op) -> Result<(), Error> {
+        let mut w = Writer::new();
+        op.encode(&mut w);
+        if self.ops.len() >= ENTRY_OPS || self.ops_len + w.len() > ENTRY_BYTES {
+            self.seal_entry()?;
+        }
+        self.ops_len += w.len();
+        self.count += 1;
+        self.ops.push(op);
+        Ok(())
+    }
+
+    /// Adds a pack that is durable: its operation, its chunks, its pin.
+    pub(crate) fn add_pack(&mut self, pack: &PackOp) -> Result<(), Error> {
+        let locs: Vec<Loc> =
+            pack.locs().iter().map(|loc| Loc { tag: loc.tag, sealed_len: loc.sealed_len }).collect();
+        let state = PackState::Present { verified_at: self.inner.env().now_ms() / 1_000 };
+        let new = NewPack { len: pack.len(), state, locs: &locs };
+        index::add_pack(self.txn, &self.inner.space_tag(), &pack.hash(), &new)?;
+        self.packs.push(pack.hash());
+        self.push(Op::Pack(pack.clone()))
+    }
+
+    /// Number of operations pushed.
+    pub(crate) fn op_count(&self) -> usize {
+        self.count
+    }
+
+    /// The transaction, for rows beside the log.
+    pub(crate) fn txn(&mut self) -> &mut WriteTxn<'s> {
+        self.txn
+    }
+
+    /// Draws the id of a new node.
+    pub(crate) fn new_node(&self) -> NodeId {
+        new_node(self.inner.env())
+    }
+
+    /// Follows a path; [`Error::NotFound`] if there is nothing.
+    pub(crate) fn resolve(&self, parts: &[&str]) -> Result<NodeId, Error> {
+        resolve(&self.rows(), parts)
+    }
+
+    /// Follows a path; `None` if there is nothing.
+    pub(crate) fn find(&self, parts: &[&str]) -> Result<Option<NodeId>, Error> {
+        Ok(catalog::lookup(&self.rows(), parts)?)
+    }
+
+    /// Reads a node that another row names.
+    pub(crate) fn node(&self, id: NodeId) -> Result<Node, Error> {
+        node(&self.rows(), id)
+    }
+
+    /// The child that is shown under a name.
+    pub(crate) fn child(&self, folder: NodeId, name: &str) -> Result<Option<Listed>, Error> {
+        Ok(catalog::child(&self.rows(), folder, name)?)
+    }
+
+    /// Whether a node has a meta item.
+    pub(crate) fn has_meta(&self, node: NodeId, item: &str) -> Result<bool, Error> {
+        Ok(catalog::meta(&self.rows(), node, item)?.is_some())
+    }
+
+    /// Whether `node` is `folder` or lies below it.
+    pub(crate) fn is_within(&self, node: NodeId, folder: NodeId) -> Result<bool, Error> {
+        let mut at = node;
+        while at != NodeId::ROOT && at != NodeId::TRASH {
+            if at == folder {
+                return Ok(true);
+            }
+            at = self.node(at)?.parent;
+        }
+        Ok(at == folder)
+    }
+
+    fn rows(&self) -> impl ReadRows + '_ {
+        self.txn.rows(self.inner.space_tag())
+    }
+
+    /// Signs the operations so far as one entry and takes it in.
+    fn seal_entry(&mut self) -> Result<(), Error> {
+        if self.ops.is_empty() {
+            return Ok(());
+        }
+        let ops = std::mem::take(&mut self.ops);
+        self.ops_len = 0;
+        let keys = self.inner.keys();
+        let now_ms = self.inner.env().now_ms();
+        let body = self.body(ops, now_ms)?;
+        let epoch = self.epoch()?;
+        let log_key = keys.log_key(self.txn, &epoch)?;
+        let head = self.space.own_head(&self.rows())?;
+        let (seq, prev) = head.map_or((0, EntryId::ZERO), |head| (head.seq + 1, head.id));
+        self.check(seq, &body)?;
+        let place = Place { space_tag: keys.tag, seq, prev, epoch };
+        let entry = sign(&place, body, &log_key, keys.device.signing(), self.inner.env())?;
+        take(&mut self.space, &mut self.txn.rows_mut(keys.tag), entry, now_ms)
+    }
+
+    /// What the next entry says: the operations, the clock, and the heads of others that it knows.
+    fn body(&self, ops: Vec<Op>, now_ms: u64) -> Result<Body, Error> {
+        let rows = self.rows();
+        match self.space.own_state(&rows, now_ms)? {
+            OwnState::Fine => {}
+            OwnState::Removed => return Err(Error::Refused(Refusal::Frontier)),
+            OwnState::Forked => return Err(Error::Refused(Refusal::Fork)),
+            OwnState::Ahead => return Err(Error::Refused(Refusal::Time)),
+        }
+        let deps = self.space.deps_for_new_entry(&rows)?;
+        let hlc = self.space.next_hlc(&rows, &deps, Now::Trusted(now_ms))?.map_err(Error::Refused)?;
+        Ok(Body { hlc, deps, ops })
+    }
+
+    /// Refuses what a writer must not write, before anything is signed.
+    fn check(&self, seq: u64, body: &Body) -> Result<(), Error> {
+        let rows = self.rows();
+        let author = self.inner.keys().device_id();
+        let mut past = Past::default();
+        for last in self.space.frontier(&rows)? {
+            past.learn(last.author, last.seq);
+        }
+        let ops = body
+            .ops
+            .iter()
+            .enumerate()
+            .filter(|(_, op)| matches!(op, Op::Move(_) | Op::Content(_) | Op::Trash(_) | Op::Meta(_)))
+            .filter_map(|(i, op)| Some(TreeOp { index: i.try_into().ok()?, op: op.clone(), verdict: Ok(()) }))
+            .collect();
+        let order = EntryOrder { hlc: body.hlc, author, seq };
+        let refused = catalog::check_writer(&rows, &TreeEntry { order, past, scope: None, ops })?;
+        match refused.first() {
+            None => Ok(()),
+            Some((index, why)) => Err(self.refusal(body.ops.get(usize::from(*index)), *why)),
+        }
+    }
+
+    /// Says in a person's words what a writer must not write.
+    fn refusal(&self, op: Option<&Op>, why: Refusal) -> Error {
+        match (why, op) {
+            (Refusal::Name, Some(Op::Move(moved))) => Error::Name { name: moved.name.clone() },
+            (Refusal::Cycle, Some(Op::Move(moved))) => Error::IntoItself(moved.name.clone()),
+            (Refusal::Limit, Some(Op::Move(moved))) => Error::Limit(format!(
+                "{:?} cannot be put there: a folder holds at most {} things, folders nest at most {} deep, and a \
+                 locker holds at most {}",
+                moved.name,
+                limits::WRITER.children,
+                limits::WRITER.depth,
+                limits::WRITER.nodes
+            )),
+            (Refusal::Limit, Some(Op::Content(_))) => {
+                Error::Limit(format!("a file has at most {} versions at once", limits::WRITER.versions))
+            }
+            _ => Error::Refused(why),
+        }
+    }
+
+    /// The epoch that is written under.
+    fn epoch(&self) -> Result<EpochId, Error> {
+        self.space
+            .epochs()
+            .head()
+            .map(|epoch| epoch.id)
+            .ok_or_else(|| Error::damaged("the home space", Refusal::Epoch))
+    }
+
+    /// Pins the packs of this change.
+    fn pin(&mut self) -> Result<(), Error> {
+        if self.packs.is_empty() {
+            return Ok(());
+        }
+        let keys = self.inner.keys();
+        let scope = PinScope { space: keys.tag, author: keys.device_id() };
+        let (seq, prev) = match pins::newest(self.txn, &scope)? {
+            Some((seq, bytes)) => {
+                let (_, id) = PinDelta::open(&bytes).map_err(|why| Error::damaged("a pin delta", why))?;
+                (seq + 1, id)
+            }
+            None => (0, locker_crypto::id::PinId::ZERO),
+        };
+        let delta = PinDelta {
+            space_tag: keys.tag,
+            author: keys.device_id(),
+            seq,
+            prev,
+            adds: std::mem::take(&mut self.packs),
+            drops: Vec::new(),
+        };
+        let signed = delta.sign(keys.device.signing()).map_err(Error::Refused)?;
+        let stored = pins::PinDelta { seq, bytes: &signed.bytes, adds: &delta.adds, drops: &delta.drops };
+        pins::apply(self.txn, &scope, &stored);
+        Ok(())
+    }
+}
+
+/// Seals and signs an entry; it is not in the log yet.
+pub(crate) fn sign(
+    place: &Place,
+    body: Body,
+    key: &LogKey,
+    author: &Signing,
+    env: &Env,
+) -> Result<OpenedEntry, Error> {
+    let sealed = entry::seal(place, &body.write(), key, author, &mut **env.dice()).map_err(Error::Refused)?;
+    Ok(OpenedEntry {
+        id: sealed.id,
+        author: author.verifying_key(),
+        seq: place.seq,
+        prev: place.prev,
+        epoch: place.epoch,
+        sealed: sealed.bytes,
+        body,
+    })
+}
+
+/// Takes an own entry into the log.
+pub(crate) fn take(
+    space: &mut Space,
+    rows: &mut dyn WriteRows,
+    entry: OpenedEntry,
+    now_ms: u64,
+) -> Result<(), Error> {
+    match space.accept(rows, entry, now_ms)?.outcome {
+        Outcome::Taken => Ok(()),
+        Outcome::Refused(why) | Outcome::Waiting(why) => Err(Error::Refused(why)),
+        Outcome::Held | Outcome::Deferred => Err(Error::Refused(Refusal::Fork)),
+    }
+}
+
+/// Draws the id of a new node.
+pub(crate) fn new_node(env: &Env) -> NodeId {
+    let mut bytes = [0; NodeId::LEN];
+    env.dice().fill_bytes(&mut bytes);
+    NodeId(bytes)
+}
