@@ -68,10 +68,10 @@ pub fn count(last: &EntryRef) -> u64 {
 }
 
 /// What is known about authors besides the operations of the space.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authors {
-    /// Who wrote the genesis entry, which may do everything.
-    pub genesis: VerifyingKey,
+    /// Who wrote the genesis entry, which may do everything; unknown before it is there.
+    pub genesis: Option<VerifyingKey>,
     /// To whom each device belongs, by the person logs ([`crate::roster::Roster::brought_in`]).
     pub persons: BTreeMap<VerifyingKey, PersonId>,
 }
@@ -92,7 +92,7 @@ impl Authors {
     }
 
     fn is_genesis(&self, entry: &EntryOrder) -> bool {
-        entry.seq == 0 && entry.author == self.genesis
+        entry.seq == 0 && Some(entry.author) == self.genesis
     }
 }
 
@@ -241,7 +241,7 @@ impl Access {
     /// Whether an author is known: a device of some person, or a key that some operation made a member.
     pub fn knows_author(&self, author: &VerifyingKey) -> bool {
         self.authors.persons.contains_key(author)
-            || *author == self.authors.genesis
+            || Some(*author) == self.authors.genesis
             || self.grants().any(|(_, grant)| grant.member.0 == author.0)
     }
 
@@ -265,7 +265,17 @@ impl Access {
             };
             changed.insert(author, since);
         }
+        // What takes or gives rights is judged as one of a ring; its own verdict may turn without any of the above.
+        let then: BTreeMap<OpOrder, Option<Refusal>> = before.verdicts().collect();
+        for (at, _) in self.verdicts().filter(|(at, now)| then.get(at).is_some_and(|then| then != now)) {
+            let since = changed.entry(at.entry.author).or_insert(at.entry.seq);
+            *since = (*since).min(at.entry.seq);
+        }
         changed
+    }
+
+    fn verdicts(&self) -> impl Iterator<Item = (OpOrder, Option<Refusal>)> {
+        self.ops.iter().zip(&self.void).map(|(op, void)| (op.at, *void))
     }
 
     /// Standing removals that concern an author, with the number of its entries that each lets count.

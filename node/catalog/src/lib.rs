@@ -6,10 +6,14 @@
 
 pub mod access;
 pub mod clock;
+pub mod epochs;
+pub mod fork;
+pub mod log;
 pub mod name;
 pub mod operation;
 pub mod order;
 pub mod roster;
 pub mod rows;
-pub mod tree;
+pub mod space;
 mod strike;
+pub mod tree;

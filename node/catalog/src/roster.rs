@@ -5,6 +5,7 @@
 //! signature: what comes here was verified entry by entry. The result depends on the set of operations alone.
 
 mod contest;
+mod log;
 #[cfg(test)]
 mod tests;
 
@@ -39,8 +40,8 @@ pub enum Act {
     Remove(Cutoff),
     /// The root key brings in the author and ends others.
     Recover {
-        /// The root key that signed it.
-        root: VerifyingKey,
+        /// The root key that signed it, if any that this log knows did.
+        root: Option<VerifyingKey>,
         /// The generation of recovery it starts.
         generation: u64,
         /// Devices that end.
@@ -48,8 +49,8 @@ pub enum Act {
     },
     /// A new root key takes over.
     SetRoot {
-        /// The key that was current.
-        old: VerifyingKey,
+        /// The root key that gives way, if any that this log knows signed.
+        old: Option<VerifyingKey>,
         /// The key that is current from here on.
         new: VerifyingKey,
         /// The generation of recovery it starts.
@@ -134,9 +135,10 @@ fn follow_root(person: PersonId, ops: &[PersonOp]) -> (VerifyingKey, u64, BTreeM
     let (mut root, mut generation, mut void) = (VerifyingKey(person.0), 0, BTreeMap::new());
     for op in ops {
         match &op.act {
-            Act::Recover { root: signer, .. } if *signer != root => _ = void.insert(op.at, Refusal::Rights),
+            Act::Recover { root: signer, .. } | Act::SetRoot { old: signer, .. } if *signer != Some(root) => {
+                void.insert(op.at, log::refusal_of(*signer));
+            }
             Act::Recover { generation: started, .. } => generation = generation.max(*started),
-            Act::SetRoot { old, .. } if *old != root => _ = void.insert(op.at, Refusal::Rights),
             Act::SetRoot { new, generation: started, .. } => {
                 root = *new;
                 generation = generation.max(*started);

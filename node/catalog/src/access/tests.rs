@@ -21,7 +21,7 @@ fn person(n: u8) -> MemberKey {
 fn authors() -> Authors {
     let persons =
         (1..=4).flat_map(|p| [(device(p * 10), PersonId([p; 32])), (device(p * 10 + 1), PersonId([p; 32]))]);
-    Authors { genesis: device(10), persons: persons.collect() }
+    Authors { genesis: Some(device(10)), persons: persons.collect() }
 }
 
 fn last(author: u8, seq: u64) -> EntryRef {

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use locker_crypto::Refusal;
-use locker_crypto::id::{EntryId, PersonId, SpaceId, VerifyingKey};
+use locker_crypto::id::{EntryId, ObjectHash, PersonId, SpaceId, VerifyingKey};
+use locker_crypto::person::{Body, Enrolment, Entry, Head, Op};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use serde_json::Value;
@@ -70,7 +71,7 @@ fn remove(device: u64, count: u64) -> Act {
 }
 
 fn recover(removals: Vec<Cutoff>) -> Act {
-    Act::Recover { root: ROOT, generation: 1, removals }
+    Act::Recover { root: Some(ROOT), generation: 1, removals }
 }
 
 fn keys(devices: &[u64]) -> BTreeSet<VerifyingKey> {
@@ -232,15 +233,17 @@ fn t27_device_op_beside_a_recovery_is_void() {
 fn t27_old_root_has_no_say_afterwards() {
     let (new, other) = (VerifyingKey([0xbb; 32]), VerifyingKey([0xcc; 32]));
     let mut log = three();
-    log.write(0, &[], Act::SetRoot { old: ROOT, new, generation: 1 });
+    log.write(0, &[], Act::SetRoot { old: Some(ROOT), new, generation: 1 });
     let late = log.write(4, &[(0, 3)], recover(vec![cut(0, 4)]));
-    let wrong = log.write(0, &[], Act::SetRoot { old: ROOT, new: other, generation: 9 });
+    let wrong = log.write(0, &[], Act::SetRoot { old: Some(ROOT), new: other, generation: 9 });
+    let unsigned = log.write(0, &[], Act::SetRoot { old: None, new: other, generation: 9 });
     let roster = log.resolve();
     assert_eq!((roster.root, roster.generation), (new, 1));
-    assert_eq!(roster.void, BTreeMap::from([(late, Refusal::Rights), (wrong, Refusal::Rights)]));
+    let void = [(late, Refusal::Rights), (wrong, Refusal::Rights), (unsigned, Refusal::Sig)];
+    assert_eq!(roster.void, BTreeMap::from(void));
     assert_eq!(roster.active, keys(&[0, 1, 2]));
 
-    log.write(5, &[(0, 4)], Act::Recover { root: new, generation: 2, removals: vec![cut(1, 1)] });
+    log.write(5, &[(0, 4)], Act::Recover { root: Some(new), generation: 2, removals: vec![cut(1, 1)] });
     let roster = log.resolve();
     assert_eq!(roster.active, keys(&[0, 2, 5]));
     assert_eq!(roster.generation, 2);
@@ -281,4 +284,78 @@ fn random_logs_resolve_alike() {
         let roster = log.resolve();
         assert!(roster.active.is_subset(&roster.brought_in));
     }
+}
+
+/// The log of `person.json`, as bytes, in every order of delivery and at each length.
+#[test]
+fn log_of_the_vectors() {
+    let text = include_str!("../../../../docs/spec/vectors/person.json");
+    let file: Value = serde_json::from_str(text).unwrap();
+    let bytes = |value: &Value| hex::decode(value.as_str().unwrap()).unwrap();
+    let log = file["log"].as_array().unwrap();
+    let (person, genesis) = Entry::read_genesis(&bytes(&log[0]["entry"])).unwrap();
+    let mut entries = vec![genesis];
+    entries.extend(log[1..].iter().map(|item| Entry::read(&person, &bytes(&item["entry"])).unwrap()));
+    for (len, op) in [(1, "genesis"), (2, "add_device"), (3, "remove_device")] {
+        assert_eq!(log[len - 1]["op"].as_str().unwrap(), op);
+        let names = file["active_after"][op].as_array().unwrap();
+        let active: BTreeSet<_> =
+            names.iter().map(|name| VerifyingKey::from_slice(&bytes(name)).unwrap()).collect();
+        let mut order: Vec<&Entry> = entries[..len].iter().collect();
+        for turn in 0..len {
+            order.rotate_left(turn);
+            let roster = Roster::read(person, order.iter().copied());
+            assert_eq!(roster.active, active, "{op}");
+            assert!(roster.void.is_empty());
+        }
+    }
+    assert_eq!(entries.len(), 3);
+    // Without the first entry nothing has support.
+    assert!(Roster::read(person, &entries[1..]).active.is_empty());
+}
+
+/// A second entry at one number of a device that others know changes nothing (T93, person log).
+#[test]
+fn t93_fork_in_a_person_log() {
+    let person = PersonId([7; 32]);
+    let entry =
+        |author: u64, seq: u64, prev: &[u8; 32], hlc: u64, deps: Vec<Head>, space: Option<u8>, n: u8| Entry {
+            id: EntryId([n; 32]),
+            author: key(author),
+            seq,
+            prev: EntryId(*prev),
+            body: Body {
+                hlc,
+                deps,
+                ops: match space {
+                    Some(space) => vec![Op::SetHome { space: SpaceId([space; 32]) }],
+                    None => vec![genesis_op(person, key(author))],
+                },
+            },
+            signature: [0; 64],
+        };
+    let genesis = entry(0, 0, &[0; 32], 1, vec![], None, 1);
+    let home = entry(0, 1, &[1; 32], 2, vec![], Some(1), 2);
+    let second = entry(1, 0, &[0; 32], 3, vec![home.head()], None, 3);
+    let twin = entry(0, 1, &[1; 32], 2, vec![], Some(9), 4);
+    let longer = entry(0, 2, &[4; 32], 3, vec![], Some(9), 5);
+
+    let before = Roster::read(person, [&genesis, &home, &second]);
+    assert_eq!(before.home, Some(SpaceId([1; 32])));
+    let all = [&longer, &twin, &second, &home, &genesis];
+    for turn in 0..all.len() {
+        let mut order = all;
+        order.rotate_left(turn);
+        assert_eq!(Roster::read(person, order), before);
+    }
+    // Known to nobody, neither branch counts.
+    let alone = Roster::read(person, [&genesis, &home, &twin]);
+    assert_eq!(alone.home, None);
+}
+
+fn genesis_op(person: PersonId, device: VerifyingKey) -> Op {
+    let device =
+        Enrolment { device, box_key: ObjectHash([0; 32]), pop_sig: [0; 64], sealed_name: vec![0; 40] };
+    let hash = ObjectHash([0; 32]);
+    Op::Genesis { person, root_box: hash, device, person_box: hash, boxes: vec![], root_sig: [0; 64] }
 }
