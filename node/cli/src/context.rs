@@ -2,6 +2,7 @@
 //! open, or of the locker itself.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use locker_engine::{Env, Error, Locker};
 
@@ -11,6 +12,9 @@ use crate::failure::Failure;
 use crate::output::Terminal;
 use crate::request::{Reply, Request};
 use crate::{secret_input, socket};
+
+/// Pause between two looks at a locker that somebody else is opening or closing.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// The surroundings of one command.
 pub(crate) struct Context {
@@ -41,22 +45,26 @@ impl Context {
     /// Whoever opens the locker also listens on its socket until the command has ended, so that two commands at
     /// once both work.
     pub(crate) fn ask(&self, request: Request, sink: &dyn Sink) -> Result<Reply, Failure> {
-        if let Some(mut stream) = socket::connect(&self.home)? {
-            return socket::ask(&mut stream, &request, sink);
-        }
-        match self.open() {
-            Ok(locker) => {
-                let server = socket::Server::start(&self.home, &locker)?;
-                let reply = execute(&locker, request, sink);
-                server.stop();
-                reply
+        let start = Instant::now();
+        loop {
+            if let Some(mut stream) = socket::connect(&self.home)?
+                && let Some(answer) = socket::ask(&mut stream, &request, sink)
+            {
+                return answer;
             }
-            // Somebody was quicker. It listens as soon as it has opened the locker.
-            Err(Error::Busy { pid }) => match socket::connect_within(&self.home, socket::START_WAIT)? {
-                Some(mut stream) => socket::ask(&mut stream, &request, sink),
-                None => Err(Error::Busy { pid }.into()),
-            },
-            Err(error) => Err(error.into()),
+            match self.open() {
+                Ok(locker) => {
+                    let server = socket::Server::start(&self.home, &locker)?;
+                    let reply = execute(&locker, request, sink);
+                    server.stop();
+                    return reply;
+                }
+                // Somebody was quicker: it will listen as soon as it is ready, or is about to end.
+                Err(Error::Busy { .. }) if start.elapsed() < socket::START_WAIT => {
+                    std::thread::park_timeout(RETRY);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 

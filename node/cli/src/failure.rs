@@ -101,6 +101,9 @@ impl From<Error> for Failure {
                 "E_NOT_FOUND",
                 "`locker ls` and `locker find NAME` show what is there.".into(),
             ),
+            Error::Missing(_) => {
+                (Exit::NotFound, "E_NOT_FOUND", "Look at the path again. Nothing was changed.".into())
+            }
             Error::IsFolder(_) => {
                 (Exit::Usage, "E_IS_FOLDER", "Name a file, or use `locker get` for a whole folder.".into())
             }
@@ -142,7 +145,7 @@ impl From<Error> for Failure {
                 "Free some space and run the command again: it goes on where it stopped. What was saved before is safe."
                     .into(),
             ),
-            Error::ReadOnly { .. } => (
+            Error::ReadOnly(_) => (
                 Exit::Failed,
                 "E_READ_ONLY",
                 "Make it writable for this user, then run the command again.".into(),

@@ -38,7 +38,9 @@ fn run(arguments: Vec<std::ffi::OsString>) -> Result<ExitCode, Failure> {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            output::text(&error.render().ansi().to_string())?;
+            let text = error.render();
+            let text = if output::is_coloured() { text.ansi().to_string() } else { text.to_string() };
+            output::text(&text)?;
             return Ok(ExitCode::SUCCESS);
         }
         Err(error) => return Err(usage(&error)),

@@ -63,6 +63,11 @@ impl Terminal {
     }
 }
 
+/// Whether standard output is a terminal whose owner wants colours (<https://no-color.org>).
+pub(crate) fn is_coloured() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
 /// Writes text to standard output. A reader that went away is no error of ours.
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();

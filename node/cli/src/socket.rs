@@ -12,10 +12,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use client::{ask, connect, connect_within};
+pub(crate) use client::{ask, connect};
 pub(crate) use server::Server;
 
-/// How long a command waits for another process to get ready.
+/// How long a command waits for another process that has the lock to listen or to end.
 pub(crate) const START_WAIT: Duration = Duration::from_secs(10);
 /// Commands served at once; a further one waits in the listen queue.
 const CLIENTS_MAX: usize = 16;

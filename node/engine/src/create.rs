@@ -29,6 +29,9 @@ pub(crate) fn check_new_home(home: &Path) -> Result<(), Error> {
     let mut entries = match std::fs::read_dir(home) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            return Err(Error::HomeNotEmpty(home.to_path_buf()));
+        }
         Err(error) => return Err(Error::io("cannot read", home, error)),
     };
     // What an interrupted beginning leaves is told apart by the store.

@@ -18,7 +18,7 @@ pub enum Error {
     #[error("there is already a locker in {}", .0.display())]
     LockerExists(PathBuf),
     /// The home is a folder with something else in it.
-    #[error("{} is not empty and holds no locker", .0.display())]
+    #[error("{} is not an empty folder and holds no locker", .0.display())]
     HomeNotEmpty(PathBuf),
     /// Another process has the locker open.
     #[error("another process has this locker open{}", .pid.map(|p| format!(" (process {p})")).unwrap_or_default())]
@@ -86,13 +86,11 @@ pub enum Error {
     #[error("the disk is full")]
     Full,
     /// The disk or folder cannot be written.
-    #[error("{} cannot be written: {source}", .path.display())]
-    ReadOnly {
-        /// What was to be written.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error("{0} is on a disk that cannot be written")]
+    ReadOnly(String),
+    /// A path outside the locker leads nowhere.
+    #[error("there is no {} on this disk", .0.display())]
+    Missing(PathBuf),
     /// A file or folder outside the locker failed.
     #[error("{doing} {}: {source}", .path.display())]
     Io {
@@ -122,7 +120,7 @@ impl Error {
         let path = path.into();
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full,
-            io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly { path, source },
+            io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly(path.display().to_string()),
             _ => Error::Io { doing, path, source },
         }
     }
@@ -142,6 +140,7 @@ impl From<StoreError> for Error {
             }
             StoreError::Refused(why) => Error::Refused(why),
             StoreError::Full => Error::Full,
+            StoreError::ReadOnly => Error::ReadOnly("the locker".into()),
             StoreError::Locked { pid } => Error::Busy { pid },
             StoreError::Busy => Error::Busy { pid: None },
             StoreError::NewerFormat { found, .. } => Error::NewerFormat { found: found.to_string() },

@@ -35,10 +35,11 @@ pub(crate) fn get(inner: &Inner, from: &str, to: &Path, observer: &dyn Observer)
     let tree = Tree::new(&snapshot, inner.space_tag());
     let node = tree.resolve(from)?;
     let place = Place::choose(&tree, node, to)?;
+    place.check_outside(store.home().path())?;
     let reader = Reader::new(&store, &snapshot, inner.space_tag());
     let (files, bytes) = tree.count_below(node)?;
     let meter = Meter::new(observer, inner.env(), Some((files, bytes)));
-    let export = Export { inner, tree: &tree, reader: &reader, meter: &meter };
+    let export = Export { inner, tree: &tree, reader: &reader, meter: &meter, to: &place.shown };
     let temporary = Temporary { parent: &place.parent, name: place.temporary(inner) };
     let got = export.top(node, from, &temporary)?;
     place.publish(&temporary.name)?;
@@ -81,6 +82,19 @@ impl Place {
             Err(_) => false,
         };
         if taken { Err(Error::Exists(shown.display().to_string())) } else { Ok(Self { parent, name, shown }) }
+    }
+
+    /// Refuses to write into the locker itself.
+    fn check_outside(&self, home: &Path) -> Result<(), Error> {
+        let real = |path: &Path| path.canonicalize().map_err(|e| Error::io("cannot open", path, e));
+        let folder = real(self.shown.parent().unwrap_or(Path::new("/")))?;
+        if folder.starts_with(real(home)?) {
+            return Err(Error::Argument(format!(
+                "{} lies in the locker's own home; name a place outside it",
+                self.shown.display()
+            )));
+        }
+        Ok(())
     }
 
     /// A name beside the destination that nobody else uses.
@@ -145,6 +159,8 @@ struct Export<'a> {
     tree: &'a Tree<'a>,
     reader: &'a Reader<'a>,
     meter: &'a Meter<'a>,
+    /// The destination, as errors name it.
+    to: &'a Path,
 }
 
 /// A file to be written.
@@ -165,7 +181,7 @@ impl Export<'_> {
                 return Ok(Got { files: 1, bytes });
             }
         }
-        let io = |e| Error::io("cannot write", Path::new(&temporary.name), e);
+        let io = |e| Error::io("cannot write", self.to, e);
         temporary.parent.create_dir(&temporary.name).map_err(io)?;
         let dir = temporary.parent.open_dir_nofollow_or(&temporary.name).map_err(io)?;
         self.folder(&dir, node, &shown)
@@ -210,7 +226,7 @@ impl Export<'_> {
         }
         self.files(dir, &mut files, &mut got)?;
         for (id, name, path) in folders {
-            let io = |e| Error::io("cannot write", PathBuf::from(&path), e);
+            let io = |e| Error::io("cannot write", self.to, e);
             dir.create_dir(&name).map_err(io)?;
             let below = dir.open_dir_nofollow_or(&name).map_err(io)?;
             let more = self.folder(&below, id, &path)?;
@@ -231,7 +247,7 @@ impl Export<'_> {
 
     /// Writes one file with its time and mode; gives its size.
     fn file(&self, dir: &Dir, planned: &Planned) -> Result<u64, Error> {
-        let io = |e: std::io::Error| Error::io("cannot write", PathBuf::from(&planned.path), e);
+        let io = |e: std::io::Error| Error::io("cannot write", self.to, e);
         let version = planned.node.newest();
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);

@@ -66,7 +66,7 @@ impl Locker {
         env: Env,
         ask: &mut dyn FnMut() -> Result<Secret, Error>,
     ) -> Result<Self, Error> {
-        if !home.exists() {
+        if !home.is_dir() {
             return Err(Error::NoLocker(home.to_path_buf()));
         }
         let opened = Home::open(home)?;

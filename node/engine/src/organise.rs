@@ -37,7 +37,10 @@ pub(crate) fn ensure_folder(
     for (i, part) in parts.iter().enumerate() {
         let shown = parts[..=i].join("/");
         folder = match change.child(folder, part)? {
-            Some(found) if !found.is_folder() => return Err(Error::NotFolder(shown)),
+            Some(found) if !found.is_folder() => {
+                let is_last = i + 1 == parts.len();
+                return Err(if is_last && !parents { Error::Exists(shown) } else { Error::NotFolder(shown) });
+            }
             Some(found) => found.id,
             None if parents || i + 1 == parts.len() => {
                 let name = checked_name(part)?;

@@ -122,7 +122,10 @@ impl<'a> Reader<'a> {
         let pack = index::pack(self.snapshot, &place.pack)?
             .filter(|pack| matches!(pack.state, PackState::Present { .. }))
             .ok_or_else(|| damaged(Refusal::Hash))?;
-        let reader = self.store.packs().open(&place.pack, pack.len)?;
+        let reader = match self.store.packs().open(&place.pack, pack.len) {
+            Err(StoreError::Unsafe { .. }) => return Err(damaged(Refusal::Hash)),
+            other => other?,
+        };
         let Wanted { record, bytes, segments } = wanted;
         let within = |range: Range<u32>| {
             let start = place.offset.checked_add(range.start)?;

@@ -76,6 +76,9 @@ fn from_trash(tree: &Tree<'_>, target: &str) -> Result<Vec<Op>, Error> {
 fn to_version(tree: &Tree<'_>, target: &str, number: u32) -> Result<Vec<Op>, Error> {
     let id = find(tree, target)?;
     let node = tree.node(id)?;
+    if node.is_folder() {
+        return Err(Error::IsFolder(target.to_owned()));
+    }
     let all = versions(tree, id)?;
     let index = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
     let wanted = index

@@ -150,15 +150,12 @@ fn packs(
             found.verified.checked += 1;
             match result {
                 Ok(()) => found.verified.checked_bytes += locker_store::packs::file_len(pack.len),
-                Err(
-                    error @ (StoreError::Absent { .. }
-                    | StoreError::Damaged { .. }
-                    | StoreError::Unsafe { .. }),
-                ) => {
+                Err(error @ (StoreError::Poisoned | StoreError::Full)) => return Err(error.into()),
+                // Not there, damaged, something else in its place, or a disk that cannot read it.
+                Err(error) => {
                     bad.insert(*hash);
                     found.add(Refusal::Hash, error.to_string());
                 }
-                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -239,12 +236,10 @@ impl Contents<'_> {
 
     fn chunk(&mut self, record: &ChunkRecord) -> Result<(), Error> {
         let mut failure = Error::damaged("a part of it is not here", Refusal::Hash);
+        let mut is_in_bad_pack = false;
         for place in index::places(self.snapshot, &self.inner.space_tag(), &record.tag())? {
             if self.bad.contains(&place.pack) {
-                failure = Error::damaged(
-                    format!("a part of it lies in the damaged pack {}", place.pack),
-                    Refusal::Hash,
-                );
+                is_in_bad_pack = true;
                 continue;
             }
             let Some(pack) = index::pack(self.snapshot, &place.pack)? else { continue };
@@ -257,7 +252,8 @@ impl Contents<'_> {
                 Err(why) => failure = Error::damaged("a part of it is located wrongly", why),
             }
         }
-        Err(failure)
+        // A damaged pack may still hold this chunk whole: only opening it tells.
+        if is_in_bad_pack { self.reader.open_whole(record).map(|_| ()) } else { Err(failure) }
     }
 
     fn pack(&mut self, hash: PackHash, len: u32) -> Result<&PackReader, Error> {

@@ -5,7 +5,8 @@
 //!
 //! | Argument | What happens at the point |
 //! |---|---|
-//! | `abort` | the process ends at once, as by a kill |
+//! | `abort` | the process ends at once, with a signal that it sends itself |
+//! | `kill` | the process is killed, as by `kill -9` |
 //! | `enospc` | the step fails with "no space left" |
 //! | anything else | the step fails with an I/O error |
 //!
@@ -76,6 +77,11 @@ pub fn reach(point: &'static str) -> io::Result<()> {
     fail::fail_point!(point, |how| {
         match how.as_deref() {
             Some("abort") => std::process::abort(),
+            Some("kill") => {
+                let killed =
+                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+                Err(killed.err().unwrap_or(rustix::io::Errno::INTR).into())
+            }
             Some("enospc") => Err(io::ErrorKind::StorageFull.into()),
             _ => Err(io::Error::other("injected")),
         }

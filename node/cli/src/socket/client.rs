@@ -3,7 +3,6 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::frame::{self, Kind};
 use crate::execute::Sink;
@@ -28,22 +27,20 @@ pub(crate) fn connect(home: &Path) -> Result<Option<UnixStream>, Failure> {
     }
 }
 
-/// Like [`connect`], but waits for the socket to appear.
-pub(crate) fn connect_within(home: &Path, wait: Duration) -> Result<Option<UnixStream>, Failure> {
-    let start = Instant::now();
-    loop {
-        if let Some(stream) = connect(home)? {
-            return Ok(Some(stream));
-        }
-        if start.elapsed() >= wait {
-            return Ok(None);
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
+/// Sends a request and hands everything that comes back to `sink`, until the answer. `None` if the process at the other
+/// end went away before it heard the request: it was about to end.
+pub(crate) fn ask(
+    stream: &mut UnixStream,
+    request: &Request,
+    sink: &dyn Sink,
+) -> Option<Result<Reply, Failure>> {
+    match frame::read(stream) {
+        Ok((Kind::Ready, _)) => Some(converse(stream, request, sink)),
+        Ok(_) | Err(_) => None,
     }
 }
 
-/// Sends a request and hands everything that comes back to `sink`, until the answer.
-pub(crate) fn ask(stream: &mut UnixStream, request: &Request, sink: &dyn Sink) -> Result<Reply, Failure> {
+fn converse(stream: &mut UnixStream, request: &Request, sink: &dyn Sink) -> Result<Reply, Failure> {
     let lost = |error: io::Error| {
         Failure::new(
             Exit::Failed,
@@ -67,7 +64,7 @@ pub(crate) fn ask(stream: &mut UnixStream, request: &Request, sink: &dyn Sink) -
             }
             Kind::Reply => return frame::parse(&body).map_err(lost),
             Kind::Failure => return Err(frame::parse(&body).map_err(lost)?),
-            Kind::Request => return Err(lost(io::ErrorKind::InvalidData.into())),
+            Kind::Request | Kind::Ready => return Err(lost(io::ErrorKind::InvalidData.into())),
         }
     }
 }

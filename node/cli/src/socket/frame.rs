@@ -25,13 +25,24 @@ pub(super) enum Kind {
     Reply = 6,
     /// The failure; the last frame.
     Failure = 7,
+    /// Server to client, first: this command is being served. Before it a client may go elsewhere.
+    Ready = 8,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Kind::Request, Kind::Progress, Kind::Saved, Kind::Bytes, Kind::Entries, Kind::Reply, Kind::Failure]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        [
+            Kind::Request,
+            Kind::Progress,
+            Kind::Saved,
+            Kind::Bytes,
+            Kind::Entries,
+            Kind::Reply,
+            Kind::Failure,
+            Kind::Ready,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == byte)
     }
 }
 

@@ -102,6 +102,9 @@ fn accept(listener: &UnixListener, locker: &Locker, stopping: &AtomicBool) {
 fn serve(mut stream: UnixStream, locker: &Locker) {
     let _ = stream.set_write_timeout(Some(super::WRITE_TIMEOUT));
     let _ = stream.set_read_timeout(Some(super::WRITE_TIMEOUT));
+    if frame::write(&mut stream, Kind::Ready, &[]).is_err() {
+        return;
+    }
     let Ok((Kind::Request, body)) = frame::read(&mut stream) else { return };
     let Ok(request) = frame::parse::<Request>(&body) else { return };
     let remote = Remote { state: Mutex::new(RemoteState { stream, entries: Vec::new() }) };

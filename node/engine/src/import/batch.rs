@@ -13,7 +13,7 @@ use locker_crypto::chunk::ChunkKind;
 use locker_crypto::file_ref::{FileRef, FileRefBuilder};
 use locker_crypto::id::{ChunkTag, ContentHash};
 use locker_crypto::pack::{PackBody, PackOp, Packer};
-use locker_store::{PackBatch, Store, files};
+use locker_store::{PackBatch, Store, failpoints, files};
 
 use super::content::{Part, Prepared, Sealer, Unread, Whole};
 use super::plan::{Content, FileJob, Job, Place, stat};
@@ -302,14 +302,20 @@ impl<'a> Batch<'a> {
             }
             Ok(())
         })?;
+        failpoint(failpoints::ACK_BEFORE)?;
         self.sealer.renew(self.store.read()?);
         self.written.extend(self.pending_tags.drain(..));
         self.added.new_bytes += std::mem::take(&mut self.pack_bytes);
         for file in &files {
             self.observer.saved(&file.shown);
         }
-        Ok(())
+        failpoint(failpoints::ACK_AFTER)
     }
+}
+
+/// A step at which the crash laboratory can stop the process.
+fn failpoint(point: &'static str) -> Result<(), Error> {
+    failpoints::reach(point).map_err(|e| Error::io("cannot tell of", "what was saved", e))
 }
 
 fn refused(why: Refusal) -> Unread {

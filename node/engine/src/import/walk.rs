@@ -81,7 +81,10 @@ pub(super) fn walk(
 ) -> Result<(), Error> {
     let mut tops = Vec::new();
     for path in paths {
-        let meta = std::fs::symlink_metadata(path).map_err(|e| Error::io("cannot read", *path, e))?;
+        let meta = std::fs::symlink_metadata(path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Missing(path.to_path_buf()),
+            _ => Error::io("cannot read", *path, e),
+        })?;
         tops.push((path.to_path_buf(), top_name(path)?, meta));
     }
     for (path, name, meta) in tops {
