@@ -342,8 +342,11 @@ fn each_folder(
     while let Some((at, depth)) = open.pop() {
         let sums = folder(rows, at)?;
         visit(&sums, depth);
+        if sums.folders == 0 {
+            continue;
+        }
         let mut from = None;
-        while sums.folders > 0 {
+        loop {
             let (page, next) = children::page(rows, at, from.as_deref(), PAGE)?;
             let folders = page.iter().filter(|child| child.kind == NodeKind::Folder);
             open.extend(folders.map(|child| (child.node, depth + 1)));

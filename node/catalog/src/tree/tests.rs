@@ -191,6 +191,30 @@ fn history_tells_what_happened() {
     assert_eq!(lookup(&rows, &["a", "Z"]).unwrap(), None);
 }
 
+/// A file that is moved late takes its later content along: a trash of its new folder between the two is replayed, so
+/// that the past is told right, too.
+#[test]
+fn a_late_move_carries_later_content_below_its_new_folder() {
+    let base = entry(
+        1,
+        1,
+        0,
+        &[],
+        vec![
+            place(id(1), NodeId::ROOT, "a", 1),
+            place(id(2), NodeId::ROOT, "b", 1),
+            place(id(6), id(1), "x", 0),
+            content(id(6), vec![], "x1"),
+        ],
+    );
+    let written = entry(30, 2, 0, &[(1, 0)], vec![content(id(6), vec![vid(&base, 3)], "x2")]);
+    let moved = entry(10, 1, 1, &[], vec![place(id(6), id(2), "x", 0)]);
+    let gone = entry(20, 1, 2, &[], vec![trash(id(2))]);
+    let rows = deliver(&[base, written, moved, gone]);
+    assert_eq!(node_at(&rows, id(6), 25).unwrap().unwrap().parent, id(2));
+    assert_eq!(node_at(&rows, id(6), 30).unwrap().unwrap().parent, NodeId::ROOT);
+}
+
 #[test]
 fn meta_items_take_the_last_value_in_total_order() {
     let first = entry(10, 1, 0, &[], vec![place(id(1), NodeId::ROOT, "a", 1), set(id(1), "tag", "one")]);

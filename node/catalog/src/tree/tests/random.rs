@@ -63,15 +63,6 @@ fn random_op(dice: &mut Dice, known: &[(NodeId, VersionId)]) -> Op {
             if dice.percent(10) && !known.is_empty() {
                 bases.push(dice.of(known).1);
             }
-            if dice.percent(6) {
-                // A version that nobody has written yet.
-                let order = EntryOrder {
-                    hlc: 0,
-                    author: author(1 + dice.below(5) as u8),
-                    seq: dice.below(20) as u64,
-                };
-                bases.push(version_id(&OpOrder { entry: order, index: dice.below(3) as u16 }));
-            }
             content(id(n), bases, &format!("text {}", dice.below(1_000_000)))
         }
         14..=17 => trash(if dice.percent(2) { NodeId::ROOT } else { id(n) }),
@@ -141,7 +132,26 @@ fn random_history(dice: &mut Dice) -> Vec<TreeEntry> {
         heard[by].learn(key, seq);
         entries.push(TreeEntry { order, past, scope: scopes[by], ops });
     }
+    foresee(&mut entries, &written, dice);
     entries
+}
+
+/// Lets some contents name a version of their file as base that their author cannot know, written before or after:
+/// ids of versions can be foretold.
+fn foresee(entries: &mut [TreeEntry], written: &[(EntryOrder, NodeId, VersionId)], dice: &mut Dice) {
+    let contents = entries.iter_mut().flat_map(|entry| &mut entry.ops).filter_map(|op| match &mut op.op {
+        Op::Content(content) => Some(content),
+        _ => None,
+    });
+    for content in contents {
+        let others: Vec<VersionId> =
+            written.iter().filter(|(_, node, _)| *node == content.node).map(|(.., vid)| *vid).collect();
+        if dice.percent(15) {
+            content.bases.push(dice.of(&others));
+            content.bases.sort();
+            content.bases.dedup();
+        }
+    }
 }
 
 fn children_in_order(model: &Model, folder: NodeId) -> Vec<(NodeId, &ModelNode)> {
