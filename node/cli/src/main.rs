@@ -19,7 +19,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    fail::FailScenario::setup();
+    // Kept to the end: dropping it switches the failpoints off. Without the feature it is nothing.
+    let _scenario = fail::FailScenario::setup();
     locker_engine::guard_process();
     quiet_panics();
     let arguments: Vec<_> = std::env::args_os().collect();
