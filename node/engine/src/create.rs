@@ -57,9 +57,8 @@ pub(crate) fn create(home: &Path, options: InitOptions, env: Env) -> Result<Crea
 
     let made = Made::new(&name, &env)?;
     let dice = Box::new(crate::env::system_dice());
-    let mut store = Store::create(opened, &vault_key, dice, Limits::default(), |txn| made.write(txn, &env))?;
-    store.recover()?;
-    store.close()?;
+    // From its return on there is a locker; only telling the words is left.
+    Store::create(opened, &vault_key, dice, Limits::default(), |txn| made.write(txn, &env))?;
     Ok(Created {
         phrase: Secret::new(made.phrase.expose().to_owned()),
         person_id: made.root.person_id().to_string(),

@@ -44,16 +44,8 @@ pub(crate) fn add(inner: &Inner, paths: &[&Path], to: &str, observer: &dyn Obser
             let sealer = Arc::clone(&sealer);
             let shown = path::split(to)?.join("/");
             scope.spawn(move || -> Result<(), Error> {
-                let snapshot = inner.store()?.read()?;
-                let mut planner = Planner::new(
-                    inner,
-                    &snapshot,
-                    &sealer,
-                    Budget::new(IN_FLIGHT_BYTES),
-                    jobs,
-                    target,
-                    shown,
-                );
+                let mut planner =
+                    Planner::new(inner, &sealer, Budget::new(IN_FLIGHT_BYTES), jobs, target, shown);
                 walk::walk(paths, &|meta| (meta.dev(), meta.ino()) == home, &mut |found| planner.found(found))
             })
         };

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use locker_catalog::name::{self, Imported};
 use locker_catalog::operation::NodeKind;
+use locker_catalog::tree::Newest;
 use locker_crypto::id::{ContentHash, NodeId, VersionId};
-use locker_store::Snapshot;
 use locker_store::files::{self, FileStat};
 
 use super::budget::{Budget, Permit};
@@ -92,8 +92,6 @@ pub(super) enum Content {
 /// Plans what the walk finds.
 pub(super) struct Planner<'a> {
     inner: &'a Inner,
-    snapshot: &'a Snapshot,
-    tree: Tree<'a>,
     sealer: &'a Arc<Sealer>,
     budget: Budget,
     jobs: Sender<Job>,
@@ -106,14 +104,22 @@ struct Folder {
     node: NodeId,
     shown: String,
     /// What was in it before, by name; `None` for a folder made in this import, in which everything is new.
-    children: Option<HashMap<String, Vec<NodeId>>>,
+    children: Option<HashMap<String, Vec<Known>>>,
+}
+
+/// A child that was there before, or a folder that this import makes.
+#[derive(Clone)]
+struct Known {
+    node: NodeId,
+    kind: NodeKind,
+    /// Its content, if it has exactly one.
+    only: Option<Newest>,
 }
 
 impl<'a> Planner<'a> {
     /// Plans below `target`, which lies at the path `shown`.
     pub(super) fn new(
         inner: &'a Inner,
-        snapshot: &'a Snapshot,
         sealer: &'a Arc<Sealer>,
         budget: Budget,
         jobs: Sender<Job>,
@@ -121,10 +127,9 @@ impl<'a> Planner<'a> {
         shown: String,
     ) -> Self {
         let now_ns = i64::try_from(inner.env().now_ms()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-        let tree = Tree::new(snapshot, inner.space_tag());
         // What is in the target is read when the first thing goes there.
         let target = Folder { node: target, shown, children: None };
-        Self { inner, snapshot, tree, sealer, budget, jobs, open: vec![target], now_ns }
+        Self { inner, sealer, budget, jobs, open: vec![target], now_ns }
     }
 
     /// Plans one thing.
@@ -153,12 +158,17 @@ impl<'a> Planner<'a> {
         let shown = path::join(&parent.shown, &imported.name);
         let parent = parent.node;
         Ok(match known {
-            Some(node) => {
+            Some(Known { node, .. }) => {
                 self.open.push(Folder { node, shown, children: None });
                 Job::Folder { node, create: None }
             }
             None => {
                 let node = self.new_node();
+                // A second argument of the same name goes into the same folder.
+                let made = Known { node, kind: NodeKind::Folder, only: None };
+                if let Some(children) = &mut self.here_mut().children {
+                    children.entry(imported.name.clone()).or_default().push(made);
+                }
                 self.open.push(Folder { node, shown, children: Some(HashMap::new()) });
                 Job::Folder { node, create: Some(Place { parent, name: imported }) }
             }
@@ -170,19 +180,16 @@ impl<'a> Planner<'a> {
         let known = self.existing(&imported, NodeKind::File)?;
         let parent = self.here();
         let (parent, shown) = (parent.node, path::join(&parent.shown, &imported.name));
-        let versions = match known {
-            Some(node) => self.versions(node)?,
-            None => Vec::new(),
-        };
-        if let [only] = versions.as_slice()
+        if let Some(Known { only: Some(only), .. }) = &known
             && self.is_unchanged(&source, only)?
         {
             return self.send(Job::Unchanged { size: source.stamp.size });
         }
+        let versions = known.as_ref().map_or_else(|| Ok(Vec::new()), |known| self.versions(known.node))?;
         let settled =
             self.now_ns.saturating_sub(source.stamp.mtime_ns.max(source.stamp.ctime_ns)) > STAMP_SETTLE_NS;
         let (node, create) = match known {
-            Some(node) => (node, None),
+            Some(Known { node, .. }) => (node, None),
             None => (self.new_node(), Some(Place { parent, name: imported })),
         };
         let job = |content| {
@@ -215,28 +222,25 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether the file outside is what the locker has, as far as can be told without reading it.
-    fn is_unchanged(&self, source: &SourceFile, version: &Existing) -> Result<bool, Error> {
+    fn is_unchanged(&self, source: &SourceFile, version: &Newest) -> Result<bool, Error> {
         if version.mtime_ms != source.mtime_ms || version.exec != source.exec {
             return Ok(false);
         }
-        let known =
-            files::unchanged(self.snapshot, source.path.as_os_str().as_bytes(), &stat(&source.stamp))?;
+        let path = source.path.as_os_str().as_bytes();
+        let known = files::unchanged(&*self.sealer.snapshot(), path, &stat(&source.stamp))?;
         Ok(known == Some(version.hash))
     }
 
-    /// The node of this name and kind in the folder at hand, if it was there before this import.
-    fn existing(&mut self, imported: &Imported, kind: NodeKind) -> Result<Option<NodeId>, Error> {
-        let folder = self.here();
-        let node = folder.node;
-        if folder.children.is_none() {
-            self.load_children(node)?;
+    /// The node of this name and kind in the folder at hand, if it is known.
+    fn existing(&mut self, imported: &Imported, kind: NodeKind) -> Result<Option<Known>, Error> {
+        if self.here().children.is_none() {
+            let children = self.children(self.here().node)?;
+            self.here_mut().children = Some(children);
         }
         let candidates = self.here().children.as_ref().and_then(|c| c.get(&imported.name));
-        for candidate in candidates.cloned().unwrap_or_default() {
-            if self.tree.node(candidate)?.kind == kind
-                && self.original(candidate, &imported.name)? == imported.orig
-            {
-                return Ok(Some(candidate));
+        for candidate in candidates.into_iter().flatten() {
+            if candidate.kind == kind && self.original(candidate.node, &imported.name)? == imported.orig {
+                return Ok(Some(candidate.clone()));
             }
         }
         Ok(None)
@@ -247,30 +251,36 @@ impl<'a> Planner<'a> {
         if name.is_ascii() && !name.contains('~') {
             return Ok(None);
         }
-        original_name(self.tree.rows(), node)
+        let snapshot = self.sealer.snapshot();
+        original_name(Tree::new(&snapshot, self.inner.space_tag()).rows(), node)
     }
 
-    fn load_children(&mut self, node: NodeId) -> Result<(), Error> {
-        let mut children: HashMap<String, Vec<NodeId>> = HashMap::new();
+    /// The children of a folder by their own names.
+    fn children(&self, folder: NodeId) -> Result<HashMap<String, Vec<Known>>, Error> {
+        let snapshot = self.sealer.snapshot();
+        let tree = Tree::new(&snapshot, self.inner.space_tag());
+        let mut children: HashMap<String, Vec<Known>> = HashMap::new();
         let mut twins = Vec::new();
-        self.tree.children(node, &mut |child| {
+        tree.children(folder, &mut |child| {
+            let only = child.newest.filter(|_| child.versions == 1);
+            let known = Known { node: child.id, kind: child.kind, only };
             // A shown name with a number may be that of a twin; its own name then has to be looked up.
             if name::unnumbered(&child.displayed).is_some() {
-                twins.push(child.id);
+                twins.push(known);
             } else {
-                children.entry(child.displayed).or_default().push(child.id);
+                children.entry(child.displayed).or_default().push(known);
             }
             ControlFlow::Continue(())
         })?;
-        for id in twins {
-            children.entry(self.tree.node(id)?.name).or_default().push(id);
+        for known in twins {
+            children.entry(tree.node(known.node)?.name).or_default().push(known);
         }
-        self.here_mut().children = Some(children);
-        Ok(())
+        Ok(children)
     }
 
     fn versions(&self, node: NodeId) -> Result<Vec<Existing>, Error> {
-        let node = self.tree.node(node)?;
+        let snapshot = self.sealer.snapshot();
+        let node = Tree::new(&snapshot, self.inner.space_tag()).node(node)?;
         let existing = node.versions.iter().map(|v| Existing {
             vid: v.vid,
             hash: v.file.content_hash(),
