@@ -67,6 +67,9 @@ pub fn count(last: &EntryRef) -> u64 {
     if none { 0 } else { last.seq.saturating_add(1) }
 }
 
+/// Most members of a space.
+pub const MEMBERS_MAX: usize = 256;
+
 /// What is known about authors besides the operations of the space.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authors {
@@ -211,6 +214,16 @@ impl Access {
         let keys: BTreeSet<MemberKey> = self.grants().map(|(_, grant)| grant.member).collect();
         let role = |key| (key, contest::merged_role(&self.ops, |i| self.void[i].is_none(), &key));
         keys.into_iter().map(role).filter(|(_, role)| *role != Role::None).collect()
+    }
+
+    /// Says whether a grant may be written: a space has room for [`MEMBERS_MAX`] members. This binds the writer alone.
+    ///
+    /// # Errors
+    /// [`Refusal::Limit`] if it would add one more.
+    pub fn check_room(&self, grant: &Grant) -> Result<(), Refusal> {
+        let members = self.members();
+        let adds = grant.role != Role::None && !members.contains_key(&grant.member);
+        if adds && members.len() >= MEMBERS_MAX { Err(Refusal::Limit) } else { Ok(()) }
     }
 
     /// Returns the role of `author` as all operations that count have left it: what it may write next.

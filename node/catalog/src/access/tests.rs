@@ -111,7 +111,7 @@ fn roles_allow_what_the_table_says() {
             for op in ops {
                 let mut trial = Space { entries: space.entries.clone(), extra: vec![] };
                 let entry = trial.write(author, &[known], op.clone());
-                // Device 40 removes itself in one of these; nobody does that.
+                // Device 40 removes itself in one of these, which nobody may.
                 assert_eq!(trial.judge(entry).is_ok(), allowed, "{author} {op:?}");
                 ran += 1;
             }
@@ -183,9 +183,7 @@ fn concurrent_grants_merge() {
     space.write(10, &[], grant(3, Role::Read, &[]));
     space.write(20, &[two], grant(3, Role::Write, &[]));
     let both = space.write(10, &[(20, 0)], write());
-    // Equal clocks: the author's bytes decide, and 20 is the greater.
-    let role_seen = space.access().members()[&person(3)];
-    assert_eq!(role_seen, Role::Write);
+    assert_eq!(space.access().members()[&person(3)], Role::Write);
     let by_three = space.write(30, &[both], write());
     assert_eq!(space.judge(by_three), Ok(()));
 
@@ -302,4 +300,25 @@ fn changes_name_the_authors_concerned() {
     let after = space.access();
     assert_eq!(after.changed_since(&before), BTreeMap::from([(device(20), 1)]));
     assert!(after.changed_since(&after).is_empty());
+}
+
+/// T53, members: the 256th is accepted, one more is refused before signing; roles of those that are in can change.
+#[test]
+fn t53_members_of_a_space() {
+    let mut space = Space::new();
+    let to = |n: usize, role| {
+        let mut key = [0xcc; 32];
+        key[..8].copy_from_slice(&n.to_be_bytes());
+        Grant { member: MemberKey(key), role, valid_from: vec![] }
+    };
+    for n in 1..MEMBERS_MAX - 1 {
+        space.write(10, &[], Op::Member(to(n, Role::Read)));
+    }
+    assert_eq!(space.access().check_room(&to(MEMBERS_MAX - 1, Role::Read)), Ok(()));
+    space.write(10, &[], Op::Member(to(MEMBERS_MAX - 1, Role::Read)));
+    let access = space.access();
+    assert_eq!(access.members().len(), MEMBERS_MAX);
+    assert_eq!(access.check_room(&to(MEMBERS_MAX, Role::Read)), Err(Refusal::Limit));
+    assert_eq!(access.check_room(&to(MEMBERS_MAX, Role::None)), Ok(()));
+    assert_eq!(access.check_room(&to(1, Role::Write)), Ok(()));
 }

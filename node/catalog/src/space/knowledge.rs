@@ -85,10 +85,13 @@ impl Knowledge {
     }
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, Refusal> {
-        let mut known = BTreeMap::new();
+        let mut known: BTreeMap<VerifyingKey, Vec<(u64, EntryId)>> = BTreeMap::new();
         for _ in 0..r.array()? {
             r.array_of(2)?;
             let author = VerifyingKey(r.fixed()?);
+            if known.last_key_value().is_some_and(|(last, _)| *last >= author) {
+                return Err(Refusal::Canon);
+            }
             let len = r.array()?;
             let tip = |_| {
                 r.array_of(2)?;

@@ -261,3 +261,70 @@ fn after(prefix: &[u8]) -> Option<Vec<u8>> {
     end[last] += 1;
     Some(end)
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::{Rng, SeedableRng};
+
+    use super::*;
+    use crate::operation::{Meta, Op};
+
+    fn sample() -> EntryRow {
+        let name =
+            |n: u8| EntryRef { author: VerifyingKey([n; 32]), seq: u64::from(n), id: EntryId([n; 32]) };
+        let mut known = Knowledge::default();
+        known.0.insert(VerifyingKey([1; 32]), vec![(4, EntryId([1; 32]))]);
+        known.0.insert(VerifyingKey([2; 32]), vec![(7, EntryId([2; 32])), (7, EntryId([3; 32]))]);
+        let meta = Meta { node: NodeId([1; 16]), key: "k".into(), value: vec![1] };
+        EntryRow {
+            author: VerifyingKey([1; 32]),
+            seq: 5,
+            id: EntryId([5; 32]),
+            prev: EntryId([1; 32]),
+            epoch: EpochId([6; 32]),
+            known,
+            body: Body { hlc: 1 << 60, deps: vec![name(2)], ops: vec![Op::Meta(meta)] },
+        }
+    }
+
+    #[test]
+    fn entry_rows_round_trip() {
+        let row = sample();
+        let (key, value) = (name_key(&row.name()), row.encode().unwrap());
+        assert_eq!(EntryRow::decode(&key, &value).unwrap(), row);
+        for (key, value, why) in [
+            (&key[1..], value.clone(), Refusal::Canon),
+            (&key[..], value[1..].to_vec(), Refusal::Canon),
+            (&key[..], [&value[..], &[0]].concat(), Refusal::Canon),
+            (&key[..], [&[0x85, 0x02], &value[2..]].concat(), Refusal::Version),
+        ] {
+            assert_eq!(EntryRow::decode(key, &value).unwrap_err(), why);
+        }
+        assert!(place_of(&key).is_err());
+        assert_eq!(place_of(&place_key(&row.order(), &row.id)).unwrap(), (row.order(), row.name()));
+    }
+
+    /// 20,000 mutations with a fixed seed: never a panic, and what is read is written back to the same bytes.
+    #[test]
+    fn mutated_entry_rows_are_refused_or_round_trip() {
+        let mut dice = ChaCha8Rng::seed_from_u64(93);
+        let row = sample();
+        let (key, valid) = (name_key(&row.name()), row.encode().unwrap());
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let mut value = valid.clone();
+            let at = dice.next_u32() as usize % value.len();
+            match dice.next_u32() % 3 {
+                0 => value[at] ^= 1 << (dice.next_u32() % 8),
+                1 => value.truncate(at),
+                _ => value.insert(at, dice.next_u32().to_le_bytes()[0]),
+            }
+            if let Ok(row) = EntryRow::decode(&key, &value) {
+                read += 1;
+                assert_eq!(row.encode().unwrap(), value);
+            }
+        }
+        assert!(read > 1_000, "only {read} mutations were read");
+    }
+}

@@ -121,7 +121,7 @@ fn t74_unknown_operation_makes_the_space_read_only() {
             std::ops::ControlFlow::Continue(())
         })
         .unwrap();
-    assert_eq!(relayed, [entry.sealed.clone()]);
+    assert_eq!(relayed, std::slice::from_ref(&entry.sealed));
     assert!(Space::open(&rows, space.id(), device(0)).unwrap().is_read_only());
 }
 

@@ -268,3 +268,17 @@ pub(super) fn deliver(history: &History, order: &[usize]) -> (Space, MemoryRows)
     }
     (space, rows)
 }
+
+/// Hands over the entries while the local clock is far behind for a part of the way: what comes then is deferred, and
+/// released at the end.
+pub(super) fn deliver_deferred(history: &History, order: &[usize], from: usize) -> (Space, MemoryRows) {
+    let (mut space, mut rows) = empty_space(history, VerifyingKey([0xee; 32]));
+    let behind_ms = NOW_MS - crate::clock::FUTURE_MAX_MS - 1;
+    for (step, i) in order.iter().enumerate() {
+        let now_ms = if step < from { NOW_MS } else { behind_ms };
+        space.accept(&mut rows, history.entries[*i].clone(), now_ms).unwrap();
+    }
+    space.release_deferred(&mut rows, NOW_MS).unwrap();
+    assert_eq!(space.deferred(&rows).unwrap(), 0);
+    (space, rows)
+}
