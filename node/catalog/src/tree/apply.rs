@@ -218,16 +218,8 @@ impl Replay<'_> {
         };
         let chain = self.chain_over(node, &row)?;
         self.expect_in_scope(node, &chain)?;
-        let added = Version {
-            vid: version_id(&at),
-            file: op.file.clone(),
-            mtime_ms: op.mtime_ms,
-            exec: op.exec,
-            op: at,
-        };
         let mut after = row.clone();
-        let replaced = self.replace_versions(node, &mut after, &op.bases, added)?;
-        let mut undo = Undo { place: None, content: Some(replaced) };
+        let mut undo = Undo::default();
         if let Some(top) = chain.trashed
             && !self.knows_trash_of(top)?
         {
@@ -239,6 +231,10 @@ impl Replay<'_> {
             undo.place = Some(row.place.clone());
             after.place = Place { parent, from: NodeId::ZERO, by: None, ..row.place.clone() };
         }
+        let (vid, file) = (version_id(&at), op.file.clone());
+        let added = Version { vid, file, mtime_ms: op.mtime_ms, exec: op.exec, op: at };
+        // Last, since it corrects later operations, which nothing would take back on a rewind.
+        undo.content = Some(self.replace_versions(node, &mut after, &op.bases, added)?);
         self.change(node, &row, &after, at, undo)
     }
 

@@ -56,7 +56,8 @@ fn random_op(dice: &mut Dice, known: &[(NodeId, VersionId)]) -> Op {
     match dice.below(20) {
         0..=8 => place(id(n), parent(dice), dice.of(&NAMES), kind_of(n, dice)),
         9..=13 => {
-            let n = 6 + dice.below(8) as u8;
+            // Half of them go to one file, so that it has a story.
+            let n = if dice.percent(50) { 6 } else { 6 + dice.below(8) as u8 };
             let mine: Vec<VersionId> =
                 known.iter().filter(|(node, _)| *node == id(n)).map(|(_, vid)| *vid).collect();
             let mut bases: Vec<VersionId> = mine.iter().rev().take(dice.below(4)).copied().collect();
