@@ -1,0 +1,199 @@
+//! Kills during `add`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use locker_tests::files::write;
+use locker_tests::{Dice, Home, Outcome, Tree, tree};
+
+/// Kills at each point of a write.
+const KILLS: usize = 10;
+
+/// A locker that is killed again and again while it takes in a folder that grows.
+struct Victim {
+    home: Home,
+    source: PathBuf,
+    dice: Dice,
+    /// What the locker has declared safe: path in it, and the BLAKE3 of what lay in the source then.
+    acknowledged: BTreeMap<String, String>,
+    rounds: usize,
+}
+
+impl Victim {
+    fn new(name: &str) -> Self {
+        let home = Home::new();
+        let source = home.beside("source");
+        Self { home, source, dice: Dice::of(name), acknowledged: BTreeMap::new(), rounds: 0 }
+    }
+
+    /// Puts new files into the source: small ones that share a pack, one that fills a pack, one of several packs, one that
+    /// is there already under another name, and a new content for a file that is there.
+    fn grow(&mut self) {
+        let folder = self.source.join(format!("round-{}", self.rounds));
+        self.rounds += 1;
+        for n in 0..4 {
+            let len = usize::try_from(self.dice.below(60_000)).unwrap();
+            write(&folder.join(format!("small-{n}")), &self.dice.bytes(len));
+        }
+        write(&folder.join("empty"), b"");
+        write(&folder.join("solid"), &self.dice.bytes(4_300_000));
+        if self.rounds.is_multiple_of(4) {
+            write(&folder.join("long"), &self.dice.bytes(18_000_000));
+        }
+        std::fs::copy(folder.join("small-0"), folder.join("again")).unwrap();
+        write(&self.source.join("changing"), &self.dice.bytes(3_000));
+    }
+
+    /// Starts to take the source in.
+    fn add(&self, failpoints: &str) -> locker_tests::program::Running {
+        self.home.start(["add".as_ref(), "-v".as_ref(), self.source.as_os_str()], failpoints)
+    }
+
+    /// Notes what a killed or finished `add` has declared safe.
+    fn note(&mut self, outcome: &Outcome) {
+        for path in outcome.saved() {
+            let relative = path.strip_prefix("source/").unwrap_or_else(|| panic!("saved {path:?}"));
+            let hash = tree::hash(&self.source.join(relative)).to_hex().to_string();
+            self.acknowledged.insert(path, hash);
+        }
+    }
+
+    /// Asserts that everything acknowledged is there and everything that is there is whole.
+    #[track_caller]
+    fn check(&self, after: &str) {
+        let verified = self.home.run_json(["verify"]);
+        assert_eq!(verified.code(), Some(0), "after {after}: {verified:?}");
+        let listed: BTreeMap<String, String> = self
+            .home
+            .list()
+            .iter()
+            .filter_map(|entry| Some((entry["path"].as_str()?.to_owned(), entry["b3"].as_str()?.to_owned())))
+            .collect();
+        for (path, hash) in &self.acknowledged {
+            // The changing file may be newer than what was acknowledged last, never older.
+            let now = || tree::hash(&self.source.join("changing")).to_hex().to_string();
+            let newer = path == "source/changing" && listed.get(path).is_some_and(|found| *found == now());
+            assert!(
+                listed.get(path) == Some(hash) || newer,
+                "after {after}: {path} was acknowledged as {hash}, now it is {:?}",
+                listed.get(path)
+            );
+        }
+        // What was not acknowledged may be there or not; if it is, it is the source's.
+        for (path, hash) in listed.iter().filter(|(path, _)| *path != "source/changing") {
+            let source = self.source.join(path.strip_prefix("source/").unwrap());
+            assert_eq!(tree::hash(&source).to_hex().as_str(), hash, "after {after}: {path}");
+        }
+    }
+
+    /// The next `add` goes on to the end, and everything comes out equal.
+    fn finish(mut self, what: &str) {
+        let last = self.add("").finish().ok();
+        self.note(&last);
+        self.check(what);
+        let out = self.home.beside("out");
+        self.home.ok(["get".as_ref(), "source".as_ref(), "--to".as_ref(), out.as_os_str()]);
+        Tree::of(&self.source).assert_same(&Tree::of(&out));
+        let left = std::fs::read_dir(self.home.path().join("packs/tmp")).unwrap().count();
+        assert_eq!(left, 0, "{what}: temporary files are left");
+    }
+}
+
+/// Ten kills at one point: at its first hit, its second and so on.
+fn kill_at(point: &str) {
+    let mut victim = Victim::new(point);
+    let mut kills = 0;
+    for round in 0..KILLS {
+        victim.grow();
+        // Later hits where there are so many; else the first.
+        for skipped in [round % 4, 0] {
+            let outcome = victim.add(&format!("{point}={skipped}*off->return(kill)")).finish();
+            victim.note(&outcome);
+            if outcome.was_killed() {
+                kills += 1;
+                victim.check(&format!("{point}, hit {}", skipped + 1));
+                break;
+            }
+            assert_eq!(outcome.code(), Some(0), "{point}: {outcome:?}");
+            // It came through: there is something new to take in for the next try.
+            victim.grow();
+        }
+    }
+    assert_eq!(kills, KILLS, "{point} was not reached: is this binary built with failpoints? (`cargo lab`)");
+    eprintln!("{point}: {kills} kills, {} files acknowledged", victim.acknowledged.len());
+    victim.finish(point);
+}
+
+macro_rules! kills {
+    ($($test:ident: $point:literal),* $(,)?) => {
+        $(#[test]
+        fn $test() {
+            kill_at($point);
+        })*
+
+        /// Goal: no step that the program names is left out here.
+        #[test]
+        fn every_step_is_looked_at() {
+            let here = [$($point),*];
+            let source = std::fs::read_to_string(
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/store/src/failpoints.rs"),
+            )
+            .unwrap();
+            let named: Vec<_> = source.lines().filter_map(|line| {
+                line.strip_prefix("pub const ")?.split_once("&str = \"")?.1.strip_suffix("\";")
+            }).collect();
+            assert!(named.len() >= here.len());
+            // Steps of other work than `add`: making a locker (`init`), and deleting packs, which no command does yet.
+            let elsewhere = ["file-", "db-created", "delete-"];
+            for step in named {
+                let is_here = here.contains(&step) || elsewhere.iter().any(|other| step.starts_with(other));
+                assert!(is_here, "nobody kills at {step}");
+            }
+        }
+    };
+}
+
+kills! {
+    killed_when_a_temporary_file_exists: "pack-temp-created",
+    killed_when_a_pack_is_written: "pack-written",
+    killed_when_a_pack_is_synced: "pack-synced",
+    killed_when_a_pack_is_renamed: "pack-renamed",
+    killed_when_the_folder_is_synced: "pack-dir-synced",
+    killed_before_the_commit: "db-before-commit",
+    killed_when_rows_are_written: "db-written",
+    killed_after_the_commit: "db-after-commit",
+    killed_before_the_acknowledgement: "ack-before",
+    killed_after_the_acknowledgement: "ack-after",
+}
+
+/// Goal: no moment between the named steps is worse. Method: 30 kills from outside at random moments of the time that an
+/// `add` of such files takes.
+#[test]
+fn killed_at_random_moments() {
+    let mut victim = Victim::new("random moments");
+    victim.grow();
+    let start = Instant::now();
+    let first = victim.add("").finish().ok();
+    let whole = start.elapsed().max(Duration::from_millis(20));
+    victim.note(&first);
+    let mut kills = 0;
+    for round in 0..30 {
+        victim.grow();
+        let moment = whole.mul_f64(victim.dice.below(1_000) as f64 / 1_000.0);
+        let start = Instant::now();
+        let mut add = victim.add("");
+        while start.elapsed() < moment && add.is_running() {
+            std::thread::park_timeout(Duration::from_micros(500));
+        }
+        let outcome = add.kill();
+        kills += usize::from(outcome.was_killed());
+        victim.note(&outcome);
+        if round % 3 == 0 || outcome.was_killed() {
+            victim.check(&format!("{moment:?} of {whole:?}"));
+        }
+    }
+    eprintln!("{kills} kills of 30 hit a running add");
+    assert!(kills >= 10, "only {kills} of 30 kills came in time");
+    victim.finish("random moments");
+}

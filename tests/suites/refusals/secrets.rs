@@ -1,0 +1,68 @@
+//! Refusals about secrets: none in an argument, none without a passphrase.
+
+use locker_tests::files::write;
+use locker_tests::{Home, Outcome};
+
+use crate::bench::Bench;
+
+/// Goal: a link or a phrase as an argument is refused, wherever it stands, and not repeated in the sentence.
+#[test]
+fn secrets_in_arguments() {
+    let mut bench = Bench::new();
+    let fresh = Home::empty();
+    let phrase = fresh.json(["init"])["phrase"].as_str().unwrap().to_owned();
+    let words: Vec<&str> = phrase.split(' ').collect();
+    let link = format!("locker:l#{}", "A".repeat(80));
+    let web = format!("https://gate.example/l#{}", "A".repeat(80));
+    bench.refuse(&[
+        ("a link as an argument", &["get", &link, "--to", "DIR/x"], 2, "E_USAGE"),
+        ("a web link as an argument", &["cat", &web], 2, "E_USAGE"),
+        ("a phrase as one argument", &["cat", &phrase], 2, "E_USAGE"),
+    ]);
+    let mut split = vec!["add"];
+    split.extend(&words);
+    bench.refuse(&[("a phrase as 24 arguments", &split, 2, "E_USAGE")]);
+    let told = bench.home.run(["cat", &phrase]);
+    for word in words.iter().filter(|word| word.len() > 6) {
+        assert!(!told.err.contains(word), "the sentence repeats the phrase: {told:?}");
+    }
+    bench.finish("secrets");
+}
+
+#[test]
+fn passphrases() {
+    let mut bench = Bench::new();
+    for (name, text) in
+        [("right", "a long sentence that opens\n"), ("wrong", "another sentence\n"), ("empty", "\n")]
+    {
+        write(&bench.home.beside(name), text.as_bytes());
+    }
+    let home = bench.home.beside("closed");
+    let run = |bench: &Bench, json: bool, file: Option<&str>, arguments: &[&str]| {
+        let mut command = bench.home.program().command();
+        command.arg("--home").arg(&home).args(json.then_some("--json"));
+        if let Some(file) = file {
+            command.arg("--passphrase-file").arg(bench.home.beside(file));
+        }
+        command.args(arguments);
+        Outcome::of(command)
+    };
+    let mut refuse = |what: &str, file: Option<&str>, arguments: &[&str], exit: i32, name: &str| {
+        let (text, json) = (run(&bench, false, file, arguments), run(&bench, true, file, arguments));
+        bench.look(what, exit, name, &text, &json);
+    };
+    let init = ["init", "--vault", "passphrase"];
+    refuse("init without a passphrase", None, &init, 8, "E_LOCKED");
+    refuse("init with an empty passphrase", Some("empty"), &init, 2, "E_USAGE");
+    refuse("init with a passphrase file that is not there", Some("nowhere"), &init, 1, "E_IO");
+    assert!(!home.exists(), "a refused init made something");
+    run(&bench, false, Some("right"), &init).ok();
+    let mut refuse = |what: &str, file: Option<&str>, arguments: &[&str], exit: i32, name: &str| {
+        let (text, json) = (run(&bench, false, file, arguments), run(&bench, true, file, arguments));
+        bench.look(what, exit, name, &text, &json);
+    };
+    refuse("the wrong passphrase", Some("wrong"), &["ls"], 4, "E_PASSPHRASE");
+    refuse("no passphrase", None, &["ls"], 8, "E_LOCKED");
+    run(&bench, false, Some("right"), &["ls"]).ok();
+    bench.finish("passphrases");
+}
