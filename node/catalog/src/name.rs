@@ -65,6 +65,11 @@ fn device_stem(name: &str) -> Option<usize> {
     is_device.then_some(before_dot.len())
 }
 
+/// Brings a typed name to the form of the model, NFC. Whether it is allowed is [`check`]'s to say.
+pub fn normalize(name: &str) -> String {
+    name.nfc().collect()
+}
+
 /// Returns what two names of one folder must not share: NFC of the full case folding of NFC.
 ///
 /// Depends on the Unicode version of the program. It is no part of the state, only of how twins are shown.
