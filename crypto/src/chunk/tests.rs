@@ -1,3 +1,5 @@
+//! Tests of `chunk`.
+
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
 use proptest::prelude::*;

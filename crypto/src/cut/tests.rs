@@ -1,3 +1,5 @@
+//! Tests of `cut`.
+
 use std::collections::HashSet;
 
 use super::*;

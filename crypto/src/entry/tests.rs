@@ -1,3 +1,5 @@
+//! Tests of `entry`.
+
 use proptest::prelude::*;
 use rand_core::Rng;
 use serde_json::Value;

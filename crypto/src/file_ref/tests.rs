@@ -1,3 +1,5 @@
+//! Tests of `file_ref`.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Tests of `pack`.
+
 use serde_json::Value;
 
 use super::*;

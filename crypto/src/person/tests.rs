@@ -1,3 +1,5 @@
+//! Tests of `person`.
+
 mod attacks;
 mod forms;
 

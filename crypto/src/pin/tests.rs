@@ -1,3 +1,5 @@
+//! Tests of `pin`.
+
 use super::*;
 use crate::sample::{bytes, cases, fixed, outcome, survive_mutations, vectors};
 use crate::secret::SigningSeed;

@@ -1,3 +1,5 @@
+//! Tests of `sealed_box`.
+
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 

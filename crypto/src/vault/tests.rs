@@ -1,3 +1,5 @@
+//! Tests of `vault`.
+
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use serde_json::Value;

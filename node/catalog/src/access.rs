@@ -10,7 +10,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contest::Court;
+use contest::{Court, Grants};
 use locker_crypto::Refusal;
 use locker_crypto::id::{NodeId, PersonId, VerifyingKey};
 
@@ -143,6 +143,7 @@ impl Claim<'_> {
 pub struct Access {
     authors: Authors,
     ops: Vec<AccessOp>,
+    grants: Grants,
     /// Why an operation has no effect.
     void: Vec<Option<Refusal>>,
     /// What strikes, standing or not.
@@ -157,6 +158,8 @@ struct Removal {
     /// Index of its operation.
     op: usize,
     takes: Takes,
+    /// Whether it takes away any operation on membership, if it stands: most do not.
+    strikes: bool,
 }
 
 /// What a removal takes from whom.
@@ -176,10 +179,11 @@ impl Access {
     pub fn resolve(authors: Authors, ops: impl IntoIterator<Item = AccessOp>) -> Self {
         let ops: BTreeMap<OpOrder, AccessOp> = ops.into_iter().map(|op| (op.at, op)).collect();
         let ops: Vec<AccessOp> = ops.into_values().collect();
-        let removals = contest::removals(&authors, &ops);
+        let grants = contest::grants(&ops);
+        let removals = contest::removals(&authors, &ops, &grants);
         let all: Vec<usize> = (0..ops.len()).collect();
-        let (void, standing) = Court::new(&authors, &ops, &removals, all).decide();
-        Self { authors, ops, void, removals, standing }
+        let (void, standing) = Court::new(&authors, &ops, &grants, &removals, all).decide();
+        Self { authors, ops, grants, void, removals, standing }
     }
 
     /// Says whether the author of an entry may do one of its operations.
@@ -211,9 +215,7 @@ impl Access {
 
     /// Returns the members as all operations that count have left them, without removed ones.
     pub fn members(&self) -> BTreeMap<MemberKey, Role> {
-        let keys: BTreeSet<MemberKey> = self.grants().map(|(_, grant)| grant.member).collect();
-        let role = |key| (key, contest::merged_role(&self.ops, |i| self.void[i].is_none(), &key));
-        keys.into_iter().map(role).filter(|(_, role)| *role != Role::None).collect()
+        self.grants.keys().map(|key| (*key, self.role(key))).filter(|(_, role)| *role != Role::None).collect()
     }
 
     /// Says whether a grant may be written: a space has room for [`MEMBERS_MAX`] members. This binds the writer alone.
@@ -235,7 +237,7 @@ impl Access {
             return Role::None;
         }
         let members = self.authors.members(author);
-        let roles = members.map(|key| contest::merged_role(&self.ops, |i| self.void[i].is_none(), &key));
+        let roles = members.map(|key| self.role(&key));
         roles.max_by_key(|role| (Need::Write.met_by(*role), *role)).unwrap_or_default()
     }
 
@@ -255,7 +257,7 @@ impl Access {
     pub fn knows_author(&self, author: &VerifyingKey) -> bool {
         self.authors.persons.contains_key(author)
             || Some(*author) == self.authors.genesis
-            || self.grants().any(|(_, grant)| grant.member.0 == author.0)
+            || self.grants.contains_key(&MemberKey(author.0))
     }
 
     /// Returns authors whose entries may be judged differently by `self` than by `before`, each with the first
@@ -264,7 +266,7 @@ impl Access {
         let mut changed = BTreeMap::new();
         let keys = self.changed_keys(before);
         let known = self.authors.persons.keys().chain(before.authors.persons.keys());
-        let links = self.grants().chain(before.grants()).map(|(_, grant)| VerifyingKey(grant.member.0));
+        let links = self.grants.keys().chain(before.grants.keys()).map(|key| VerifyingKey(key.0));
         let authors: BTreeSet<VerifyingKey> = known.copied().chain(links).collect();
         for author in authors {
             let moved = self.authors.persons.get(&author) != before.authors.persons.get(&author);
@@ -302,19 +304,17 @@ impl Access {
     /// Keys with a grant that has effect on one side only, other than as a removal alone.
     fn changed_keys(&self, before: &Access) -> BTreeSet<MemberKey> {
         let valid = |access: &Access| -> BTreeMap<OpOrder, MemberKey> {
-            let with_effect = access.grants().filter(|(i, _)| access.void[*i].is_none());
-            with_effect.map(|(i, grant)| (access.ops[i].at, grant.member)).collect()
+            let all = access.grants.iter().flat_map(|(key, list)| list.iter().map(move |i| (*i, *key)));
+            let with_effect = all.filter(|(i, _)| access.void[*i].is_none());
+            with_effect.map(|(i, key)| (access.ops[i].at, key)).collect()
         };
         let (now, then) = (valid(self), valid(before));
         let differing = now.iter().filter(|(at, _)| !then.contains_key(at));
         differing.chain(then.iter().filter(|(at, _)| !now.contains_key(at))).map(|(_, key)| *key).collect()
     }
 
-    fn grants(&self) -> impl Iterator<Item = (usize, &Grant)> {
-        self.ops.iter().enumerate().filter_map(|(i, op)| match &op.act {
-            Act::Grant(grant) => Some((i, grant)),
-            _ => None,
-        })
+    fn role(&self, key: &MemberKey) -> Role {
+        contest::merged_role(&self.ops, &self.grants, |i| self.void[i].is_none(), key)
     }
 
     fn need(&self, claim: &Claim<'_>, op: &Op) -> Need {
@@ -322,8 +322,7 @@ impl Access {
     }
 
     fn allow(&self, claim: &Claim<'_>) -> Result<(), Refusal> {
-        let all: Vec<usize> = (0..self.ops.len()).collect();
-        let court = Court::new(&self.authors, &self.ops, &self.removals, all);
+        let court = Court::new(&self.authors, &self.ops, &self.grants, &self.removals, Vec::new());
         court.allow(claim, &self.standing, |i| self.void[i].is_none())
     }
 }

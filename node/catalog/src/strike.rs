@@ -3,6 +3,9 @@
 //! One algorithm for persons and spaces. It knows removals by number only; who strikes whom is the business of
 //! the [`Contest`] that [`crate::roster`] and [`crate::access`] each bring along.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 /// How one removal reaches another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -34,6 +37,12 @@ pub(crate) trait Contest {
     /// For each removal, whether it keeps its support when all of `strikers` strike and `shields` shield: a link of
     /// a support is not struck if another removal of the same author among `shields` has a frontier at or above it.
     fn supported(&self, strikers: &Set, shields: &Set) -> Vec<bool>;
+
+    /// Whether a removal takes anything away on which removals may rest, if it stands. Most do not, and are then left
+    /// out of every set of strikers.
+    fn strikes(&self, _removal: usize) -> bool {
+        true
+    }
 
     /// For each removal, how removal `striker` reaches a link of its support past `shields`.
     fn reach(&self, striker: usize, shields: &Set) -> Vec<Reach>;
@@ -79,6 +88,8 @@ struct Round<'a, C> {
     shielded: Vec<Vec<Reach>>,
     /// Whether anything standing or open strikes it, answers included.
     doomed: Vec<bool>,
+    /// What was asked of the contest in this round: most removals are struck by the same ones.
+    asked: RefCell<BTreeMap<(Set, Set), Vec<bool>>>,
 }
 
 impl<'a, C: Contest> Round<'a, C> {
@@ -92,7 +103,7 @@ impl<'a, C: Contest> Round<'a, C> {
         };
         let (strict, shielded) = (reach(&standing), reach(&living));
         let doomed = contest.supported(&living, &standing).into_iter().map(|supported| !supported).collect();
-        Self { contest, fates, standing, living, strict, shielded, doomed }
+        Self { contest, fates, standing, living, strict, shielded, doomed, asked: RefCell::default() }
     }
 
     fn open(&self) -> impl Iterator<Item = usize> + '_ {
@@ -112,8 +123,12 @@ impl<'a, C: Contest> Round<'a, C> {
     /// Whether `x` keeps its support against those of `strikers` that may strike it at all: not itself, and none
     /// that it strikes indirectly.
     fn holds(&self, x: usize, strikers: &Set, shields: &Set, reach: &[Vec<Reach>]) -> bool {
-        let against: Set = (0..strikers.len()).map(|r| strikers[r] && self.may_strike(r, x, reach)).collect();
-        self.contest.supported(&against, shields)[x]
+        let against: Set = (0..strikers.len())
+            .map(|r| strikers[r] && self.contest.strikes(r) && self.may_strike(r, x, reach))
+            .collect();
+        let mut asked = self.asked.borrow_mut();
+        let ask = |(against, shields): &(Set, Set)| self.contest.supported(against, shields);
+        asked.entry((against, shields.clone())).or_insert_with_key(ask)[x]
     }
 
     fn may_strike(&self, r: usize, x: usize, reach: &[Vec<Reach>]) -> bool {

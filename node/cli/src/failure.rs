@@ -96,7 +96,7 @@ impl From<Error> for Failure {
             Error::PassphraseWrong => {
                 (Exit::Refused, "E_PASSPHRASE", "Try again. Nothing was changed.".into())
             }
-            Error::NotFound(_) => (
+            Error::NotFound(_) | Error::NoSuch(_) => (
                 Exit::NotFound,
                 "E_NOT_FOUND",
                 "`locker ls` and `locker find NAME` show what is there.".into(),

@@ -56,7 +56,14 @@ fn run(arguments: Vec<std::ffi::OsString>) -> Result<ExitCode, Failure> {
 fn usage(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let text = text.split("\n\nFor more information").next().unwrap_or(text);
     let (message, rest) = text.split_once("\n\nUsage:").unwrap_or((text.trim_end(), ""));
+    let message = match error.kind() {
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "no command was given"
+        }
+        _ => message,
+    };
     let hint = match rest.lines().next() {
         Some(line) if !rest.is_empty() => format!("Usage:{line}. `locker help` shows more."),
         _ => "`locker help` shows every command.".into(),

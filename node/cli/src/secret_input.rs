@@ -64,7 +64,14 @@ pub(crate) fn passphrase(file: Option<&Path>, prompt: &str) -> Result<Secret, Er
 
 /// Gets a new passphrase; at a terminal it is asked for twice.
 pub(crate) fn new_passphrase(file: Option<&Path>) -> Result<Secret, Failure> {
-    let first = passphrase(file, "New passphrase: ")?;
+    let first = passphrase(file, "New passphrase: ").map_err(|error| {
+        let failure = Failure::from(error);
+        let message = match failure.code.as_str() {
+            "E_LOCKED" => "a passphrase is needed for the new locker".into(),
+            _ => failure.message.clone(),
+        };
+        Failure { message, ..failure }
+    })?;
     if file.is_none() {
         let second = passphrase(None, "The same again: ")?;
         if first.expose() != second.expose() {

@@ -41,6 +41,9 @@ pub enum Error {
     /// No such thing in the locker.
     #[error("there is no {0} in the locker")]
     NotFound(String),
+    /// No such thing in the trash, in the history or at that time: a whole sentence.
+    #[error("{0}")]
+    NoSuch(String),
     /// A file was needed, a folder was named.
     #[error("{0} is a folder")]
     IsFolder(String),

@@ -12,6 +12,9 @@ pub(crate) const READ_WINDOW: usize = 2 * locker_crypto::cut::CHUNK_LEN_MAX;
 pub(crate) const BATCH_FILES: usize = 1_000;
 /// … or so many bytes of packs.
 pub(crate) const BATCH_PACK_BYTES: u64 = 64 << 20;
+/// … or when so much time has passed since the last commit: with many small batches an import on a slow disk would spend
+/// its time in syncing, with rare ones a kill would cost too much.
+pub(crate) const BATCH_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 /// Operations of one log entry (`docs/spec/10-limits.md`: 1,024) and room left in its body.
 pub(crate) const ENTRY_OPS: usize = 1_000;
 /// Bytes of operations in one log entry; the limit of the body is 262,140.

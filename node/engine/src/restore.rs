@@ -59,10 +59,7 @@ fn from_trash(tree: &Tree<'_>, target: &str) -> Result<Vec<Op>, Error> {
                 )));
             }
         }
-        return Err(Error::NotFound(format!(
-            "{} in the trash; there is nothing of that name",
-            parts.join("/")
-        )));
+        return Err(Error::NoSuch(format!("there is no {} in the trash", parts.join("/"))));
     };
     let folder = catalog::lookup(tree.rows(), above)?.unwrap_or(NodeId::ROOT);
     if catalog::child(tree.rows(), folder, name)?.is_some() {
@@ -81,9 +78,9 @@ fn to_version(tree: &Tree<'_>, target: &str, number: u32) -> Result<Vec<Op>, Err
     }
     let all = versions(tree, id)?;
     let index = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
-    let wanted = index
-        .and_then(|i| all.get(i))
-        .ok_or_else(|| Error::NotFound(format!("version {number} of {target}; there are {}", all.len())))?;
+    let wanted = index.and_then(|i| all.get(i)).ok_or_else(|| {
+        Error::NoSuch(format!("there is no version {number} of {target}, which has had {}", all.len()))
+    })?;
     if node.trashed.is_some() {
         return Err(Error::Argument(format!("{target} is in the trash: restore it first")));
     }
@@ -120,7 +117,7 @@ fn to_time(tree: &Tree<'_>, target: &str, at_ms: u64) -> Result<Vec<Op>, Error> 
         Some(top) => top,
         None => now_here
             .filter(|id| *id == NodeId::ROOT || then.nodes.contains_key(id))
-            .ok_or_else(|| Error::NotFound(format!("{} at that time", parts.join("/"))))?,
+            .ok_or_else(|| Error::NoSuch(format!("there was no {} at that time", parts.join("/"))))?,
     };
     let wanted = then.below(top);
     let mut ops = Vec::new();

@@ -28,25 +28,41 @@ impl Takes {
     }
 }
 
+/// The grants on each key, ascending by place.
+pub(super) type Grants = BTreeMap<MemberKey, Vec<usize>>;
+
+/// Lists the grants by key.
+pub(super) fn grants(ops: &[AccessOp]) -> Grants {
+    let mut grants = Grants::new();
+    for (i, op) in ops.iter().enumerate() {
+        if let Act::Grant(grant) = &op.act {
+            grants.entry(grant.member).or_default().push(i);
+        }
+    }
+    grants
+}
+
 /// Finds the operations that take rights away: every `remove_author`, and each grant of less than the member had by
 /// the grant's own past, as that past by itself resolves.
-pub(super) fn removals(authors: &Authors, ops: &[AccessOp]) -> Vec<Removal> {
+pub(super) fn removals(authors: &Authors, ops: &[AccessOp], grants: &Grants) -> Vec<Removal> {
     let mut removals: Vec<Removal> = Vec::new();
     for (i, op) in ops.iter().enumerate() {
-        match &op.act {
-            Act::RemoveAuthor { author, count } => {
-                removals.push(Removal { op: i, takes: Takes::Author { author: *author, count: *count } });
-            }
+        let takes = match &op.act {
+            Act::RemoveAuthor { author, count } => Takes::Author { author: *author, count: *count },
             Act::Grant(grant) => {
-                let before = role_seen(authors, ops, &removals, i, grant);
-                if takes_from(grant.role, before) {
-                    let counts = grant.valid_from.iter().map(|last| (last.author, count(last))).collect();
-                    let takes = Takes::Role { member: grant.member, role: grant.role, counts };
-                    removals.push(Removal { op: i, takes });
+                let here = Court::new(authors, ops, grants, &removals, Vec::new());
+                if !takes_from(grant.role, here.role_seen(i, grant)) {
+                    continue;
                 }
+                let counts = grant.valid_from.iter().map(|last| (last.author, count(last))).collect();
+                Takes::Role { member: grant.member, role: grant.role, counts }
             }
-            Act::Share { .. } => {}
-        }
+            Act::Share { .. } => continue,
+        };
+        let removal = Removal { op: i, takes, strikes: false };
+        let strikes =
+            (0..ops.len()).any(|x| removal.takes_away(authors, ops, &claim(authors, ops, x)).is_some());
+        removals.push(Removal { strikes, ..removal });
     }
     removals
 }
@@ -62,38 +78,25 @@ fn takes_from(role: Role, before: Role) -> bool {
     }
 }
 
-/// The role of the member of a grant, in a world that ends with what the grant's author knew.
-fn role_seen(authors: &Authors, ops: &[AccessOp], removals: &[Removal], grant: usize, of: &Grant) -> Role {
-    let claim = claim(ops, grant);
-    let same_key = |op: &AccessOp| matches!(&op.act, Act::Grant(other) if other.member == of.member);
-    if !ops[..grant].iter().any(|op| same_key(op) && claim.knows(&op.at)) {
-        return Role::None;
-    }
-    let known: Vec<usize> = (0..grant).filter(|i| claim.knows(&ops[*i].at)).collect();
-    let (void, _) = Court::new(authors, ops, removals, known.clone()).decide();
-    merged_role(ops, |i| known.binary_search(&i).is_ok() && void[i].is_none(), &of.member)
-}
-
 /// Merges the grants on one key: of two that know one another the later; of concurrent ones a removal, else the
 /// later in total order.
-pub(super) fn merged_role(ops: &[AccessOp], counts: impl Fn(usize) -> bool, key: &MemberKey) -> Role {
-    let mut last: Vec<usize> = Vec::new();
-    for (i, op) in ops.iter().enumerate().rev() {
-        if matches!(&op.act, Act::Grant(grant) if grant.member == *key) && counts(i) {
-            let superseded = last.iter().any(|later| claim(ops, *later).knows(&op.at));
-            if !superseded {
-                last.push(i);
-            }
+pub(super) fn merged_role(
+    ops: &[AccessOp],
+    grants: &Grants,
+    counts: impl Fn(usize) -> bool,
+    key: &MemberKey,
+) -> Role {
+    let mut last: Vec<(usize, Role)> = Vec::new();
+    for &i in grants.get(key).into_iter().flatten().rev().filter(|i| counts(**i)) {
+        let superseded = last.iter().any(|(later, _)| place(ops, *later).knows(&ops[i].at));
+        if let (false, Act::Grant(grant)) = (superseded, &ops[i].act) {
+            last.push((i, grant.role));
         }
     }
-    let role = |i: &usize| match &ops[*i].act {
-        Act::Grant(grant) => grant.role,
-        _ => Role::None,
-    };
-    if last.iter().any(|i| role(i) == Role::None) {
+    if last.iter().any(|(_, role)| *role == Role::None) {
         return Role::None;
     }
-    last.first().map(role).unwrap_or_default()
+    last.first().map(|(_, role)| *role).unwrap_or_default()
 }
 
 /// What an operation of a claim needs, given reasons other than the role.
@@ -121,14 +124,53 @@ pub(super) fn need(authors: &Authors, ops: &[AccessOp], claim: &Claim<'_>, op: &
     }
 }
 
-fn claim(ops: &[AccessOp], i: usize) -> Claim<'_> {
-    Claim { at: ops[i].at, past: &ops[i].past, need: Need::Manage }
+/// Where an operation stands and what it knew.
+fn place(ops: &[AccessOp], i: usize) -> Claim<'_> {
+    Claim { at: ops[i].at, past: &ops[i].past, need: Need::Nothing }
+}
+
+/// What one of the operations on membership claims itself.
+fn claim<'a>(authors: &Authors, ops: &'a [AccessOp], i: usize) -> Claim<'a> {
+    let op = &ops[i];
+    let need = match &op.act {
+        Act::Grant(_) => Need::Manage,
+        Act::Share { .. } => Need::Write,
+        Act::RemoveAuthor { author, .. } if authors.are_one_person(&op.at.entry.author, author) => {
+            Need::Nothing
+        }
+        Act::RemoveAuthor { .. } => Need::Manage,
+    };
+    Claim { at: op.at, past: &op.past, need }
+}
+
+impl Removal {
+    /// If it takes away what is claimed unless something shields it: how many entries of the author it lets count.
+    fn takes_away(&self, authors: &Authors, ops: &[AccessOp], claim: &Claim<'_>) -> Option<u64> {
+        let count = self.counts_for(authors, ops, claim)?;
+        (claim.at.entry.seq >= count).then_some(count)
+    }
+
+    /// How many entries of a claim's author it lets count, if it takes such a claim away at all.
+    fn counts_for(&self, authors: &Authors, ops: &[AccessOp], claim: &Claim<'_>) -> Option<u64> {
+        let (entry, own) = (claim.at.entry, &ops[self.op].at);
+        if authors.is_genesis(&entry) || *own == claim.at {
+            return None;
+        }
+        // An author that ended stays ended, whatever it knew and whatever its role; a lowered member that knows of it
+        // goes by its role.
+        let taken = match &self.takes {
+            Takes::Author { .. } => true,
+            Takes::Role { role, .. } => !claim.need.met_by(*role) && !claim.knows(own),
+        };
+        self.takes.count(authors, &entry.author).filter(|_| taken)
+    }
 }
 
 /// Some operations on membership, all or those that one author knew, and what becomes of them.
 pub(super) struct Court<'a> {
     authors: &'a Authors,
     ops: &'a [AccessOp],
+    grants: &'a Grants,
     /// Of all operations; those that are not here strike nothing.
     removals: &'a [Removal],
     /// The operations that are here, ascending.
@@ -139,10 +181,23 @@ impl<'a> Court<'a> {
     pub(super) fn new(
         authors: &'a Authors,
         ops: &'a [AccessOp],
+        grants: &'a Grants,
         removals: &'a [Removal],
         here: Vec<usize>,
     ) -> Self {
-        Self { authors, ops, removals, here }
+        Self { authors, ops, grants, removals, here }
+    }
+
+    /// The role of the member of a grant, in a world that ends with what the grant's author knew.
+    fn role_seen(&self, grant: usize, of: &Grant) -> Role {
+        let place = place(self.ops, grant);
+        let known = |i: &usize| *i < grant && place.knows(&self.ops[*i].at);
+        if !self.grants.get(&of.member).into_iter().flatten().any(known) {
+            return Role::None;
+        }
+        let here: Vec<usize> = (0..grant).filter(known).collect();
+        let (void, _) = Court { here, ..*self }.decide();
+        merged_role(self.ops, self.grants, |i| known(&i) && void[i].is_none(), &of.member)
     }
 
     /// Returns for each operation why it has no effect, and for each removal whether it stands. What is not here has
@@ -178,7 +233,7 @@ impl<'a> Court<'a> {
         }
         let role_allows = |key: MemberKey| {
             let known = |i: usize| valid(i) && claim.knows(&self.ops[i].at);
-            claim.need.met_by(merged_role(self.ops, known, &key))
+            claim.need.met_by(merged_role(self.ops, self.grants, known, &key))
         };
         let allowed =
             claim.need == Need::Nothing || self.authors.members(&claim.at.entry.author).any(role_allows);
@@ -214,32 +269,17 @@ impl<'a> Court<'a> {
         past.0.iter().any(cut)
     }
 
-    fn claim(&self, i: usize) -> Claim<'a> {
-        let op = &self.ops[i];
-        let author = &op.at.entry.author;
-        let need = match &op.act {
-            Act::Grant(_) => Need::Manage,
-            Act::Share { .. } => Need::Write,
-            Act::RemoveAuthor { author: ended, .. } if self.authors.are_one_person(author, ended) => {
-                Need::Nothing
-            }
-            Act::RemoveAuthor { .. } => Need::Manage,
-        };
-        Claim { at: op.at, past: &op.past, need }
-    }
-
     /// Judges all operations that are here, in total order, so that each finds those it rests on judged.
     fn judge_all(&self, strikers: &Set, shields: &Set) -> Vec<Option<Refusal>> {
         let mut void = vec![Some(Refusal::Rights); self.ops.len()];
+        let unstruck = vec![false; self.removals.len()];
+        let strikers: Vec<usize> =
+            (0..self.removals.len()).filter(|r| strikers[*r] && self.removals[*r].strikes).collect();
         for &i in &self.here {
-            let claim = self.claim(i);
-            let struck = |r: usize| strikers[r] && self.hits(r, &claim, shields);
-            let striker = (0..self.removals.len()).find(|r| struck(*r));
-            void[i] = match striker {
-                Some(r) if !self.authors.is_genesis(&claim.at.entry) => {
-                    Some(self.removals[r].takes.refusal())
-                }
-                _ => self.allow(&claim, &vec![false; self.removals.len()], |g| void[g].is_none()).err(),
+            let claim = claim(self.authors, self.ops, i);
+            void[i] = match strikers.iter().find(|r| self.hits(**r, &claim, shields)) {
+                Some(r) => Some(self.removals[*r].takes.refusal()),
+                None => self.allow(&claim, &unstruck, |g| void[g].is_none()).err(),
             };
         }
         void
@@ -247,54 +287,50 @@ impl<'a> Court<'a> {
 
     /// Whether removal `r` takes away what is claimed, past `shields`.
     fn hits(&self, r: usize, claim: &Claim<'_>, shields: &Set) -> bool {
-        let entry = claim.at.entry;
-        if self.authors.is_genesis(&entry) || self.ops[self.removals[r].op].at == claim.at {
-            return false;
-        }
-        // An author that ended stays ended, whatever it knew and whatever its role; a lowered member that knows of it
-        // goes by its role.
-        let count = |r: usize| -> Option<u64> {
-            let Removal { op, takes } = &self.removals[r];
-            let taken = match takes {
-                Takes::Author { .. } => true,
-                Takes::Role { role, .. } => !claim.need.met_by(*role) && !claim.knows(&self.ops[*op].at),
-            };
-            takes.count(self.authors, &entry.author).filter(|_| taken)
+        let seq = claim.at.entry.seq;
+        let shielded = || {
+            let count = |q: usize| self.removals[q].counts_for(self.authors, self.ops, claim);
+            (0..self.removals.len())
+                .any(|q| q != r && shields[q] && count(q).is_some_and(|count| count > seq))
         };
-        let shielded = |q: usize| q != r && shields[q] && count(q).is_some_and(|count| count > entry.seq);
-        count(r).is_some_and(|count| entry.seq >= count) && !(0..self.removals.len()).any(shielded)
+        self.removals[r].takes_away(self.authors, self.ops, claim).is_some() && !shielded()
     }
 
-    /// The grants that an operation's author can rest it on.
-    fn supports<'s>(&'s self, claim: &'s Claim<'_>) -> impl Iterator<Item = usize> + 's {
-        self.here.iter().copied().filter(|i| match &self.ops[*i].act {
-            Act::Grant(grant) => {
-                claim.need != Need::Nothing
-                    && claim.need.met_by(grant.role)
-                    && claim.knows(&self.ops[*i].at)
-                    && self.authors.is_of(&claim.at.entry.author, &grant.member)
-            }
+    /// Whether an operation's author rests it on a grant that `is` so.
+    fn rests_on(&self, claim: &Claim<'_>, is: impl Fn(usize) -> bool) -> bool {
+        let fits = |i: &usize| match &self.ops[*i].act {
+            Act::Grant(grant) => claim.need.met_by(grant.role) && claim.knows(&self.ops[*i].at) && is(*i),
             _ => false,
-        })
+        };
+        let members = self.authors.members(&claim.at.entry.author);
+        let mut grants = members.filter_map(|key| self.grants.get(&key)).flatten();
+        claim.need != Need::Nothing && grants.any(fits)
     }
 }
 
 impl Contest for Court<'_> {
+    fn strikes(&self, removal: usize) -> bool {
+        self.removals[removal].strikes
+    }
+
     fn supported(&self, strikers: &Set, shields: &Set) -> Vec<bool> {
         let void = self.judge_all(strikers, shields);
         self.removals.iter().map(|removal| void[removal.op].is_none()).collect()
     }
 
     fn reach(&self, striker: usize, shields: &Set) -> Vec<Reach> {
+        if !self.removals[striker].strikes {
+            return vec![Reach::Not; self.removals.len()];
+        }
         let mut reach: BTreeMap<usize, Reach> = BTreeMap::new();
         for &i in &self.here {
-            let claim = self.claim(i);
+            let claim = claim(self.authors, self.ops, i);
             let through = |g: usize| reach.get(&g).is_some_and(|found| *found != Reach::Not);
             let found = if self.authors.is_genesis(&claim.at.entry) {
                 Reach::Not
             } else if self.hits(striker, &claim, shields) {
                 Reach::Direct
-            } else if self.supports(&claim).any(through) {
+            } else if self.rests_on(&claim, through) {
                 Reach::Indirect
             } else {
                 Reach::Not

@@ -1,3 +1,5 @@
+//! Tests of `name`.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

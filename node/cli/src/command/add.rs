@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Folder of the locker to put them in; made if it is missing
-    #[arg(long, default_value = "", value_name = "DIR")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "DIR")]
     to: String,
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use locker_catalog::operation::{Content as ContentOp, Meta, Move, NodeKind, Op};
@@ -19,7 +20,7 @@ use super::content::{Part, Prepared, Sealer, Unread, Whole};
 use super::plan::{Content, FileJob, Job, Place, stat};
 use super::walk::SourceFile;
 use crate::Error;
-use crate::limits::{BATCH_FILES, BATCH_PACK_BYTES};
+use crate::limits::{BATCH_FILES, BATCH_PACK_BYTES, BATCH_TIME};
 use crate::locker::Inner;
 use crate::progress::Meter;
 use crate::report::{Added, Observer, Skipped};
@@ -43,6 +44,8 @@ pub(super) struct Batch<'a> {
     pack_bytes: u64,
     ops: Vec<Op>,
     files: Vec<Saved>,
+    /// When the last batch was committed.
+    committed: Duration,
 }
 
 /// A file whose operations are in the open batch.
@@ -79,6 +82,7 @@ impl<'a> Batch<'a> {
             pack_bytes: 0,
             ops: Vec::new(),
             files: Vec::new(),
+            committed: inner.env().elapsed(),
         }
     }
 
@@ -104,6 +108,7 @@ impl<'a> Batch<'a> {
             if self.files.len() >= BATCH_FILES
                 || self.pack_bytes >= BATCH_PACK_BYTES
                 || self.ops.len() >= 4 * BATCH_FILES
+                || self.inner.env().elapsed().saturating_sub(self.committed) >= BATCH_TIME
             {
                 self.commit()?;
             }
@@ -275,6 +280,7 @@ impl<'a> Batch<'a> {
     }
 
     fn write(&mut self) -> Result<(), Error> {
+        self.committed = self.inner.env().elapsed();
         if let Some(packs) = self.packs.take() {
             packs.finish()?;
         }

@@ -1,3 +1,5 @@
+//! Tests of `block`.
+
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 

@@ -1,3 +1,5 @@
+//! Tests of `home`.
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;

@@ -1,3 +1,5 @@
+//! Tests of `index`.
+
 use locker_crypto::id::ContentHash;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};

@@ -1,3 +1,5 @@
+//! Tests of `packs`.
+
 use std::fs;
 
 use locker_crypto::Refusal;

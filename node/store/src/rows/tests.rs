@@ -1,3 +1,5 @@
+//! Tests of `rows`.
+
 use std::ops::ControlFlow;
 
 use locker_catalog::rows::MemoryRows;

@@ -1,3 +1,5 @@
+//! Tests of `store`.
+
 use std::fs::OpenOptions;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! Tests of `the tree against its vectors`.
+
 use std::collections::BTreeSet;
 
 use rand_chacha::ChaCha8Rng;
