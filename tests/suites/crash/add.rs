@@ -7,8 +7,13 @@ use std::time::{Duration, Instant};
 use locker_tests::files::write;
 use locker_tests::{Dice, Home, Outcome, Tree, tree};
 
-/// Kills at each point of a write.
+/// Kills of one victim at one point.
 const KILLS: usize = 10;
+
+/// Kills at all ten points together: `LOCKER_KILLS`, else 100.
+fn kills_in_all() -> usize {
+    std::env::var("LOCKER_KILLS").map_or(100, |number| number.parse().expect("LOCKER_KILLS is a number"))
+}
 
 /// A locker that is killed again and again while it takes in a folder that grows.
 struct Victim {
@@ -100,9 +105,14 @@ impl Victim {
     }
 }
 
-/// Ten kills at one point: at its first hit, its second and so on.
+/// Kills at one point, ten of each victim: at its first hit, its second and so on.
 fn kill_at(point: &str) {
-    let mut victim = Victim::new(point);
+    for victim in 0..kills_in_all().div_ceil(10 * KILLS).max(1) {
+        kill_one_at(point, Victim::new(&format!("{point} {victim}")));
+    }
+}
+
+fn kill_one_at(point: &str, mut victim: Victim) {
     let mut kills = 0;
     for round in 0..KILLS {
         victim.grow();
