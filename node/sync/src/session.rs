@@ -1,0 +1,616 @@
+//! One peer after OK: who lacks what, what is sent when, and how much at a time.
+//!
+//! [`Session::handle`] takes an [`Event`] and returns [`Action`]s; it does nothing itself. The engine keeps one session
+//! for each peer and tells all of them what becomes durable here ([`Event::Stored`]).
+//!
+//! | When | The session |
+//! |---|---|
+//! | opened, and every 10 minutes | tells its heads of every log in scope |
+//! | the peer's heads come | pulls what it lacks; warns of forks and rollbacks |
+//! | something becomes durable | tells so; pushes it if the peer lacks it, at most every 20 ms |
+//! | the peer pulls | loads and sends, authors in turn, within the peer's credit |
+//! | anything outside the scope | ends, before any look into a store |
+//!
+//! Never here: whether an entry is valid, and what stands in it.
+
+mod incoming;
+mod outgoing;
+mod receive;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use locker_crypto::Refusal;
+use locker_crypto::id::{ObjectHash, PackHash, SpaceTag, VerifyingKey};
+
+use crate::frontier::{Log, View, Warning};
+use crate::limits::{
+    FRONTIER_INTERVAL_MS, PACKS_PER_MESSAGE_MAX, PIN_HEADS_MAX, PUSH_INTERVAL_MS, SESSION_LIFE_S,
+};
+use crate::message::v1::{Ask, Frontier, Head, LogKind, Message};
+use crate::message::{FrameDecoder, FrameLimits};
+use crate::scope::Scope;
+use incoming::Incoming;
+use outgoing::Outgoing;
+
+/// How long what came from others waits before it is passed on, in milliseconds: the peer mostly has it by then and
+/// says so.
+pub const RELAY_DELAY_MS: u64 = 200;
+
+/// What a session begins with.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// What the peer may ask here, and send.
+    pub peer: Scope,
+    /// What this node may ask there.
+    pub own: Scope,
+    /// What this same device once offered or acknowledged, of every author: as [`Action::Remember`] told.
+    pub remembered: Vec<(Log, VerifyingKey, u64)>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The handshake is done; what this node holds was told by [`Event::Held`].
+    Opened,
+    /// Bytes of the peer.
+    Received(Vec<u8>),
+    /// This node holds a log, as far as these heads: at the start, and when a new log comes in.
+    Held {
+        /// The log.
+        log: Log,
+        /// The newest item of every author.
+        heads: Vec<Head>,
+    },
+    /// An item is durable here, whoever it came from.
+    Stored {
+        /// In which log.
+        log: Log,
+        /// The item.
+        head: Head,
+        /// Where it came from.
+        source: Source,
+    },
+    /// An author was found forked: items from `seq` on are sent again, branches side by side.
+    Forked {
+        /// In which log.
+        log: Log,
+        /// Whose.
+        author: VerifyingKey,
+        /// The first number that two items share.
+        seq: u64,
+    },
+    /// Items wait for this one, which is not here.
+    Missing {
+        /// In which log.
+        log: Log,
+        /// Whose.
+        author: VerifyingKey,
+        /// Its number.
+        seq: u64,
+    },
+    /// The store is done with what [`Action::Take`] or [`Action::TakeObject`] gave it.
+    Taken {
+        /// Of which action.
+        ticket: u64,
+        /// What became of it.
+        fate: Fate,
+    },
+    /// Answers [`Action::Load`].
+    Loaded {
+        /// Of which action.
+        request: u64,
+        /// Items in the order of their numbers, all branches of a number together. Empty if none is held.
+        items: Vec<Item>,
+    },
+    /// Asks the peer for something beside the logs.
+    Ask(Ask),
+    /// Answers [`Action::LookUp`].
+    Found {
+        /// What was asked for.
+        ask: Ask,
+        /// What was found.
+        objects: Vec<Vec<u8>>,
+    },
+    /// Hands an envelope to the peer.
+    Deposit(Vec<u8>),
+    /// This node wants packs.
+    Want {
+        /// Of which space.
+        tag: SpaceTag,
+        /// The packs.
+        packs: Vec<PackHash>,
+    },
+    /// These packs are held durably: answers [`Action::LookUpPacks`], and tells later what was not there then.
+    PacksHeld {
+        /// Of which space.
+        tag: SpaceTag,
+        /// The packs.
+        packs: Vec<PackHash>,
+    },
+    /// Time passes. Due at [`Session::due_ms`].
+    Tick,
+    /// This node ends the session.
+    Close {
+        /// Why, for the peer.
+        reason: u64,
+    },
+}
+
+/// Where an item came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// It was written here: it is pushed at once.
+    Here,
+    /// A peer sent it: it is passed on if the peer of this session does not say that it has it.
+    Peer,
+}
+
+/// What became of something that was to be stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It is durable.
+    Durable,
+    /// It waits for what it lacks.
+    Waiting,
+    /// It is not kept. What no honest peer passes on (a wrong form or signature) ends the session.
+    Refused(Refusal),
+}
+
+/// An item of a log, as it travels.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Item {
+    /// Its number.
+    pub seq: u64,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What the engine is to do, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Send these bytes.
+    Send(Vec<u8>),
+    /// Check and store an item, then [`Event::Taken`]; tell every session what became durable ([`Event::Stored`]).
+    Take {
+        /// To be named in [`Event::Taken`].
+        ticket: u64,
+        /// Where it belongs, by its own words.
+        log: Log,
+        /// Whose it is, by its own words.
+        author: VerifyingKey,
+        /// Its number.
+        seq: u64,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// Check and store an object whose hash was checked, then [`Event::Taken`].
+    TakeObject {
+        /// To be named in [`Event::Taken`].
+        ticket: u64,
+        /// Its name.
+        hash: ObjectHash,
+        /// Its bytes.
+        bytes: Vec<u8>,
+        /// Why it came.
+        purpose: Purpose,
+    },
+    /// Load items of one author, then [`Event::Loaded`]: at least one if any is held, then as many as fit.
+    Load {
+        /// To be named in [`Event::Loaded`].
+        request: u64,
+        /// From which log.
+        log: Log,
+        /// Whose.
+        author: VerifyingKey,
+        /// The first number.
+        from: u64,
+        /// The last number.
+        to: u64,
+        /// About how many bytes.
+        bytes_max: u64,
+    },
+    /// Look for what a peer asked, within its scope, then [`Event::Found`].
+    LookUp(Ask),
+    /// Look which of these packs are held for the space, then [`Event::PacksHeld`].
+    LookUpPacks {
+        /// The space.
+        tag: SpaceTag,
+        /// The packs.
+        packs: Vec<PackHash>,
+    },
+    /// The peer holds these packs.
+    PacksOffered {
+        /// The space.
+        tag: SpaceTag,
+        /// The packs.
+        packs: Vec<PackHash>,
+    },
+    /// The peer has stored an author's items up to a number durably.
+    Acknowledged {
+        /// In which log.
+        log: Log,
+        /// Whose items, and up to which number.
+        heads: Vec<(VerifyingKey, u64)>,
+    },
+    /// Keep, under the peer's device key, how far it was: [`Terms::remembered`] of the next session.
+    Remember {
+        /// In which log.
+        log: Log,
+        /// Whose items, and up to which number.
+        heads: Vec<(VerifyingKey, u64)>,
+    },
+    /// The peer has stored an envelope of this node durably.
+    DepositStored(ObjectHash),
+    /// Tell the user, or write it to the log.
+    Notice(Notice),
+    /// The session is over.
+    Ended(End),
+}
+
+/// Why an object came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// It was asked for.
+    Asked,
+    /// It is an envelope for a deposit link.
+    Deposit,
+}
+
+/// Something that a user or a log wants to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// A frontier gave rise to a warning.
+    Warning(Log, Warning),
+    /// The peer's clock is ahead of ours by so many milliseconds.
+    Clock {
+        /// Negative if it is behind.
+        ahead_ms: i64,
+    },
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Send [`crate::message::REFUSAL`] after [`crate::limits::REFUSAL_DELAY_MS`], then close. The reason is for the
+    /// own log only.
+    Refuse(Refusal),
+    /// The peer refused.
+    Refused,
+    /// The peer said goodbye.
+    Bye(u64),
+    /// This node closed it, or its time is over: close after what is to be sent.
+    Closed,
+}
+
+/// One peer after OK.
+#[derive(Debug)]
+pub struct Session {
+    peer: Scope,
+    own: Scope,
+    frames: FrameDecoder,
+    views: BTreeMap<Log, View>,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    /// What this node asked for and did not get.
+    asked: BTreeSet<Ask>,
+    /// What the peer asked for and did not get.
+    asked_by_peer: BTreeSet<Ask>,
+    /// Packs that the peer wants and this node did not have.
+    wanted: BTreeSet<(SpaceTag, PackHash)>,
+    /// Where this node got further since the last flush.
+    advanced: BTreeSet<(Log, VerifyingKey)>,
+    /// When an author's new items are pushed.
+    pushes: BTreeMap<(Log, VerifyingKey), u64>,
+    /// Which pin heads the next frontier begins with.
+    pin_turn: usize,
+    opened_ms: Option<u64>,
+    told_ms: u64,
+    flushed_ms: u64,
+    over: bool,
+}
+
+impl Session {
+    /// Makes a session that waits for [`Event::Opened`].
+    pub fn new(terms: Terms) -> Self {
+        let mut views: BTreeMap<Log, View> = BTreeMap::new();
+        for (log, author, seq) in terms.remembered {
+            views.entry(log).or_default().remember(author, seq);
+        }
+        let incoming = Incoming::new(terms.peer.is_whole());
+        Self {
+            peer: terms.peer,
+            own: terms.own,
+            frames: FrameDecoder::new(FrameLimits::Session),
+            views,
+            incoming,
+            outgoing: Outgoing::default(),
+            asked: BTreeSet::new(),
+            asked_by_peer: BTreeSet::new(),
+            wanted: BTreeSet::new(),
+            advanced: BTreeSet::new(),
+            pushes: BTreeMap::new(),
+            pin_turn: 0,
+            opened_ms: None,
+            told_ms: 0,
+            flushed_ms: 0,
+            over: false,
+        }
+    }
+
+    /// Takes an event at time `now_ms`, unix milliseconds, and returns what is to be done. After [`Action::Ended`]
+    /// nothing more comes.
+    pub fn handle(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.over {
+            return actions;
+        }
+        if let Err(why) = self.take(event, now_ms, &mut actions) {
+            self.end(End::Refuse(why), &mut actions);
+        }
+        actions
+    }
+
+    /// Whether the stream may be read. While the store is behind it may not, and the transport slows the peer.
+    pub fn wants_input(&self) -> bool {
+        self.incoming.has_room()
+    }
+
+    /// When [`Event::Tick`] is due next, unix milliseconds.
+    pub fn due_ms(&self) -> u64 {
+        let exchange = self.told_ms.saturating_add(FRONTIER_INTERVAL_MS);
+        let flush = self.flushed_ms.saturating_add(PUSH_INTERVAL_MS);
+        let push = self.pushes.values().min().map(|due| flush.max(*due));
+        let pending = !self.advanced.is_empty() || self.incoming.has_pending();
+        let soon = pending.then_some(flush);
+        [push, soon].into_iter().flatten().fold(exchange, u64::min)
+    }
+
+    /// Whether the session is over.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// What the peer may ask here.
+    pub fn peer_scope(&self) -> &Scope {
+        &self.peer
+    }
+
+    /// Whether everything that the peer showed is held here, and nothing is awaited.
+    pub fn is_level(&self) -> bool {
+        self.incoming.is_idle() && self.views.values().all(View::is_level)
+    }
+
+    fn take(&mut self, event: Event, now_ms: u64, actions: &mut Vec<Action>) -> Result<(), Refusal> {
+        match event {
+            Event::Opened => {
+                self.opened_ms = Some(now_ms);
+                self.tell_all(now_ms, actions);
+            }
+            Event::Received(bytes) => self.receive(&bytes, now_ms, actions)?,
+            Event::Held { log, heads } => self.hold(log, &heads, now_ms, actions),
+            Event::Stored { log, head, source } => self.note_stored(log, &head, source, now_ms),
+            Event::Forked { log, author, seq } => {
+                let range = self.views.get(&log).and_then(|view| view.clamp(&author, seq, u64::MAX));
+                if let Some((from, to)) = range.filter(|_| self.peer.may_read(log.kind, &log.tag)) {
+                    self.outgoing.serve(log, author, from, to);
+                }
+            }
+            Event::Missing { log, author, seq } => {
+                let pull = self.views.get_mut(&log).and_then(|view| view.pull_missing(log, author, seq));
+                actions.extend(pull.map(|pull| Action::Send(Message::Pull(pull).encode())));
+            }
+            Event::Taken { ticket, fate } => self.note_taken(ticket, fate, actions)?,
+            Event::Loaded { request, items } => self.outgoing.take_loaded(request, items),
+            Event::Ask(ask) => {
+                if self.own.may_ask(&ask) && self.asked.insert(ask) {
+                    actions.push(Action::Send(Message::Ask(ask).encode()));
+                }
+            }
+            Event::Found { ask, objects } => self.take_found(ask, objects)?,
+            Event::Deposit(bytes) => {
+                self.outgoing.queue_object(bytes);
+            }
+            Event::Want { tag, packs } => {
+                for packs in sorted_parts(packs) {
+                    actions.push(Action::Send(Message::Want(tag, packs).encode()));
+                }
+            }
+            Event::PacksHeld { tag, packs } => {
+                let wanted = packs.into_iter().filter(|pack| self.wanted.remove(&(tag, *pack))).collect();
+                for packs in sorted_parts(wanted) {
+                    actions.push(Action::Send(Message::Have(tag, packs).encode()));
+                }
+            }
+            Event::Tick => {}
+            Event::Close { reason } => {
+                actions.push(Action::Send(Message::Bye(reason).encode()));
+                self.end(End::Closed, actions);
+                return Ok(());
+            }
+        }
+        self.advance(now_ms, actions);
+        Ok(())
+    }
+
+    /// Does what is due by time, and sends what the credit allows.
+    fn advance(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        let Some(opened_ms) = self.opened_ms.filter(|_| !self.over) else { return };
+        if now_ms.saturating_sub(opened_ms) >= SESSION_LIFE_S * 1_000 {
+            return self.end(End::Closed, actions);
+        }
+        if now_ms.saturating_sub(self.told_ms) >= FRONTIER_INTERVAL_MS {
+            self.tell_all(now_ms, actions);
+        }
+        // A clock that was set back must not silence the session.
+        if now_ms < self.flushed_ms || now_ms - self.flushed_ms >= PUSH_INTERVAL_MS {
+            self.flush(now_ms, actions);
+        }
+        let Self { outgoing, views, peer, .. } = self;
+        outgoing.pump(views, peer, actions);
+    }
+
+    /// Tells what became durable, gives new credit and begins the pushes that are due.
+    fn flush(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        self.incoming.release_slowed(now_ms, actions);
+        let mut acks: BTreeMap<Log, Vec<(VerifyingKey, u64)>> = BTreeMap::new();
+        for (log, author) in std::mem::take(&mut self.advanced) {
+            // Pins have no acknowledgement of their own, and a node that may not see a log is told nothing of it.
+            if log.kind != LogKind::Pins && self.may_tell(&log) {
+                let seq = self.views.get_mut(&log).and_then(|view| view.take_ack(&author));
+                acks.entry(log).or_default().extend(seq.map(|seq| (author, seq)));
+            }
+        }
+        for (log, heads) in acks {
+            for heads in heads.chunks(crate::limits::AUTHORS_MAX) {
+                let message = Message::Ack { tag: log.tag, heads: heads.to_vec() };
+                actions.push(Action::Send(message.encode()));
+                self.flushed_ms = now_ms;
+            }
+        }
+        if let Some(bytes) = self.incoming.take_credit() {
+            actions.push(Action::Send(Message::Credit(bytes).encode()));
+            self.flushed_ms = now_ms;
+        }
+        let due: Vec<_> =
+            self.pushes.iter().filter(|(_, due_ms)| **due_ms <= now_ms).map(|(chain, _)| *chain).collect();
+        for (log, author) in due {
+            self.pushes.remove(&(log, author));
+            let range = self.views.get(&log).and_then(|view| view.push_range(&author));
+            if let Some((from, to)) = range.filter(|_| self.peer.may_read(log.kind, &log.tag)) {
+                self.outgoing.serve(log, author, from, to);
+                self.flushed_ms = now_ms;
+            }
+        }
+    }
+
+    /// Whether the peer may know how far this node is in a log: it may read it, or this node may bring it.
+    fn may_tell(&self, log: &Log) -> bool {
+        self.peer.may_read(log.kind, &log.tag) || self.own.may_write(log.kind, &log.tag)
+    }
+
+    /// Whether the peer may tell how far it is in a log.
+    fn may_hear(&self, log: &Log) -> bool {
+        self.may_tell(log) || self.peer.may_write(log.kind, &log.tag) || self.own.may_read(log.kind, &log.tag)
+    }
+
+    fn tell_all(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        self.told_ms = now_ms;
+        let held: BTreeSet<SpaceTag> =
+            self.views.iter().filter(|(_, view)| view.is_held()).map(|(log, _)| log.tag).collect();
+        // Person logs first: who a device belongs to decides what its entries are worth.
+        let (persons, spaces): (Vec<_>, Vec<_>) = held
+            .into_iter()
+            .partition(|tag| self.views.contains_key(&Log { kind: LogKind::Person, tag: *tag }));
+        for tag in persons.into_iter().chain(spaces) {
+            self.tell(tag, now_ms, actions);
+        }
+    }
+
+    /// Sends a frontier of what is held under a tag.
+    fn tell(&mut self, tag: SpaceTag, now_ms: u64, actions: &mut Vec<Action>) {
+        let person = Log { kind: LogKind::Person, tag };
+        let main = match self.views.contains_key(&person) {
+            true => person,
+            false => Log { kind: LogKind::Entries, tag },
+        };
+        let pin_log = Log { kind: LogKind::Pins, tag };
+        if !self.may_tell(&main) {
+            return;
+        }
+        let heads = |views: &BTreeMap<Log, View>, log: &Log| -> Vec<Head> {
+            views
+                .get(log)
+                .filter(|view| view.is_held())
+                .map_or_else(Vec::new, |view| view.own_heads().collect())
+        };
+        let mut entries = heads(&self.views, &main);
+        entries.truncate(crate::limits::AUTHORS_MAX);
+        let mut pins = heads(&self.views, &pin_log);
+        if pins.len() > PIN_HEADS_MAX {
+            let turn = self.pin_turn % pins.len();
+            pins.rotate_left(turn);
+            pins.truncate(PIN_HEADS_MAX);
+            pins.sort_unstable();
+            self.pin_turn = turn + PIN_HEADS_MAX;
+        }
+        for (log, heads) in [(main, &entries), (pin_log, &pins)] {
+            if let Some(view) = self.views.get_mut(&log) {
+                view.note_told(heads);
+            }
+        }
+        let message = Message::Frontier(Frontier { tag, heads: entries, pins, now_ms });
+        actions.push(Action::Send(message.encode()));
+    }
+
+    fn hold(&mut self, log: Log, heads: &[Head], now_ms: u64, actions: &mut Vec<Action>) {
+        let view = self.views.entry(log).or_default();
+        let is_new = !view.is_held();
+        view.set_own(heads);
+        if self.opened_ms.is_none() {
+            return;
+        }
+        if is_new && log.kind != LogKind::Pins {
+            self.tell(log.tag, now_ms, actions);
+        }
+        self.pull(log, actions);
+    }
+
+    fn pull(&mut self, log: Log, actions: &mut Vec<Action>) {
+        if !self.own.may_read(log.kind, &log.tag) && !self.peer.may_write(log.kind, &log.tag) {
+            return;
+        }
+        let pulls = self.views.get_mut(&log).map_or_else(Vec::new, |view| view.pulls(log));
+        actions.extend(pulls.into_iter().map(|pull| Action::Send(Message::Pull(pull).encode())));
+    }
+
+    fn note_stored(&mut self, log: Log, head: &Head, source: Source, now_ms: u64) {
+        self.views.entry(log).or_default().advance_own(head);
+        self.advanced.insert((log, head.author));
+        let due_ms = match source {
+            Source::Here => now_ms,
+            Source::Peer => now_ms.saturating_add(RELAY_DELAY_MS),
+        };
+        self.pushes.entry((log, head.author)).or_insert(due_ms);
+    }
+
+    fn note_taken(&mut self, ticket: u64, fate: Fate, actions: &mut Vec<Action>) -> Result<(), Refusal> {
+        let envelope = self.incoming.finish(ticket);
+        match (fate, envelope) {
+            (Fate::Durable, Some(hash)) => actions.push(Action::Send(Message::Stored(hash).encode())),
+            // A depositor is told nothing but yes or no.
+            (Fate::Refused(why), Some(_)) => return Err(why),
+            (Fate::Refused(why @ (Refusal::Canon | Refusal::Limit | Refusal::Key | Refusal::Sig)), None) => {
+                return Err(why);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Sends what was found. A stranger who asked for what is not there is refused; a device hears nothing, and gets
+    /// it with a later question.
+    fn take_found(&mut self, ask: Ask, objects: Vec<Vec<u8>>) -> Result<(), Refusal> {
+        if !self.asked_by_peer.remove(&ask) {
+            return Ok(());
+        }
+        if objects.is_empty() && matches!(ask, Ask::Capsule(_)) {
+            return Err(Refusal::Scope);
+        }
+        objects.into_iter().for_each(|bytes| self.outgoing.queue_object(bytes));
+        Ok(())
+    }
+
+    fn end(&mut self, end: End, actions: &mut Vec<Action>) {
+        self.over = true;
+        actions.push(Action::Ended(end));
+    }
+}
+
+/// Sorts packs and cuts them into messages.
+fn sorted_parts(mut packs: Vec<PackHash>) -> Vec<Vec<PackHash>> {
+    packs.sort_unstable();
+    packs.dedup();
+    packs.chunks(PACKS_PER_MESSAGE_MAX).map(<[PackHash]>::to_vec).collect()
+}
