@@ -36,7 +36,8 @@ pub(crate) type Set = Vec<bool>;
 pub(crate) trait Contest {
     /// For each removal, whether it keeps its support when all of `strikers` strike and `shields` shield: a link of
     /// a support is not struck if another removal of the same author among `shields` has a frontier at or above it.
-    fn supported(&self, strikers: &Set, shields: &Set) -> Vec<bool>;
+    /// `fates` is what is known of each removal so far.
+    fn supported(&self, strikers: &Set, shields: &Set, fates: &[Fate]) -> Vec<bool>;
 
     /// Whether a removal takes anything away on which removals may rest, if it stands. Most do not, and are then left
     /// out of every set of strikers.
@@ -53,6 +54,16 @@ pub(crate) trait Contest {
 /// Cost: at most one round per removal, each of as many passes over the ops as there are removals; removals are few.
 pub(crate) fn resolve(contest: &impl Contest, mut fates: Vec<Fate>) -> Vec<Fate> {
     while fates.contains(&Fate::Open) {
+        if !(0..fates.len()).any(|r| fates[r] != Fate::Void && contest.strikes(r)) {
+            // Nothing strikes anything: what has support stands.
+            let none = vec![false; fates.len()];
+            let supported = contest.supported(&none, &none, &fates);
+            for (fate, supported) in fates.iter_mut().zip(supported).filter(|(fate, _)| **fate == Fate::Open)
+            {
+                *fate = if supported { Fate::Stands } else { Fate::Void };
+            }
+            break;
+        }
         let round = Round::new(contest, &fates);
         let mut next = fates.clone();
         for x in round.open() {
@@ -102,7 +113,8 @@ impl<'a, C: Contest> Round<'a, C> {
             (0..fates.len()).map(of).collect()
         };
         let (strict, shielded) = (reach(&standing), reach(&living));
-        let doomed = contest.supported(&living, &standing).into_iter().map(|supported| !supported).collect();
+        let doomed =
+            contest.supported(&living, &standing, fates).into_iter().map(|supported| !supported).collect();
         Self { contest, fates, standing, living, strict, shielded, doomed, asked: RefCell::default() }
     }
 
@@ -127,7 +139,7 @@ impl<'a, C: Contest> Round<'a, C> {
             .map(|r| strikers[r] && self.contest.strikes(r) && self.may_strike(r, x, reach))
             .collect();
         let mut asked = self.asked.borrow_mut();
-        let ask = |(against, shields): &(Set, Set)| self.contest.supported(against, shields);
+        let ask = |(against, shields): &(Set, Set)| self.contest.supported(against, shields, self.fates);
         asked.entry((against, shields.clone())).or_insert_with_key(ask)[x]
     }
 

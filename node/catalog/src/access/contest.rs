@@ -46,23 +46,22 @@ pub(super) fn grants(ops: &[AccessOp]) -> Grants {
 /// the grant's own past, as that past by itself resolves.
 pub(super) fn removals(authors: &Authors, ops: &[AccessOp], grants: &Grants) -> Vec<Removal> {
     let mut removals: Vec<Removal> = Vec::new();
+    // What each operation comes to as long as nothing strikes: that follows from its own past, in every world.
+    let mut calm: Vec<Option<Refusal>> = Vec::with_capacity(ops.len());
     for (i, op) in ops.iter().enumerate() {
-        let takes = match &op.act {
-            Act::RemoveAuthor { author, count } => Takes::Author { author: *author, count: *count },
-            Act::Grant(grant) => {
-                let here = Court::new(authors, ops, grants, &removals, Vec::new());
-                if !takes_from(grant.role, here.role_seen(i, grant)) {
-                    continue;
-                }
-                let counts = grant.valid_from.iter().map(|last| (last.author, count(last))).collect();
-                Takes::Role { member: grant.member, role: grant.role, counts }
+        let court = Court::new(authors, ops, grants, &removals, Vec::new());
+        let mut void =
+            court.allow(&claim(authors, ops, i), &[], |g| calm.get(g).is_some_and(Option::is_none)).err();
+        if let Some(takes) = court.takes(i, op, &calm) {
+            let removal = Removal { op: i, takes, strikes: false };
+            if court.names_itself(&removal) || court.cuts_known(&removal) {
+                void = void.or(Some(court.refusal_of(&removal)));
             }
-            Act::Share { .. } => continue,
-        };
-        let removal = Removal { op: i, takes, strikes: false };
-        let strikes =
-            (0..ops.len()).any(|x| removal.takes_away(authors, ops, &claim(authors, ops, x)).is_some());
-        removals.push(Removal { strikes, ..removal });
+            let takes_away = |x| removal.takes_away(authors, ops, &claim(authors, ops, x)).is_some();
+            let strikes = (0..ops.len()).any(takes_away);
+            removals.push(Removal { strikes, ..removal });
+        }
+        calm.push(void);
     }
     removals
 }
@@ -188,16 +187,34 @@ impl<'a> Court<'a> {
         Self { authors, ops, grants, removals, here }
     }
 
+    /// What an operation takes away, if anything. Of the removals those before it must be here.
+    fn takes(&self, i: usize, op: &AccessOp, calm: &[Option<Refusal>]) -> Option<Takes> {
+        match &op.act {
+            Act::RemoveAuthor { author, count } => Some(Takes::Author { author: *author, count: *count }),
+            Act::Grant(grant) if takes_from(grant.role, self.role_seen(i, grant, calm)) => {
+                let counts = grant.valid_from.iter().map(|last| (last.author, count(last))).collect();
+                Some(Takes::Role { member: grant.member, role: grant.role, counts })
+            }
+            Act::Grant(_) | Act::Share { .. } => None,
+        }
+    }
+
     /// The role of the member of a grant, in a world that ends with what the grant's author knew.
-    fn role_seen(&self, grant: usize, of: &Grant) -> Role {
+    fn role_seen(&self, grant: usize, of: &Grant, calm: &[Option<Refusal>]) -> Role {
         let place = place(self.ops, grant);
         let known = |i: &usize| *i < grant && place.knows(&self.ops[*i].at);
         if !self.grants.get(&of.member).into_iter().flatten().any(known) {
             return Role::None;
         }
-        let here: Vec<usize> = (0..grant).filter(known).collect();
-        let (void, _) = Court { here, ..*self }.decide();
-        merged_role(self.ops, self.grants, |i| known(&i) && void[i].is_none(), &of.member)
+        let role = |void: &[Option<Refusal>]| {
+            merged_role(self.ops, self.grants, |i| known(&i) && void[i].is_none(), &of.member)
+        };
+        if self.removals.iter().any(|removal| removal.strikes && known(&removal.op)) {
+            let here: Vec<usize> = (0..grant).filter(known).collect();
+            role(&Court { here, ..*self }.decide().0)
+        } else {
+            role(calm)
+        }
     }
 
     /// Returns for each operation why it has no effect, and for each removal whether it stands. What is not here has
@@ -206,13 +223,7 @@ impl<'a> Court<'a> {
         let first = |removal: &Removal| if self.is_open(removal) { Fate::Open } else { Fate::Void };
         let fates = resolve(self, self.removals.iter().map(first).collect());
         let standing: Set = fates.iter().map(|fate| *fate == Fate::Stands).collect();
-        let mut void = self.judge_all(&standing, &standing);
-        for (removal, fate) in self.removals.iter().zip(&fates) {
-            void[removal.op] = match fate {
-                Fate::Stands => None,
-                _ => void[removal.op].or(Some(self.refusal_of(removal))),
-            };
-        }
+        let void = self.judge_all(&standing, &standing, &fates);
         (void, standing)
     }
 
@@ -220,13 +231,13 @@ impl<'a> Court<'a> {
     pub(super) fn allow(
         &self,
         claim: &Claim<'_>,
-        standing: &Set,
+        standing: &[bool],
         valid: impl Fn(usize) -> bool,
     ) -> Result<(), Refusal> {
         if self.authors.is_genesis(&claim.at.entry) {
             return Ok(());
         }
-        for (r, removal) in self.removals.iter().enumerate() {
+        for (r, removal) in self.removals.iter().enumerate().take(standing.len()) {
             if standing[r] && self.hits(r, claim, standing) {
                 return Err(removal.takes.refusal());
             }
@@ -270,23 +281,29 @@ impl<'a> Court<'a> {
     }
 
     /// Judges all operations that are here, in total order, so that each finds those it rests on judged.
-    fn judge_all(&self, strikers: &Set, shields: &Set) -> Vec<Option<Refusal>> {
+    ///
+    /// A removal whose fate is known has effect, or none, by that alone: one of a ring stands although it is struck.
+    fn judge_all(&self, strikers: &Set, shields: &Set, fates: &[Fate]) -> Vec<Option<Refusal>> {
         let mut void = vec![Some(Refusal::Rights); self.ops.len()];
-        let unstruck = vec![false; self.removals.len()];
         let strikers: Vec<usize> =
             (0..self.removals.len()).filter(|r| strikers[*r] && self.removals[*r].strikes).collect();
         for &i in &self.here {
             let claim = claim(self.authors, self.ops, i);
-            void[i] = match strikers.iter().find(|r| self.hits(**r, &claim, shields)) {
+            let judged = match strikers.iter().find(|r| self.hits(**r, &claim, shields)) {
                 Some(r) => Some(self.removals[*r].takes.refusal()),
-                None => self.allow(&claim, &unstruck, |g| void[g].is_none()).err(),
+                None => self.allow(&claim, &[], |g| void[g].is_none()).err(),
+            };
+            void[i] = match self.removals.binary_search_by_key(&i, |removal| removal.op) {
+                Ok(r) if fates[r] == Fate::Stands => None,
+                Ok(r) if fates[r] == Fate::Void => judged.or(Some(self.refusal_of(&self.removals[r]))),
+                _ => judged,
             };
         }
         void
     }
 
     /// Whether removal `r` takes away what is claimed, past `shields`.
-    fn hits(&self, r: usize, claim: &Claim<'_>, shields: &Set) -> bool {
+    fn hits(&self, r: usize, claim: &Claim<'_>, shields: &[bool]) -> bool {
         let seq = claim.at.entry.seq;
         let shielded = || {
             let count = |q: usize| self.removals[q].counts_for(self.authors, self.ops, claim);
@@ -313,8 +330,8 @@ impl Contest for Court<'_> {
         self.removals[removal].strikes
     }
 
-    fn supported(&self, strikers: &Set, shields: &Set) -> Vec<bool> {
-        let void = self.judge_all(strikers, shields);
+    fn supported(&self, strikers: &Set, shields: &Set, fates: &[Fate]) -> Vec<bool> {
+        let void = self.judge_all(strikers, shields, fates);
         self.removals.iter().map(|removal| void[removal.op].is_none()).collect()
     }
 

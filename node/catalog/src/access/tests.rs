@@ -322,3 +322,31 @@ fn t53_members_of_a_space() {
     assert_eq!(access.check_room(&to(MEMBERS_MAX, Role::None)), Ok(()));
     assert_eq!(access.check_room(&to(1, Role::Write)), Ok(()));
 }
+
+/// A lowering without effect lowers nobody, also not for what its target decides afterwards, knowing it.
+#[test]
+fn void_lowering_is_no_grant_either() {
+    let mut space = Space::new();
+    let two = space.write(10, &[], grant(2, Role::Manage, &[]));
+    let one = space.write(20, &[two], write());
+    let void = space.write(10, &[one], grant(2, Role::Read, &[]));
+    let adds = space.write(20, &[void], grant(3, Role::Write, &[]));
+    assert_eq!(space.judge(void), Err(Refusal::Frontier));
+    assert_eq!(space.judge(adds), Ok(()));
+    assert_eq!(space.access().members()[&person(2)], Role::Manage);
+}
+
+/// One of two that lowered one another decides nothing afterwards, knowing it.
+#[test]
+fn lowered_in_a_ring_decides_nothing() {
+    let mut space = Space::new();
+    space.write(10, &[], grant(2, Role::Manage, &[]));
+    let all = space.write(10, &[], grant(3, Role::Manage, &[]));
+    space.write(20, &[all], grant(3, Role::None, &[]));
+    let b = space.write(30, &[all], grant(2, Role::None, &[]));
+    let late = space.write(20, &[b], grant(4, Role::Write, &[]));
+    let ends = space.write(20, &[], Op::RemoveAuthor(last(10, 9)));
+    assert_eq!(space.judge(late), Err(Refusal::Rights));
+    assert_eq!(space.judge(ends), Err(Refusal::Rights));
+    assert_eq!(space.access().members().len(), 1);
+}

@@ -154,7 +154,7 @@ impl<'a> People<'a> {
 }
 
 impl Contest for People<'_> {
-    fn supported(&self, strikers: &Set, shields: &Set) -> Vec<bool> {
+    fn supported(&self, strikers: &Set, shields: &Set, _: &[Fate]) -> Vec<bool> {
         let alive = self.alive(strikers, shields);
         self.removals.iter().map(|removal| alive[removal.op]).collect()
     }
