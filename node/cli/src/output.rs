@@ -1,6 +1,7 @@
 //! Results on standard output, talk on standard error. With `--json`, exactly one JSON object on standard output.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -173,18 +174,27 @@ impl Sink for Watch {
 }
 
 /// Writes a file's bytes to standard output as they come.
-pub(crate) struct Raw(Mutex<BufWriter<Stdout>>);
+pub(crate) struct Raw {
+    out: Mutex<BufWriter<Stdout>>,
+    closed: AtomicBool,
+}
 
 impl Raw {
     /// Starts.
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(BufWriter::with_capacity(1 << 16, io::stdout())))
+        let out = Mutex::new(BufWriter::with_capacity(1 << 16, io::stdout()));
+        Self { out, closed: AtomicBool::new(false) }
     }
 
-    /// Writes what is still held back.
-    pub(crate) fn finish(self) -> Result<(), Failure> {
-        let mut out = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        out.flush().or_else(|e| ignore_closed(&e))
+    /// Writes what is still held back and gives the end of the whole: a reader that has had enough and went away is no
+    /// error.
+    pub(crate) fn finish(self, result: Result<(), Failure>) -> Result<(), Failure> {
+        if self.closed.into_inner() {
+            return Ok(());
+        }
+        let mut out = self.out.into_inner().unwrap_or_else(PoisonError::into_inner);
+        out.flush().or_else(|e| ignore_closed(&e))?;
+        result
     }
 }
 
@@ -196,7 +206,11 @@ impl Sink for Raw {
     }
 
     fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes)
+        let written = self.out.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes);
+        if written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            self.closed.store(true, Ordering::Relaxed);
+        }
+        written
     }
 }
 

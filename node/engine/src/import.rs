@@ -10,11 +10,15 @@ mod content;
 mod plan;
 mod walk;
 
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
+use locker_catalog::name::{self, collision_key};
+use locker_crypto::id::NodeId;
 
 use self::batch::Batch;
 use self::budget::Budget;
@@ -29,33 +33,57 @@ use crate::{Error, path};
 
 /// Takes `paths` in below the folder `to`; see [`crate::Locker::add`].
 pub(crate) fn add(inner: &Inner, paths: &[&Path], to: &str, observer: &dyn Observer) -> Result<Added, Error> {
+    // One at a time: what one import makes, the next one has to find.
+    let _turn = inner.import_turn();
     let start = inner.env().elapsed();
-    let store = inner.store()?;
+    let tops = walk::tops(paths)?;
     let target = inner.commit(|change| ensure_folder(change, &path::split(to)?, true))?;
+    let shown = path::split(to)?.join("/");
+    let meter = Meter::new(observer, inner.env(), None);
+    let mut added = Added::default();
+    let mut rest = tops.as_slice();
+    while !rest.is_empty() {
+        let (group, after) = rest.split_at(distinct(rest));
+        rest = after;
+        import(inner, group, (target, &shown), observer, &meter, &mut added)?;
+    }
+    added.seconds = inner.env().elapsed().saturating_sub(start).as_secs_f64();
+    Ok(added)
+}
+
+/// How many arguments from the first on have names of their own. One of the same name goes into the same folder, which
+/// must be committed before.
+fn distinct(tops: &[walk::Top]) -> usize {
+    let mut names = HashSet::new();
+    tops.iter().take_while(|top| names.insert(collision_key(&name::import(top.name.as_bytes()).name))).count()
+}
+
+fn import(
+    inner: &Inner,
+    tops: &[walk::Top],
+    target: (NodeId, &str),
+    observer: &dyn Observer,
+    meter: &Meter<'_>,
+    added: &mut Added,
+) -> Result<(), Error> {
+    let store = inner.store()?;
     let home = std::fs::metadata(store.home().path())
         .map_err(|e| Error::io("cannot read", store.home().path(), e))?;
     let home = (home.dev(), home.ino());
-
     let sealer = Arc::new(Sealer::new(&inner.keys().dedup, inner.space_tag(), store.read()?));
-    let meter = Meter::new(observer, inner.env(), None);
     let (jobs, planned) = bounded::<Job>(IN_FLIGHT_JOBS);
-    let mut added = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let planner = {
             let sealer = Arc::clone(&sealer);
-            let shown = path::split(to)?.join("/");
             scope.spawn(move || -> Result<(), Error> {
-                let mut planner =
-                    Planner::new(inner, &sealer, Budget::new(IN_FLIGHT_BYTES), jobs, target, shown);
-                walk::walk(paths, &|meta| (meta.dev(), meta.ino()) == home, &mut |found| planner.found(found))
+                let budget = Budget::new(IN_FLIGHT_BYTES);
+                let mut planner = Planner::new(inner, &sealer, budget, jobs, target.0, target.1.to_owned());
+                walk::walk(tops, &|meta| (meta.dev(), meta.ino()) == home, &mut |found| planner.found(found))
             })
         };
-        let gathered = Batch::new(inner, &store, &sealer, observer, &meter).run(planned);
+        let gathered = Batch::new(inner, &store, &sealer, observer, meter, added).run(planned);
         let walked = planner.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // When committing fails the planner stops for that reason; the first cause is the one to tell.
-        let added = gathered?;
-        walked?;
-        Ok::<_, Error>(added)
-    })?;
-    added.seconds = inner.env().elapsed().saturating_sub(start).as_secs_f64();
-    Ok(added)
+        gathered.and(walked)
+    })
 }

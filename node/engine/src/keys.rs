@@ -1,8 +1,9 @@
 //! The keys of this device while its locker is open.
 
+use locker_catalog::roster::Roster;
 use locker_crypto::id::{EpochId, PersonId, SpaceId, SpaceTag, VerifyingKey};
 use locker_crypto::identity::{DeviceKeys, PersonKeys};
-use locker_crypto::person::{self, Entry, Op, Roster};
+use locker_crypto::person::{self, Entry, Op};
 use locker_crypto::secret::{BoxSeed, DedupSecret, EpochSecret, LogKey, PersonKey, SigningSeed};
 use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::settings::{self, Setting};
@@ -75,29 +76,35 @@ impl Keys {
     }
 }
 
-/// The active devices of a person with their names, from a log that is checked as it is read.
+/// The entries of a person log that are here, each checked by itself.
 ///
 /// # Errors
-/// [`Error::Integrity`] if an entry is damaged or missing.
-pub(crate) fn devices(
-    snapshot: &Snapshot,
+/// [`Error::Integrity`] if one is damaged.
+pub(crate) fn person_log<R: Reads>(reads: &R, person: &PersonId) -> Result<Vec<Entry>, Error> {
+    persons::all(reads, person)?
+        .iter()
+        .map(|bytes| Entry::read(person, bytes).map_err(|why| Error::damaged("the person log", why)))
+        .collect()
+}
+
+/// The active devices of a person with their names.
+///
+/// # Errors
+/// [`Error::Integrity`] if the log is damaged or a name does not open.
+pub(crate) fn devices<R: Reads>(
+    reads: &R,
     person: &PersonId,
     keys: &PersonKeys,
 ) -> Result<Vec<(VerifyingKey, String)>, Error> {
-    let damaged = |why| Error::damaged("the person log", why);
-    let mut entries = Vec::new();
-    for bytes in persons::all(snapshot, person)? {
-        let entry = Entry::read(person, &bytes).map_err(damaged)?;
-        entries.push(((entry.body.hlc, entry.author, entry.seq), entry, bytes));
-    }
-    entries.sort_by_key(|(order, ..)| *order);
-    let roster = Roster::read(entries.iter().map(|(.., bytes)| bytes.as_slice())).map_err(damaged)?;
+    let entries = person_log(reads, person)?;
+    let roster = Roster::read(*person, &entries);
     let mut devices = Vec::new();
-    for op in entries.iter().flat_map(|(_, entry, _)| &entry.body.ops) {
+    for op in entries.iter().flat_map(|entry| &entry.body.ops) {
         if let Op::Genesis { device, .. } | Op::AddDevice { device, .. } | Op::Recover { device, .. } = op
-            && roster.is_active(&device.device)
+            && roster.active.contains(&device.device)
         {
-            let name = person::open_name(keys, &device.device, &device.sealed_name).map_err(damaged)?;
+            let name = person::open_name(keys, &device.device, &device.sealed_name)
+                .map_err(|why| Error::damaged("the name of a device", why))?;
             devices.push((device.device, name));
         }
     }

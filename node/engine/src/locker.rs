@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::ops::{ControlFlow, Deref};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use locker_catalog::space::Space;
 use locker_crypto::id::SpaceTag;
 use locker_store::{Home, Limits, Store};
 
@@ -36,6 +37,10 @@ pub(crate) struct Inner {
     keys: Keys,
     env: Env,
     umask: u32,
+    /// The home space between two transactions; `None` when it must be opened again from its rows.
+    space: Mutex<Option<Space>>,
+    /// Held by the import that runs.
+    importing: Mutex<()>,
 }
 
 impl Locker {
@@ -78,7 +83,14 @@ impl Locker {
         let keys = Keys::load(&store.read()?)?.ok_or_else(|| Error::NoLocker(home.to_path_buf()))?;
         start_workers(config.threads);
         let umask = current_umask();
-        Ok(Self(Arc::new(Inner { store: RwLock::new(Some(store)), keys, env, umask })))
+        Ok(Self(Arc::new(Inner {
+            store: RwLock::new(Some(store)),
+            keys,
+            env,
+            umask,
+            space: Mutex::new(None),
+            importing: Mutex::new(()),
+        })))
     }
 
     /// Takes files and folders in, below the folder `to`, which is made if it is missing. The originals stay as they
@@ -219,6 +231,16 @@ impl Inner {
     /// The keys of this device.
     pub(crate) fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// The home space, for whoever has begun a transaction: taken out, and put back once it is committed.
+    pub(crate) fn space(&self) -> MutexGuard<'_, Option<Space>> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn to import; waits for the import that runs.
+    pub(crate) fn import_turn(&self) -> MutexGuard<'_, ()> {
+        self.importing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Clock and dice.

@@ -49,7 +49,13 @@ impl Inner {
     ) -> Result<T, Error> {
         let store = self.store()?;
         let mut txn = store.begin_write()?;
-        let space = Space::open(&txn.rows(self.space_tag()), self.keys().space, self.keys().device_id())?;
+        // The transaction is exclusive, and so is the space that belongs to its rows. If it is given up, the space is
+        // opened again from what is committed.
+        let mut slot = self.space();
+        let space = match slot.take() {
+            Some(space) => space,
+            None => Space::open(&txn.rows(self.space_tag()), self.keys().space, self.keys().device_id())?,
+        };
         let mut open = Change {
             inner: self,
             txn: &mut txn,
@@ -62,7 +68,9 @@ impl Inner {
         let value = change(&mut open)?;
         open.seal_entry()?;
         open.pin()?;
+        let space = open.space;
         txn.commit()?;
+        *slot = Some(space);
         Ok(value)
     }
 }

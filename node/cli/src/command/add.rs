@@ -53,7 +53,10 @@ impl Arguments {
                 size(rate as u64),
             );
             if added.unchanged > 0 {
-                text.push_str(&format!("\n{} were here already", count(added.unchanged, "file", "files")));
+                text.push_str(&format!(
+                    "\n{} here already",
+                    count(added.unchanged, "file was", "files were")
+                ));
             }
             for skipped in &added.skipped {
                 text.push_str(&format!("\nleft out {}: {}", printable(&skipped.path), skipped.reason));

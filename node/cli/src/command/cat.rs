@@ -30,8 +30,7 @@ impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let raw = Raw::new();
         let request = Request::Read { path: self.path, offset: self.offset, length: self.length };
-        let result = context.ask(request, &raw);
-        raw.finish()?;
-        result.map(|_| ())
+        let result = context.ask(request, &raw).map(|_| ());
+        raw.finish(result)
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Batch<'a> {
     sealer: &'a Sealer,
     observer: &'a dyn Observer,
     meter: &'a Meter<'a>,
-    added: Added,
+    added: &'a mut Added,
     packer: Packer,
     /// Chunks committed since the import began: a worker may have looked before.
     written: HashSet<ChunkTag>,
@@ -66,6 +66,7 @@ impl<'a> Batch<'a> {
         sealer: &'a Sealer,
         observer: &'a dyn Observer,
         meter: &'a Meter<'a>,
+        added: &'a mut Added,
     ) -> Self {
         Self {
             inner,
@@ -73,7 +74,7 @@ impl<'a> Batch<'a> {
             sealer,
             observer,
             meter,
-            added: Added::default(),
+            added,
             packer: Packer::new(),
             written: HashSet::new(),
             pending_tags: Vec::new(),
@@ -87,7 +88,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Takes jobs until there are no more, and commits everything.
-    pub(super) fn run(mut self, jobs: Receiver<Job>) -> Result<Added, Error> {
+    pub(super) fn run(mut self, jobs: Receiver<Job>) -> Result<(), Error> {
         for job in jobs {
             match job {
                 Job::Folder { node, create } => {
@@ -113,8 +114,7 @@ impl<'a> Batch<'a> {
                 self.commit()?;
             }
         }
-        self.commit()?;
-        Ok(self.added)
+        self.commit()
     }
 
     fn skip(&mut self, path: String, reason: String) {

@@ -107,7 +107,7 @@ struct Folder {
     children: Option<HashMap<String, Vec<Known>>>,
 }
 
-/// A child that was there before, or a folder that this import makes.
+/// A child that was there before.
 #[derive(Clone)]
 struct Known {
     node: NodeId,
@@ -164,11 +164,6 @@ impl<'a> Planner<'a> {
             }
             None => {
                 let node = self.new_node();
-                // A second argument of the same name goes into the same folder.
-                let made = Known { node, kind: NodeKind::Folder, only: None };
-                if let Some(children) = &mut self.here_mut().children {
-                    children.entry(imported.name.clone()).or_default().push(made);
-                }
                 self.open.push(Folder { node, shown, children: Some(HashMap::new()) });
                 Job::Folder { node, create: Some(Place { parent, name: imported }) }
             }

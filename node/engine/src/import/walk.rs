@@ -69,26 +69,41 @@ impl Stamp {
     }
 }
 
-/// Walks `paths`, each as a child of the target. `is_own` tells what belongs to the locker itself.
+/// One of the paths that a person named.
+pub(super) struct Top {
+    path: PathBuf,
+    /// The name under which it comes in.
+    pub(super) name: OsString,
+    meta: Metadata,
+}
+
+/// Looks at what a person named, before anything is done.
 ///
 /// # Errors
-/// [`Error::Io`] if one of `paths` itself cannot be looked at, before anything is visited; what fails below is
-/// skipped with its reason.
-pub(super) fn walk(
-    paths: &[&Path],
-    is_own: &dyn Fn(&Metadata) -> bool,
-    visit: &mut dyn FnMut(Found) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let mut tops = Vec::new();
-    for path in paths {
+/// [`Error::Missing`] and [`Error::Io`] if one of `paths` cannot be looked at.
+pub(super) fn tops(paths: &[&Path]) -> Result<Vec<Top>, Error> {
+    let look = |path: &&Path| {
         let meta = std::fs::symlink_metadata(path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Missing(path.to_path_buf()),
             _ => Error::io("cannot read", *path, e),
         })?;
-        tops.push((path.to_path_buf(), top_name(path)?, meta));
-    }
-    for (path, name, meta) in tops {
-        visit_one(path, name, meta, 0, is_own, visit)?;
+        Ok(Top { path: path.to_path_buf(), name: top_name(path)?, meta })
+    };
+    paths.iter().map(look).collect()
+}
+
+/// Walks `tops`, each as a child of the target. `is_own` tells what belongs to the locker itself. What fails below is
+/// skipped with its reason.
+///
+/// # Errors
+/// Those of `visit`.
+pub(super) fn walk(
+    tops: &[Top],
+    is_own: &dyn Fn(&Metadata) -> bool,
+    visit: &mut dyn FnMut(Found) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for Top { path, name, meta } in tops {
+        visit_one(path.clone(), name.clone(), meta.clone(), 0, is_own, visit)?;
     }
     Ok(())
 }
