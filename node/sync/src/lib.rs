@@ -22,7 +22,7 @@ pub mod frontier;
 pub mod handshake;
 pub mod limits;
 pub mod message;
-//pub mod pairing;
+pub mod pairing;
 pub mod plan;
 pub mod scope;
 pub mod session;

@@ -1,8 +1,11 @@
 //! Cutting a stream into frames: `LE32 length | type u8 | body`; the length counts type and body.
 
 use locker_crypto::Refusal;
+use zeroize::Zeroizing;
 
-use crate::limits::{EARLY_FRAME_LEN_MAX, FRAME_LEN_MAX, LONG_FRAME_LEN_MAX, PROOF_FRAME_LEN_MAX};
+use crate::limits::{
+    EARLY_FRAME_LEN_MAX, FRAME_LEN_MAX, LONG_FRAME_LEN_MAX, PAIRING_MESSAGE_LEN_MAX, PROOF_FRAME_LEN_MAX,
+};
 
 /// Length of what stands before the body.
 pub const HEAD_LEN: usize = LENGTH_LEN + 1;
@@ -62,8 +65,10 @@ pub enum FrameLimits {
     Session,
     /// Frames of pairing, each with one Noise message.
     Pairing,
-    /// Messages inside the Noise channel of a pairing.
-    Inner,
+    /// Messages inside the Noise channel of a pairing, before both users confirmed and always on the old device.
+    PairingShort,
+    /// The same on the new device afterwards: what it is given.
+    PairingGrant,
 }
 
 impl FrameLimits {
@@ -75,7 +80,8 @@ impl FrameLimits {
             (Self::Session, kind::ENTRY | kind::OBJECT | kind::PERSON | kind::PINS) => LONG_FRAME_LEN_MAX,
             (Self::Session, _) => FRAME_LEN_MAX,
             (Self::Pairing, _) => HEAD_LEN + 65_535,
-            (Self::Inner, _) => crate::limits::PAIRING_MESSAGE_LEN_MAX,
+            (Self::PairingShort, _) => EARLY_FRAME_LEN_MAX,
+            (Self::PairingGrant, _) => PAIRING_MESSAGE_LEN_MAX,
         }
     }
 }
@@ -103,19 +109,19 @@ pub fn encode_frame(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// Cuts a stream into frames, however it arrives. Holds no more than the bytes it was given and never reserves memory
-/// from a length.
+/// from a length. Its buffer is wiped when dropped.
 #[derive(Debug)]
 pub struct FrameDecoder {
     limits: FrameLimits,
-    held: Vec<u8>,
+    held: Zeroizing<Vec<u8>>,
     /// Where in `held` the next frame begins.
     at: usize,
 }
 
 impl FrameDecoder {
     /// Starts at the beginning of a stream.
-    pub const fn new(limits: FrameLimits) -> Self {
-        Self { limits, held: Vec::new(), at: 0 }
+    pub fn new(limits: FrameLimits) -> Self {
+        Self { limits, held: Zeroizing::new(Vec::new()), at: 0 }
     }
 
     /// Changes what may come, from the next frame on.
@@ -155,7 +161,7 @@ impl FrameDecoder {
     }
 
     /// Number of bytes that are here and not part of a frame given out.
-    pub const fn held_len(&self) -> usize {
+    pub fn held_len(&self) -> usize {
         self.held.len() - self.at
     }
 
