@@ -35,6 +35,30 @@ fn the_same_file_twice_is_stored_once() {
     Tree::of(&source).assert_same(&Tree::of(&out));
 }
 
+/// Goal: two arguments with the same name are one thing in the locker, as if they had been given one after the other.
+/// Method: two folders with a folder and a file of the same name in them, and two files.
+#[test]
+fn two_folders_of_one_name_become_one() {
+    let home = Home::new();
+    let (one, two) = (home.beside("one/Music"), home.beside("two/Music"));
+    write(&one.join("Bach/air.flac"), b"first");
+    write(&two.join("Bach/air.flac"), b"second");
+    write(&two.join("Bach/fugue.flac"), b"third");
+    home.ok(["add".as_ref(), one.as_os_str(), two.as_os_str()]);
+    assert_eq!(home.paths(), ["Music", "Music/Bach", "Music/Bach/air.flac", "Music/Bach/fugue.flac"]);
+    assert_eq!(home.ok(["cat", "Music/Bach/air.flac"]).text(), "second");
+    assert_eq!(home.list().iter().filter(|entry| entry["conflict"] == true).count(), 0);
+    home.ok(["restore", "Music/Bach/air.flac", "--version", "1"]);
+    assert_eq!(home.ok(["cat", "Music/Bach/air.flac"]).text(), "first");
+
+    let [a, b] = ["one/list.txt", "two/list.txt"].map(|name| home.beside(name));
+    write(&a, b"a");
+    write(&b, b"b");
+    home.ok(["add".as_ref(), a.as_os_str(), b.as_os_str(), a.as_os_str()]);
+    assert!(!home.paths().iter().any(|path| path.contains("(2)")), "{:?}", home.paths());
+    assert_eq!(home.ok(["cat", "list.txt"]).text(), "a");
+}
+
 /// Goal: a byte put in at the middle of a large file costs the chunks around it, not the file.
 #[test]
 fn an_insertion_costs_only_what_changed() {

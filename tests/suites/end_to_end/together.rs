@@ -59,6 +59,25 @@ fn many_commands_at_once_all_succeed() {
     assert_eq!(home.json(["verify"])["bad"], 0);
 }
 
+/// Goal: two processes that take in the same folder at once take it in once. Method: three start together.
+#[test]
+fn one_folder_taken_in_by_several_at_once_is_there_once() {
+    let mut dice = locker_tests::Dice::of("at once");
+    let home = Home::new();
+    let source = home.beside("source");
+    for n in 0..100 {
+        write(&source.join(format!("folder-{}/file-{n}", n % 7)), &dice.bytes(20_000));
+    }
+    let started: Vec<_> = (0..3).map(|_| home.start(["add".as_ref(), source.as_os_str()], "")).collect();
+    for add in started {
+        add.finish().ok();
+    }
+    assert_eq!(home.paths().len(), 108);
+    let stored: u64 = home.packs().iter().map(|pack| pack.metadata().unwrap().len()).sum();
+    assert!(stored < 3_000_000, "{stored} bytes are stored");
+    assert_eq!(home.json(["verify"])["bad"], 0);
+}
+
 /// Goal: what is left of a killed process (its lock file, its socket) does not stop the next one.
 #[test]
 fn a_killed_process_leaves_nothing_in_the_way() {

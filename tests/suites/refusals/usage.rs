@@ -57,13 +57,19 @@ fn a_name_like_an_option_is_a_name() {
     assert!(bench.home.paths().contains(&"--json".to_owned()));
 }
 
-/// Goal: an error goes to standard error alone unless JSON was asked for, and a listing into a closed pipe is no error.
+/// Goal: whoever reads may stop reading: that is no error. Method: a listing into a pipe that nobody reads, and the first
+/// bytes of a long file.
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let bench = Bench::new();
-    let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", "(\"$@\"; echo \"code $?\" >&2) | true", "sh"]).arg(bench.home.program().path());
-    shell.arg("--home").arg(bench.home.path()).args(["ls", "-R"]);
-    let outcome = locker_tests::Outcome::of(shell);
-    assert_eq!(outcome.err, "code 0\n", "{outcome:?}");
+    let long = bench.home.beside("long.bin");
+    locker_tests::files::write(&long, &vec![7; 3_000_000]);
+    bench.home.ok(["add".as_ref(), long.as_os_str()]);
+    for (arguments, reader) in [(["ls", "-R"], "true"), (["cat", "long.bin"], "head -c 10 >/dev/null")] {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("(\"$@\"; echo \"code $?\" >&2) | {reader}"), "sh"]);
+        shell.arg(bench.home.program().path()).arg("--home").arg(bench.home.path()).args(arguments);
+        let outcome = locker_tests::Outcome::of(shell);
+        assert_eq!(outcome.err, "code 0\n", "{outcome:?}");
+    }
 }
