@@ -51,6 +51,8 @@ struct Chain {
     shown: Option<(u64, [u8; 32])>,
     /// The newest number of ours in the last frontier that we sent: up to here the peer pulls.
     offered: Option<u64>,
+    /// The last number that waits to be sent.
+    queued: Option<u64>,
     /// The last number of a pull that is under way.
     asked: Option<u64>,
     /// What the peer once offered or acknowledged, in this session or before.
@@ -139,6 +141,7 @@ impl View {
                 warnings.push(Warning::Rollback { author: head.author, offered, before });
                 // It lost what it had: what was sent is to be sent again.
                 chain.theirs = Some(head.seq);
+                chain.queued = None;
             }
             chain.before = Some(head.seq);
         }
@@ -150,6 +153,7 @@ impl View {
                 if let Some(before) = chain.before.take() {
                     warnings.push(Warning::Rollback { author: *author, offered: None, before });
                     chain.theirs = None;
+                    chain.queued = None;
                 }
             }
             // Authors that neither end holds anything of are forgotten: a peer does not set our memory size.
@@ -227,16 +231,23 @@ impl View {
         (from <= to).then_some((from, to))
     }
 
-    /// Returns what is to be pushed to the peer of one author: what is newer than both what it has and what it was
-    /// told of. What it was told of and lacks it pulls itself.
+    /// Returns what is to be pushed to the peer of one author: what is newer than all that it has, is about to get, and
+    /// was told of. What it was told of and lacks it pulls itself.
     pub fn push_range(&self, author: &VerifyingKey) -> Option<(u64, u64)> {
         let chain = self.chains.get(author)?;
         let (newest, _) = chain.own?;
-        if !self.heard || !self.told || chain.theirs < chain.offered {
+        let known = chain.theirs.max(chain.queued);
+        if !self.heard || !self.told || known < chain.offered {
             return None;
         }
-        let from = chain.theirs.map_or(0, |theirs| theirs.saturating_add(1));
+        let from = known.map_or(0, |known| known.saturating_add(1));
         (from <= newest).then_some((from, newest))
+    }
+
+    /// Notes that items up to `seq` wait to be sent.
+    pub fn note_queued(&mut self, author: VerifyingKey, seq: u64) {
+        let chain = self.chains.entry(author).or_default();
+        chain.queued = chain.queued.max(Some(seq));
     }
 
     /// Returns up to which number the peer is to be told that an author's chain is stored here, if that is news.

@@ -393,9 +393,7 @@ impl Session {
             Event::Stored { log, head, source } => self.note_stored(log, &head, source, now_ms),
             Event::Forked { log, author, seq } => {
                 let range = self.views.get(&log).and_then(|view| view.clamp(&author, seq, u64::MAX));
-                if let Some((from, to)) = range.filter(|_| self.peer.may_read(log.kind, &log.tag)) {
-                    self.outgoing.serve(log, author, from, to);
-                }
+                self.serve(log, author, range);
             }
             Event::Missing { log, author, seq } => {
                 let pull = self.views.get_mut(&log).and_then(|view| view.pull_missing(log, author, seq));
@@ -478,11 +476,20 @@ impl Session {
         for (log, author) in due {
             self.pushes.remove(&(log, author));
             let range = self.views.get(&log).and_then(|view| view.push_range(&author));
-            if let Some((from, to)) = range.filter(|_| self.peer.may_read(log.kind, &log.tag)) {
-                self.outgoing.serve(log, author, from, to);
+            if self.serve(log, author, range) {
                 self.flushed_ms = now_ms;
             }
         }
+    }
+
+    /// Queues a part of a chain for the peer, if it may have it.
+    fn serve(&mut self, log: Log, author: VerifyingKey, range: Option<(u64, u64)>) -> bool {
+        let Some((from, to)) = range.filter(|_| self.may_tell(&log)) else { return false };
+        self.outgoing.serve(log, author, from, to);
+        if let Some(view) = self.views.get_mut(&log) {
+            view.note_queued(author, to);
+        }
+        true
     }
 
     /// Whether the peer may know how far this node is in a log: it may read it, or this node may bring it.

@@ -35,9 +35,9 @@ impl Session {
     fn hear(&mut self, message: Message, now_ms: u64, actions: &mut Vec<Action>) -> Result<(), Refusal> {
         match message {
             Message::Frontier(frontier) => self.hear_frontier(&frontier, now_ms, actions),
-            Message::Pull(pull) => self.hear_pull(&pull),
+            Message::Pull(pull) => self.hear_pull(&pull, now_ms),
             Message::Entry(bytes) => self.hear_entry(bytes, now_ms, actions),
-            Message::Ack { tag, heads } => self.hear_ack(tag, heads, actions),
+            Message::Ack { tag, heads } => self.hear_ack(tag, heads, now_ms, actions),
             Message::Credit(bytes) => {
                 self.outgoing.add_credit(bytes);
                 Ok(())
@@ -114,14 +114,15 @@ impl Session {
         Ok(())
     }
 
-    fn hear_pull(&mut self, pull: &Pull) -> Result<(), Refusal> {
+    fn hear_pull(&mut self, pull: &Pull, now_ms: u64) -> Result<(), Refusal> {
         let log = Log { kind: pull.kind, tag: pull.tag };
         if !self.may_tell(&log) {
             return Err(Refusal::Scope);
         }
         let range = self.views.get(&log).and_then(|view| view.clamp(&pull.author, pull.from, pull.to));
-        if let Some((from, to)) = range {
-            self.outgoing.serve(log, pull.author, from, to);
+        if self.serve(log, pull.author, range) {
+            // What was written since the frontier follows in the same breath.
+            self.pushes.entry((log, pull.author)).or_insert(now_ms);
         }
         Ok(())
     }
@@ -193,6 +194,7 @@ impl Session {
         &mut self,
         tag: SpaceTag,
         heads: Vec<(VerifyingKey, u64)>,
+        now_ms: u64,
         actions: &mut Vec<Action>,
     ) -> Result<(), Refusal> {
         let is_person = self.peer.person(&tag).or(self.own.person(&tag)).is_some();
@@ -202,6 +204,10 @@ impl Session {
         }
         let view = self.views.entry(log).or_default();
         heads.iter().for_each(|(author, seq)| view.note_acked(*author, *seq));
+        let behind = heads.iter().filter(|(author, _)| view.push_range(author).is_some());
+        for (author, _) in behind {
+            self.pushes.entry((log, *author)).or_insert(now_ms);
+        }
         actions.push(Action::Remember { log, heads: heads.clone() });
         actions.push(Action::Acknowledged { log, heads });
         Ok(())
