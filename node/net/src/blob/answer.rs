@@ -1,0 +1,134 @@
+//! The answering side: LE64 size, then the bao content of the ranges, every group compared with the hash before it is
+//! sent, because disks lie.
+
+use std::io::{self, Write};
+
+use bao_tree::io::outboard::PreOrderOutboard;
+use bao_tree::io::sync::{ReadAt, encode_ranges_validated};
+use bytes::Bytes;
+use locker_crypto::id::PackHash;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use super::groups::{GroupRanges, tree};
+
+/// Bytes that the reading thread collects before it hands them on, and how many such pieces may wait: what one answer
+/// holds in memory.
+const PIECE_BYTES: usize = 65_536;
+const PIECES_MAX: usize = 4;
+
+/// A pack as it lies somewhere: its bytes, and its outboard in pre-order without size prefix, 64 bytes per inner node.
+/// Methods are called on a thread where blocking is allowed. Nothing that they give is trusted.
+pub trait PackSource: Send + 'static {
+    /// Returns the length of the pack in bytes.
+    fn byte_len(&self) -> u32;
+
+    /// Fills a buffer from the pack's bytes at an offset.
+    ///
+    /// # Errors
+    /// If it cannot be filled.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Fills a buffer from the outboard at an offset.
+    ///
+    /// # Errors
+    /// If it cannot be filled.
+    fn read_outboard_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+/// Why an answer was not completed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// The source is damaged or does not have these groups. Nothing was sent: refuse the request.
+    #[error("the pack cannot be read")]
+    Source(#[source] io::Error),
+    /// The source failed, or the stream broke, in the middle of the answer: drop the stream, never use it again.
+    #[error("the answer was given up in the middle")]
+    Broken(#[source] io::Error),
+}
+
+/// Answers a request for groups of a pack, after the gate has allowed it. Returns the bytes sent. The stream stays open
+/// for the next request. If the future is dropped in the middle, the stream must be dropped too.
+///
+/// # Errors
+/// [`AnswerError`].
+pub async fn answer<S: PackSource>(
+    stream: &mut (impl AsyncWrite + Unpin),
+    pack: &PackHash,
+    source: S,
+    ranges: &GroupRanges,
+) -> Result<u64, AnswerError> {
+    let len = source.byte_len();
+    if !ranges.fit(len) {
+        return Err(AnswerError::Source(io::ErrorKind::InvalidInput.into()));
+    }
+    let (pieces, mut ready) = mpsc::channel(PIECES_MAX);
+    let (root, chunks) = (blake3::Hash::from(pack.0), ranges.to_chunks());
+    let reading = tokio::task::spawn_blocking(move || {
+        let source = Shared(&source);
+        let outboard = PreOrderOutboard { root, tree: tree(len), data: Outboard(source.0) };
+        let mut sink = Pieces { piece: Vec::with_capacity(PIECE_BYTES), pieces };
+        encode_ranges_validated(source, outboard, &chunks, &mut sink).map_err(io::Error::from)?;
+        sink.flush()
+    });
+
+    let mut sent = 0;
+    while let Some(piece) = ready.recv().await {
+        if sent == 0 {
+            stream.write_all(&u64::from(len).to_le_bytes()).await.map_err(AnswerError::Broken)?;
+            sent = 8;
+        }
+        stream.write_all(&piece).await.map_err(AnswerError::Broken)?;
+        sent += piece.len() as u64;
+    }
+    match reading.await.map_err(io::Error::other).and_then(|read| read) {
+        Ok(()) => stream.flush().await.map_err(AnswerError::Broken)?,
+        Err(error) if sent == 0 => return Err(AnswerError::Source(error)),
+        Err(error) => return Err(AnswerError::Broken(error)),
+    }
+    Ok(sent)
+}
+
+struct Shared<'a, S>(&'a S);
+
+impl<S: PackSource> ReadAt for Shared<'_, S> {
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(at, buffer)?;
+        Ok(buffer.len())
+    }
+}
+
+struct Outboard<'a, S>(&'a S);
+
+impl<S: PackSource> ReadAt for Outboard<'_, S> {
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_outboard_at(at, buffer)?;
+        Ok(buffer.len())
+    }
+}
+
+/// Collects what the encoder writes and hands it to the stream; waits while the stream is behind.
+struct Pieces {
+    piece: Vec<u8>,
+    pieces: mpsc::Sender<Bytes>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
+        // Nobody takes it any more if the stream broke.
+        self.pieces.blocking_send(piece.into()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}

@@ -1,0 +1,135 @@
+//! What a node is told at its start.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use locker_crypto::secret::SigningSeed;
+use rand_core::CryptoRng;
+
+use crate::address::NodeAddress;
+use crate::limits::Limits;
+
+/// The transport key of a node.
+pub enum TransportSeed {
+    /// Drawn at the start, so that nobody follows a device by it. What every home node has.
+    Fresh,
+    /// Kept over restarts; for `locker-bootstrap` alone, whose address others write down with its key.
+    Kept(SigningSeed),
+}
+
+/// What a node does for the DHT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DhtRole {
+    /// Asks and publishes; is in nobody's routing table.
+    Client,
+    /// Also keeps the records of others and answers.
+    Server,
+}
+
+/// How a node starts. [`Config::default`] speaks to nobody who is not on its local network.
+pub struct Config {
+    /// Where to listen; each address serves QUIC and TCP. Port 0 means one free port, the same for all that say 0.
+    /// Default: `0.0.0.0:0` and `[::]:0`.
+    pub listen: Vec<SocketAddr>,
+    /// Addresses known to be reachable from outside; published first, and told by identify. Default none.
+    pub external: Vec<NodeAddress>,
+    /// Nodes of the DHT to begin with. Default none; there are no hosts of ours.
+    pub bootstrap: Vec<NodeAddress>,
+    /// Default [`DhtRole::Client`].
+    pub role: DhtRole,
+    /// Default [`TransportSeed::Fresh`].
+    pub transport: TransportSeed,
+    /// The beacon on the local network; `None` neither sends nor listens (`--no-lan`).
+    pub lan: Option<LanConfig>,
+    /// How often own records are published. Default 8 h.
+    pub publish_interval: Duration,
+    /// When a failed publication or bootstrap is tried again. Default 60 s.
+    pub retry_interval: Duration,
+    /// How long a look-up waits for the DHT to be joined. Default 10 s.
+    pub join_time: Duration,
+    /// All limits.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![(Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::UNSPECIFIED, 0).into()],
+            external: Vec::new(),
+            bootstrap: Vec::new(),
+            role: DhtRole::Client,
+            transport: TransportSeed::Fresh,
+            lan: Some(LanConfig::default()),
+            publish_interval: Duration::from_secs(8 * 3_600),
+            retry_interval: Duration::from_secs(60),
+            join_time: Duration::from_secs(10),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The beacon on the local network (`docs/spec/09-rendezvous.md`, section 5).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LanConfig {
+    /// Default 239.255.76.75.
+    pub group_v4: Ipv4Addr,
+    /// Default ff02::4c4b.
+    pub group_v6: Ipv6Addr,
+    /// Default 24765.
+    pub port: u16,
+    /// Default every interface but loopback.
+    pub interfaces: Interfaces,
+    /// Default 30 s.
+    pub interval: Duration,
+}
+
+impl Default for LanConfig {
+    fn default() -> Self {
+        Self {
+            group_v4: Ipv4Addr::new(239, 255, 76, 75),
+            group_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x4c4b),
+            port: 24_765,
+            interfaces: Interfaces::All,
+            interval: Duration::from_secs(30),
+        }
+    }
+}
+
+/// On which interfaces the beacon is sent and heard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Interfaces {
+    /// All but loopback, those that appear later too.
+    All,
+    /// Those with these addresses, loopback included.
+    Only(Vec<IpAddr>),
+}
+
+/// Dice and clock of a node.
+pub struct Env {
+    /// Draws keys, nonces and moments.
+    pub dice: Box<dyn CryptoRng + Send>,
+    /// Tells the time of day, for records and beacons. Waiting is measured by the runtime.
+    pub clock: Clock,
+}
+
+/// A clock, unix seconds.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl Clock {
+    /// The clock of the system.
+    pub fn system() -> Self {
+        Self::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    }
+
+    /// A clock that asks a function.
+    pub fn new(now: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// Returns the time in unix seconds.
+    pub fn now_s(&self) -> u64 {
+        (self.0)()
+    }
+}

@@ -1,0 +1,333 @@
+//! The actor that owns the swarm. One loop; it only dispatches, each arm is a method here or in a room below.
+//!
+//! It never waits for the engine: events that the engine has not taken lie in a queue whose growth is bounded by
+//! refusing inbound streams. It answers the engine before it looks at what strangers want.
+
+mod dial;
+mod inbound;
+mod queries;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use libp2p::core::transport::ListenerId;
+use libp2p::identity::Keypair;
+use libp2p::swarm::{self, Swarm, SwarmEvent};
+use locker_crypto::id::VerifyingKey;
+use locker_crypto::rendezvous::{Address, Publishers, Transport};
+use locker_crypto::secret::RendezvousSecret;
+use rand_core::CryptoRng;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::address::{from_multiaddr, key_of, to_multiaddr};
+use crate::behaviour::{Behaviour, BehaviourEvent};
+use crate::config::{Clock, Config, Env, TransportSeed};
+use crate::connection::{Connection, ConnectionId};
+use crate::event::{Event, Events};
+use crate::handle::{COMMANDS_MAX, DialError, Found, Handle, OpenError, StartError};
+use crate::metrics::{self, Shared};
+use crate::protocol::Protocol;
+use crate::rendezvous::lan::{self, Heard};
+use crate::rendezvous::{Publication, Standing};
+use crate::stream::Stream;
+use crate::transport;
+
+/// Events on their way to the engine, beside the queue of the driver.
+const EVENTS_MAX: usize = 16;
+/// Times that a free port is looked for, as somebody may take it before we do.
+const LISTEN_TRIES: usize = 4;
+/// How long the start waits for addresses of the interfaces.
+const LISTEN_TIME: Duration = Duration::from_secs(2);
+
+/// What a [`Handle`] asks for.
+pub(crate) enum Command {
+    Dial {
+        address: Address,
+        reply: oneshot::Sender<Result<Connection, DialError>>,
+    },
+    Open {
+        which: Which,
+        protocol: Protocol,
+        reply: oneshot::Sender<Result<Stream, OpenError>>,
+    },
+    Close(ConnectionId),
+    Connections(oneshot::Sender<Vec<Connection>>),
+    SetSession(ConnectionId, bool),
+    HandshakeFailed(IpAddr),
+    SetKnownSources(Vec<IpAddr>),
+    Publish(Vec<Publication>),
+    Find {
+        secret: RendezvousSecret,
+        publishers: Publishers,
+        expected: Option<VerifyingKey>,
+        sender: mpsc::Sender<Found>,
+    },
+    SetBeacons(Vec<RendezvousSecret>),
+    LanWatch(Vec<RendezvousSecret>),
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// On which connection a stream is wanted.
+#[derive(Clone, Copy)]
+pub(crate) enum Which {
+    Connection(ConnectionId),
+    Peer(VerifyingKey),
+}
+
+/// A connection that stands.
+struct Link {
+    connection: Connection,
+    peer_id: libp2p::PeerId,
+    /// Whether the engine knows it, and so wants to hear that it is gone.
+    told: bool,
+}
+
+/// The actor.
+pub(crate) struct Driver {
+    swarm: Swarm<Behaviour>,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Event>,
+    outbox: VecDeque<Event>,
+    links: BTreeMap<ConnectionId, Link>,
+    dials: HashMap<swarm::ConnectionId, oneshot::Sender<Result<Connection, DialError>>>,
+    queries: queries::Queries,
+    lan: lan::Beacon,
+    heard: mpsc::Receiver<Heard>,
+    listening: watch::Sender<Vec<Address>>,
+    config: Arc<Config>,
+    metrics: Shared,
+    clock: Clock,
+    dice: Box<dyn CryptoRng + Send>,
+}
+
+impl Driver {
+    pub(crate) async fn start(config: Config, mut env: Env) -> Result<(Handle, Events), StartError> {
+        let key = transport_key(&config.transport, &mut *env.dice)?;
+        let transport = transport::build(&key, &config.limits).map_err(|_| StartError::Key)?;
+        let behaviour = Behaviour::new(&key, &config.limits, config.role, env.clock.clone());
+        let peer_id = key.public().to_peer_id();
+        let transport_key = key_of(&peer_id).ok_or(StartError::Key)?;
+        let settings = swarm::Config::with_tokio_executor()
+            .with_idle_connection_timeout(config.limits.idle_time)
+            .with_max_negotiating_inbound_streams(config.limits.negotiating_streams);
+        let mut swarm = Swarm::new(transport, behaviour, peer_id, settings);
+        for address in &config.external {
+            swarm.add_external_address(to_multiaddr(&address.address));
+        }
+        let listening = listen(&mut swarm, &config.listen).await?;
+
+        let config = Arc::new(config);
+        let metrics = Shared::default();
+        let (commands, command_receiver) = mpsc::channel(COMMANDS_MAX);
+        let (events, event_receiver) = mpsc::channel(EVENTS_MAX);
+        let (listening, listening_receiver) = watch::channel(listening);
+        let (standing, standing_receiver) = watch::channel(Standing::default());
+        let port = listening.borrow().first().map_or(0, |address| address.port);
+        let (lan, heard) = lan::Beacon::start(
+            config.lan.clone(),
+            port,
+            config.limits.beacons_per_minute,
+            env.clock.clone(),
+            &mut *env.dice,
+            Arc::clone(&metrics),
+        );
+        let limits = Arc::new(config.limits.clone());
+        let handle = Handle::new(
+            commands,
+            transport_key,
+            listening_receiver,
+            standing_receiver,
+            Arc::clone(&metrics),
+            limits,
+        );
+        let driver = Self {
+            swarm,
+            commands: command_receiver,
+            events,
+            outbox: VecDeque::new(),
+            links: BTreeMap::new(),
+            dials: HashMap::new(),
+            queries: queries::Queries::new(standing),
+            lan,
+            heard,
+            listening,
+            config,
+            metrics,
+            clock: env.clock,
+            dice: env.dice,
+        };
+        tokio::spawn(driver.run());
+        Ok((handle, Events { receiver: event_receiver }))
+    }
+
+    async fn run(mut self) {
+        self.join();
+        let events = self.events.clone();
+        let stopped = loop {
+            let wake = self.queries.next_wake();
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    None => break None,
+                    Some(Command::Shutdown(reply)) => break Some(reply),
+                    Some(command) => self.obey(command),
+                },
+                permit = events.reserve(), if !self.outbox.is_empty() => {
+                    match (permit, self.outbox.pop_front()) {
+                        (Ok(permit), Some(event)) => permit.send(event),
+                        // Nobody listens any more; the handles decide when the node ends.
+                        _ => self.outbox.clear(),
+                    }
+                }
+                Some(heard) = self.heard.recv() => self.on_heard(heard),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.on_time(),
+                event = self.swarm.select_next_some() => self.on_swarm(event),
+            }
+        };
+        self.lan.stop().await;
+        // Closing the connections with the swarm tells the other ends; the listeners go with it.
+        drop(self.swarm);
+        if let Some(reply) = stopped {
+            let _ = reply.send(());
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Dial { address, reply } => self.dial(&address, reply),
+            Command::Open { which, protocol, reply } => self.open(which, protocol, reply),
+            Command::Close(id) => drop(self.swarm.close_connection(id.0)),
+            Command::Connections(reply) => {
+                let _ = reply.send(self.links.values().map(|link| link.connection.clone()).collect());
+            }
+            Command::SetSession(id, stands) => {
+                self.swarm.behaviour_mut().gate.admission.set_session(id, stands);
+            }
+            Command::HandshakeFailed(ip) => {
+                self.swarm.behaviour_mut().gate.admission.handshake_failed(ip, Instant::now());
+            }
+            Command::SetKnownSources(ips) => self.swarm.behaviour_mut().gate.admission.set_known(ips),
+            Command::Publish(publications) => self.set_publications(publications),
+            Command::Find { secret, publishers, expected, sender } => {
+                self.begin_find(secret, publishers, expected, sender);
+            }
+            Command::SetBeacons(secrets) => self.lan.set_beacons(secrets),
+            Command::LanWatch(secrets) => self.lan.set_watched(secrets),
+            // Taken by the loop.
+            Command::Shutdown(_) => {}
+        }
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Stream(inbound)) => self.on_inbound(inbound),
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_kad(event),
+            SwarmEvent::Behaviour(_) => {}
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_established(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { connection_id, .. } => self.on_closed(ConnectionId(connection_id)),
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                self.on_dial_failed(connection_id, &error);
+            }
+            SwarmEvent::IncomingConnectionError { error: swarm::ListenError::Denied { .. }, .. } => {
+                metrics::count(&self.metrics.connections_refused);
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                if let Some(found) = from_multiaddr(&address) {
+                    self.change_listening(|all| all.push(found.address));
+                }
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                if let Some(found) = from_multiaddr(&address) {
+                    self.change_listening(|all| all.retain(|one| *one != found.address));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn change_listening(&mut self, change: impl FnOnce(&mut Vec<Address>)) {
+        self.listening.send_modify(change);
+        let addresses = self.listening.borrow().clone();
+        // An older change that still waits says nothing any more.
+        self.outbox.retain(|event| !matches!(event, Event::Listening { .. }));
+        self.outbox.push_back(Event::Listening { addresses });
+        self.queries.publish_anew(Instant::now());
+    }
+
+    fn on_heard(&mut self, heard: Heard) {
+        self.queries.on_beacon(&heard);
+        if heard.watched && self.outbox.len() < self.config.limits.inbound_queue {
+            self.outbox.push_back(Event::LanFound { secret: heard.secret, address: heard.address });
+        }
+    }
+}
+
+fn transport_key(seed: &TransportSeed, dice: &mut dyn CryptoRng) -> Result<Keypair, StartError> {
+    let mut bytes = [0; 32];
+    match seed {
+        TransportSeed::Fresh => dice.fill_bytes(&mut bytes),
+        TransportSeed::Kept(seed) => bytes = *seed.expose(),
+    }
+    // Wipes the bytes.
+    Keypair::ed25519_from_bytes(&mut bytes).map_err(|_| StartError::Key)
+}
+
+/// Listens with both transports on every address. Returns what the interfaces gave.
+async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[SocketAddr]) -> Result<Vec<Address>, StartError> {
+    let failed = |address: SocketAddr| move |source| StartError::Listen { address, source };
+    let mut tries = LISTEN_TRIES;
+    let listeners = loop {
+        let first = wanted.first().copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let chosen = transport::choose_port(wanted).map_err(failed(first))?;
+        match listen_on(swarm, &chosen) {
+            Ok(listeners) => break listeners,
+            Err(_) if tries > 1 && chosen != wanted => tries -= 1,
+            Err((address, source)) => return Err(failed(address)(source)),
+        }
+    };
+    let mut waiting: Vec<ListenerId> = listeners;
+    let mut found = Vec::new();
+    let deadline = Instant::now() + LISTEN_TIME;
+    while !waiting.is_empty() {
+        match timeout_at(deadline, swarm.select_next_some()).await {
+            Ok(SwarmEvent::NewListenAddr { listener_id, address }) => {
+                waiting.retain(|id| *id != listener_id);
+                found.extend(from_multiaddr(&address).map(|node| node.address));
+            }
+            Ok(_) => {}
+            // An interface may come up later.
+            Err(_) => break,
+        }
+    }
+    Ok(found)
+}
+
+fn listen_on(
+    swarm: &mut Swarm<Behaviour>,
+    chosen: &[SocketAddr],
+) -> Result<Vec<ListenerId>, (SocketAddr, std::io::Error)> {
+    let mut listeners = Vec::new();
+    for socket in chosen {
+        for transport in [Transport::Quic, Transport::Tcp] {
+            let address = Address { transport, ip: socket.ip(), port: socket.port() };
+            match swarm.listen_on(to_multiaddr(&address)) {
+                Ok(id) => listeners.push(id),
+                // A kernel without IPv6.
+                Err(_) if socket.is_ipv6() && socket.ip().is_unspecified() && !listeners.is_empty() => {}
+                Err(error) => {
+                    for id in listeners {
+                        swarm.remove_listener(id);
+                    }
+                    return Err((*socket, std::io::Error::other(error)));
+                }
+            }
+        }
+    }
+    Ok(listeners)
+}

@@ -1,0 +1,205 @@
+//! Every number that bounds what others can make this node do (design: limits). All are fields, so that tests on
+//! loopback, where every node has one address, can set them; a test reads the defaults back.
+
+mod admission;
+
+pub(crate) use admission::{Admission, Refused};
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long after the end of a refused frame the refusal goes out. Not a field: it is the same for all nodes, so that
+/// it tells none from another.
+pub const REFUSAL_DELAY: Duration = Duration::from_millis(50);
+
+const MIB: u64 = 1_048_576;
+
+/// The limits of one node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Connections with an open stream of ours but without session, in all. Default 64.
+    pub knocking: usize,
+    /// The same of one source, /32 or /56. Default 16.
+    pub knocking_per_source: usize,
+    /// Longest frame before a session stands, in bytes. Default 4,096.
+    pub knock_frame_bytes: u32,
+    /// Time for one frame before a session stands. Default 5 s.
+    pub knock_frame_time: Duration,
+    /// Failed handshakes of one source in a minute, after which its new connections wait. Default 40.
+    pub failures_per_minute: u32,
+    /// How long they wait at first; doubles with each further time. Default 60 s.
+    pub failure_wait: Duration,
+    /// The longest wait. Default 10 minutes.
+    pub failure_wait_max: Duration,
+
+    /// Established connections in all. Default 512.
+    pub connections: usize,
+    /// The same of one source, /32 or /56. Default 32.
+    pub connections_per_source: usize,
+    /// The same of one network, /24 or /48. Default 128.
+    pub connections_per_network: usize,
+    /// How many of the connections only known sources may take. Default 64.
+    pub session_places: usize,
+    /// Connections with one transport key. Default 4.
+    pub connections_per_peer: usize,
+    /// Inbound connections under negotiation. Default 64.
+    pub pending_inbound: usize,
+    /// Outbound connections under negotiation. Default 64.
+    pub pending_outbound: usize,
+    /// Time to negotiate a connection. Default 10 s.
+    pub negotiation_time: Duration,
+    /// How long a connection without streams is kept. Default 60 s.
+    pub idle_time: Duration,
+    /// Memory of the process in bytes. New connections are refused above 80 % of it; below 1 GiB the QUIC windows
+    /// shrink ([`Limits::quic_windows`]). Default 1 GiB.
+    pub memory_bytes: u64,
+    /// Streams of one connection at a time, with either transport. Default 64.
+    pub streams_per_connection: usize,
+    /// Inbound streams of one connection under negotiation. Default 32.
+    pub negotiating_streams: usize,
+
+    /// Events that wait for the engine before inbound streams are reset. Default 256.
+    pub inbound_queue: usize,
+    /// Longest frame after the session stands, except those of sync that carry objects. Default 65,536.
+    pub frame_bytes: u32,
+    /// Ranges in one request for a pack. Default 256.
+    pub ranges_per_get: usize,
+    /// Bytes of the request inside the frame that asks for a pack. Default 16,384.
+    pub get_request_bytes: usize,
+    /// Blob streams of one session. Default 8.
+    pub blob_streams_per_session: usize,
+    /// Bytes of packs under way in all. Default 64 MiB.
+    pub packs_in_flight_bytes: u64,
+    /// The same of one session. Default 32 MiB.
+    pub packs_in_flight_bytes_per_session: u64,
+
+    /// DHT records kept; beyond it the farthest by XOR goes. Default 8,192; 65,536 with [`Limits::bootstrap`].
+    pub records: usize,
+    /// Records of one source, /32 or /56. Default 256.
+    pub records_per_source: usize,
+    /// Records of one network, /24 or /48. Default 1,024.
+    pub records_per_network: usize,
+    /// Nodes of one network in one bucket of the routing table. Default 2.
+    pub routing_per_network_and_bucket: usize,
+    /// Nodes of one network in the whole routing table. Default 8.
+    pub routing_per_network: usize,
+    /// DHT queries of ours at a time; others wait. Default 16.
+    pub queries: usize,
+    /// Time for one DHT query. Default 30 s.
+    pub query_time: Duration,
+
+    /// Addresses that one call of dial tries. Default 16.
+    pub dial_addresses: usize,
+    /// How much later the other transport is tried. Default 300 ms.
+    pub dial_stagger: Duration,
+    /// Time for one call of dial. Default 15 s.
+    pub dial_time: Duration,
+    /// Beacons that are told of, in a minute; one per id. Default 16.
+    pub beacons_per_minute: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            knocking: 64,
+            knocking_per_source: 16,
+            knock_frame_bytes: 4_096,
+            knock_frame_time: Duration::from_secs(5),
+            failures_per_minute: 40,
+            failure_wait: Duration::from_secs(60),
+            failure_wait_max: Duration::from_secs(600),
+            connections: 512,
+            connections_per_source: 32,
+            connections_per_network: 128,
+            session_places: 64,
+            connections_per_peer: 4,
+            pending_inbound: 64,
+            pending_outbound: 64,
+            negotiation_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(60),
+            memory_bytes: 1_024 * MIB,
+            streams_per_connection: 64,
+            negotiating_streams: 32,
+            inbound_queue: 256,
+            frame_bytes: 65_536,
+            ranges_per_get: 256,
+            get_request_bytes: 16_384,
+            blob_streams_per_session: 8,
+            packs_in_flight_bytes: 64 * MIB,
+            packs_in_flight_bytes_per_session: 32 * MIB,
+            records: 8_192,
+            records_per_source: 256,
+            records_per_network: 1_024,
+            routing_per_network_and_bucket: 2,
+            routing_per_network: 8,
+            queries: 16,
+            query_time: Duration::from_secs(30),
+            dial_addresses: 16,
+            dial_stagger: Duration::from_millis(300),
+            dial_time: Duration::from_secs(15),
+            beacons_per_minute: 16,
+        }
+    }
+}
+
+impl Limits {
+    /// Returns the limits of a node that is there for the DHT of others.
+    pub fn bootstrap() -> Self {
+        Self { records: 65_536, ..Self::default() }
+    }
+
+    /// Returns the QUIC receive windows in bytes, of a stream and of a connection: 10 and 15 MiB, or 1 and 2 MiB for
+    /// a node that has less than 1 GiB of memory.
+    pub fn quic_windows(&self) -> (u32, u32) {
+        if self.memory_bytes < 1_024 * MIB { (1_048_576, 2_097_152) } else { (10_485_760, 15_728_640) }
+    }
+
+    /// Returns the memory of the process in bytes above which new connections are refused.
+    pub fn memory_refusal_bytes(&self) -> usize {
+        usize::try_from(self.memory_bytes / 5 * 4).unwrap_or(usize::MAX)
+    }
+}
+
+/// Where somebody comes from, as far as limits per source tell: a /32 of IPv4 or a /56 of IPv6.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Source([u8; 7]);
+
+/// The network around a source: a /24 of IPv4 or a /48 of IPv6.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Network([u8; 6]);
+
+impl Source {
+    /// Returns the source of an address. An IPv4 address inside IPv6 counts as what it is.
+    pub fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            // IPv6 prefixes in use begin with 2 or f; 0 keeps the families apart.
+            IpAddr::V4(v4) => {
+                let [a, b, c, d] = v4.octets();
+                Self([0, 0, 4, a, b, c, d])
+            }
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, e, f, g, ..] = v6.octets();
+                Self([a, b, c, d, e, f, g])
+            }
+        }
+    }
+}
+
+impl Network {
+    /// Returns the network of an address.
+    pub(crate) fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(v4) => {
+                let [a, b, c, _] = v4.octets();
+                Self([0, 0, 4, a, b, c])
+            }
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, e, f, ..] = v6.octets();
+                Self([a, b, c, d, e, f])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! Beacons as bytes, and who is told of.
+
+use super::*;
+
+fn secret(n: u8) -> RendezvousSecret {
+    RendezvousSecret::new([n; 32])
+}
+
+#[test]
+fn t48_beacons_are_of_one_length_and_repeat_nothing() {
+    let mut dice = ChaCha20Rng::from_seed([1; 32]);
+    let secrets: Vec<_> = (0..3).map(secret).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut ids_seen = std::collections::BTreeSet::new();
+    // 24 hours: every window has other ids.
+    for window in 0..144 {
+        let beacon = write_beacon(&secrets, 0, window, 4_711, &mut dice);
+        assert_eq!(beacon.len(), 130);
+        assert!(seen.insert(beacon));
+        let (ids, port) = read_beacon(&beacon).unwrap();
+        assert_eq!(port, 4_711);
+        for (id, secret) in ids.iter().zip(&secrets) {
+            assert_eq!(*id, lan_id(secret, window));
+        }
+        for id in ids {
+            assert!(ids_seen.insert(id));
+        }
+    }
+    for len in [0, 1, 129] {
+        assert_eq!(read_beacon(&[0; 131][..len]), None);
+    }
+    assert_eq!(read_beacon(&[0; 131]), None);
+}
+
+#[test]
+fn more_secrets_than_fit_take_turns() {
+    let mut dice = ChaCha20Rng::from_seed([2; 32]);
+    let secrets: Vec<_> = (0..19).map(secret).collect();
+    let mut rotation = 0;
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..19usize.div_ceil(IDS) {
+        let (ids, _) = read_beacon(&write_beacon(&secrets, rotation, 7, 1, &mut dice)).unwrap();
+        told.extend(ids);
+        rotation = (rotation + IDS) % secrets.len();
+    }
+    assert!(secrets.iter().all(|secret| told.contains(&lan_id(secret, 7))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_beacon_is_told_of_once_a_minute_and_sixteen_in_all() {
+    let mut told = Told::new(16);
+    let (here, there): (SocketAddr, SocketAddr) =
+        ("192.0.2.1:9".parse().unwrap(), "192.0.2.2:9".parse().unwrap());
+    let begin = Instant::now();
+    let after = |s| begin + Duration::from_secs(s);
+    assert!(told.may_tell([1; 16], here, begin));
+    assert!(!told.may_tell([1; 16], here, after(59)));
+    assert!(!told.may_tell([1; 16], there, after(59)));
+    // A second node under the same secret has its turn before the first again.
+    assert!(!told.may_tell([1; 16], here, after(61)));
+    assert!(told.may_tell([1; 16], there, after(62)));
+    for n in 2..17 {
+        assert!(told.may_tell([n; 16], here, after(63)));
+    }
+    assert!(!told.may_tell([17; 16], here, after(63)), "the seventeenth of the minute");
+    assert!(told.may_tell([17; 16], here, after(124)));
+}

@@ -1,0 +1,68 @@
+//! Streams between nodes, and the behaviour that opens and accepts them.
+//!
+//! Several streams of one connection are negotiated at a time, and an inbound stream waits in the queue of the node
+//! until the engine takes it. Never here: what is said on a stream.
+
+mod behaviour;
+mod handler;
+
+pub(crate) use behaviour::{Behaviour, Inbound};
+pub(crate) use handler::Opening;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
+
+use crate::connection::ConnectionId;
+
+/// A stream to another node: both directions. `shutdown` ends the own direction; dropping gives up both: TCP tells the
+/// other end by a reset, QUIC by refusing what still comes, so a reader there sees an error or an end in the middle of
+/// a frame, never a whole frame that was not sent.
+pub struct Stream {
+    inner: Compat<libp2p::Stream>,
+    connection: ConnectionId,
+}
+
+impl Stream {
+    pub(crate) fn new(inner: libp2p::Stream, connection: ConnectionId) -> Self {
+        Self { inner: inner.compat(), connection }
+    }
+
+    /// Returns the connection that carries the stream.
+    pub fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,187 @@
+//! What somebody without any secret can do to a node, and learn of it: a swarm of his own, with the stock behaviours.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::StreamExt;
+use libp2p::identity::Keypair;
+use libp2p::kad::store::MemoryStore;
+use libp2p::kad::{Mode, QueryResult, Quorum, Record, RecordKey};
+use libp2p::swarm::{NetworkBehaviour, Swarm, SwarmEvent};
+use libp2p::{identify, kad};
+use locker_crypto::certificate::Certificate;
+use locker_crypto::rendezvous::{Contact, Period, seal_record};
+use locker_crypto::secret::RendezvousSecret;
+
+use super::kit::{config, device, dice, server, start, until, within};
+use crate::address::{peer_id, to_multiaddr};
+use crate::protocol::KAD;
+use crate::{Clock, Config, Handle, Limits, Protocol};
+
+#[derive(NetworkBehaviour)]
+struct Stranger {
+    identify: identify::Behaviour,
+    kad: kad::Behaviour<MemoryStore>,
+}
+
+fn stranger() -> Swarm<Stranger> {
+    let key = Keypair::generate_ed25519();
+    let id = key.public().to_peer_id();
+    let mut kad = kad::Behaviour::with_config(id, MemoryStore::new(id), kad::Config::new(KAD));
+    kad.set_mode(Some(Mode::Client));
+    let identify = identify::Config::new("stranger/1".to_owned(), key.public());
+    let behaviour = Stranger { identify: identify::Behaviour::new(identify), kad };
+    let transport = crate::transport::build(&key, &Limits::default()).unwrap();
+    let settings =
+        libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(60));
+    Swarm::new(transport, behaviour, id, settings)
+}
+
+/// Connects a stranger to a node; returns what identify tells him.
+async fn look_at(stranger: &mut Swarm<Stranger>, node: &Handle) -> identify::Info {
+    let address = to_multiaddr(&node.listen_addresses()[0]);
+    let peer = peer_id(&node.transport_key()).unwrap();
+    stranger.behaviour_mut().kad.add_address(&peer, address.clone());
+    // Adding may already have begun a dial.
+    let _ = stranger.dial(address);
+    within("identify", async {
+        loop {
+            if let SwarmEvent::Behaviour(StrangerEvent::Identify(identify::Event::Received {
+                info,
+                peer_id,
+                ..
+            })) = stranger.select_next_some().await
+                && peer_id == peer
+            {
+                return info;
+            }
+        }
+    })
+    .await
+}
+
+async fn result_of(stranger: &mut Swarm<Stranger>, query: kad::QueryId) -> QueryResult {
+    within("the end of a query", async {
+        loop {
+            if let SwarmEvent::Behaviour(StrangerEvent::Kad(kad::Event::OutboundQueryProgressed {
+                id,
+                result,
+                step,
+                ..
+            })) = stranger.select_next_some().await
+                && id == query
+                && step.last
+            {
+                return result;
+            }
+        }
+    })
+    .await
+}
+
+fn valid_record() -> Record {
+    let now = Clock::system().now_s();
+    let secret = RendezvousSecret::new([7; 32]);
+    let certificate = Certificate::issue(&device(1), device(2).verifying_key(), now + 60);
+    let contact = Contact { certificate, addresses: Vec::new(), relays: Vec::new() };
+    let period = Period::new(&secret, locker_crypto::rendezvous::period_at(&secret, now));
+    let value = seal_record(&period, 0, &contact, now, &mut dice()).unwrap();
+    Record::new(period.dht_key(0).to_vec(), value.to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t42_t46_a_server_keeps_rendezvous_records_and_nothing_else() {
+    let (server, _events, _) = server(true).await;
+    let peer = peer_id(&server.transport_key()).unwrap();
+    let mut stranger = stranger();
+    look_at(&mut stranger, &server).await;
+    let good = valid_record();
+    let mut signature = good.clone();
+    signature.value[639] ^= 1;
+    let mut short = good.clone();
+    short.value.pop();
+    let mut published = good.clone();
+    published.publisher = Some(libp2p::PeerId::random());
+    let file = Record::new(RecordKey::from(b"a file of mine".to_vec()), vec![1; 4_000]);
+    let junk = [signature, short, published, file];
+    for (n, record) in junk.iter().enumerate() {
+        let put =
+            stranger.behaviour_mut().kad.put_record_to(record.clone(), vec![peer].into_iter(), Quorum::One);
+        result_of(&mut stranger, put).await;
+        until("the refusal", || server.figures().records_refused == n as u64 + 1).await;
+        let get = stranger.behaviour_mut().kad.get_record(record.key.clone());
+        let got = result_of(&mut stranger, get).await;
+        assert!(matches!(got, QueryResult::GetRecord(Err(_))), "{got:?}");
+    }
+    assert_eq!(server.figures().records_kept, 0);
+
+    let put = stranger.behaviour_mut().kad.put_record_to(good, vec![peer].into_iter(), Quorum::One);
+    result_of(&mut stranger, put).await;
+    until("the record", || server.figures().records_kept == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t45_provider_records_are_refused_and_nobody_asks_for_them() {
+    let (server, _events, bootstrap) = server(true).await;
+    let (_home, _home_events) = start(Config { bootstrap: vec![bootstrap], ..config() }).await;
+    let mut stranger = stranger();
+    look_at(&mut stranger, &server).await;
+    let key = RecordKey::from(vec![9; 32]);
+    let providing = stranger.behaviour_mut().kad.start_providing(key.clone()).unwrap();
+    result_of(&mut stranger, providing).await;
+    until("the refusal", || server.figures().providers_refused >= 1).await;
+    stranger.behaviour_mut().kad.stop_providing(&key);
+    let asking = stranger.behaviour_mut().kad.get_providers(key);
+    let found = result_of(&mut stranger, asking).await;
+    let QueryResult::GetProviders(Ok(kad::GetProvidersOk::FinishedWithNoAdditionalRecord { .. })) = found
+    else {
+        panic!("{found:?}")
+    };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t46_home_nodes_are_in_nobodys_routing_table() {
+    let (server, _events, bootstrap) = server(true).await;
+    let mut homes = Vec::new();
+    for _ in 0..3 {
+        homes.push(start(Config { bootstrap: vec![bootstrap], ..config() }).await);
+    }
+    for (home, _) in &homes {
+        until("the home node to join", || home.figures().dht_nodes == 1).await;
+    }
+    let mut stranger = stranger();
+    look_at(&mut stranger, &server).await;
+    for n in 0..8 {
+        let asking = stranger.behaviour_mut().kad.get_closest_peers(vec![n; 37]);
+        let QueryResult::GetClosestPeers(Ok(found)) = result_of(&mut stranger, asking).await else {
+            panic!("no answer")
+        };
+        let found: Vec<_> = found.peers.into_iter().map(|peer| peer.peer_id).collect();
+        assert_eq!(found, [peer_id(&server.transport_key()).unwrap()]);
+    }
+    assert_eq!(server.figures().dht_nodes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t47_identify_tells_constants() {
+    let ours = Protocol::ALL.map(Protocol::name);
+    let client: BTreeSet<&str> = ours.into_iter().chain(["/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0"]).collect();
+    let with_kad: BTreeSet<&str> = client.iter().copied().chain(["/locker/kad/1"]).collect();
+    let (server, _server_events, bootstrap) = server(true).await;
+    let (home, _home_events) = start(Config { bootstrap: vec![bootstrap], ..config() }).await;
+    let external = "/ip4/203.0.113.7/udp/4001/quic-v1".parse().unwrap();
+    let (public, _public_events) = start(Config { external: vec![external], ..config() }).await;
+    for (node, protocols, addresses) in [
+        (&home, &client, vec![]),
+        (&server, &with_kad, vec![]),
+        (&public, &client, vec![external.to_string().parse().unwrap()]),
+    ] {
+        let info = look_at(&mut stranger(), node).await;
+        assert_eq!(info.agent_version, "locker/1");
+        assert_eq!(info.protocol_version, "locker/1");
+        assert_eq!(info.listen_addrs, addresses);
+        let told: BTreeSet<&str> = info.protocols.iter().map(AsRef::as_ref).collect();
+        assert_eq!(&told, protocols);
+        assert!(info.signed_peer_record.is_none());
+    }
+}

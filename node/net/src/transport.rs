@@ -1,0 +1,71 @@
+//! The two transports: QUIC v1, and TCP with Noise and Yamux; timeouts and windows from [`Limits`].
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::{Boxed, OrTransport};
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::{PeerId, Transport as _, noise, quic, tcp, yamux};
+
+use crate::limits::Limits;
+
+/// How often one looks for a port that is free for both transports.
+const PORT_TRIES: usize = 32;
+
+/// Builds both transports under one key.
+///
+/// # Errors
+/// If the Noise key cannot be signed by the transport key.
+pub(crate) fn build(key: &Keypair, limits: &Limits) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
+    let (stream_window, connection_window) = limits.quic_windows();
+    let streams = u32::try_from(limits.streams_per_connection).unwrap_or(u32::MAX);
+    let mut quic_config = quic::Config::new(key);
+    quic_config.handshake_timeout = limits.negotiation_time;
+    quic_config.max_stream_data = stream_window;
+    quic_config.max_connection_data = connection_window;
+    quic_config.max_concurrent_stream_limit = streams;
+    let quic =
+        quic::tokio::Transport::new(quic_config).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+
+    let mut yamux_config = yamux::Config::default();
+    yamux_config.set_max_num_streams(limits.streams_per_connection);
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true).listen_backlog(256))
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(key)?)
+        .multiplex(yamux_config)
+        .timeout(limits.negotiation_time)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+
+    Ok(OrTransport::new(quic, tcp)
+        .map(|either, _| match either {
+            futures::future::Either::Left(out) | futures::future::Either::Right(out) => out,
+        })
+        .boxed())
+}
+
+/// Gives every address that asks for port 0 one port that is free for UDP and TCP on all of them. Somebody else may
+/// take it before we listen; then listening fails and the caller starts again.
+///
+/// # Errors
+/// If none was found.
+pub(crate) fn choose_port(listen: &[SocketAddr]) -> std::io::Result<Vec<SocketAddr>> {
+    let Some(first) = listen.iter().find(|address| address.port() == 0) else { return Ok(listen.to_vec()) };
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+    for _ in 0..PORT_TRIES {
+        let port = match UdpSocket::bind(first).and_then(|socket| socket.local_addr()) {
+            Ok(bound) => bound.port(),
+            Err(error) => return Err(error),
+        };
+        let with_port = |address: &SocketAddr| match address.port() {
+            0 => SocketAddr::new(address.ip(), port),
+            _ => *address,
+        };
+        let chosen: Vec<SocketAddr> = listen.iter().map(with_port).collect();
+        match TcpListener::bind(with_port(first)) {
+            Ok(_) => return Ok(chosen),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
