@@ -81,14 +81,12 @@ pub enum Event {
         /// The first number that two items share.
         seq: u64,
     },
-    /// Items wait for this one, which is not here.
+    /// Items wait for these, which are not here: the whole list, when the session begins and whenever it changes.
     Missing {
         /// In which log.
         log: Log,
-        /// Whose.
-        author: VerifyingKey,
-        /// Its number.
-        seq: u64,
+        /// Whose, and which number.
+        items: Vec<(VerifyingKey, u64)>,
     },
     /// The store is done with what [`Action::Take`] or [`Action::TakeObject`] gave it.
     Taken {
@@ -297,6 +295,8 @@ pub struct Session {
     asked: BTreeSet<Ask>,
     /// What the peer asked for and did not get.
     asked_by_peer: BTreeSet<Ask>,
+    /// What others wait for, and whether it was pulled from this peer.
+    missing: BTreeMap<Log, BTreeMap<(VerifyingKey, u64), bool>>,
     /// Packs that the peer wants and this node did not have.
     wanted: BTreeSet<(SpaceTag, PackHash)>,
     /// Where this node got further since the last flush.
@@ -328,6 +328,7 @@ impl Session {
             outgoing: Outgoing::default(),
             asked: BTreeSet::new(),
             asked_by_peer: BTreeSet::new(),
+            missing: BTreeMap::new(),
             wanted: BTreeSet::new(),
             advanced: BTreeSet::new(),
             pushes: BTreeMap::new(),
@@ -395,9 +396,14 @@ impl Session {
                 let range = self.views.get(&log).and_then(|view| view.clamp(&author, seq, u64::MAX));
                 self.serve(log, author, range);
             }
-            Event::Missing { log, author, seq } => {
-                let pull = self.views.get_mut(&log).and_then(|view| view.pull_missing(log, author, seq));
-                actions.extend(pull.map(|pull| Action::Send(Message::Pull(pull).encode())));
+            Event::Missing { log, items } => {
+                let before = self.missing.remove(&log).unwrap_or_default();
+                let was_pulled = |item: &(VerifyingKey, u64)| before.get(item).copied().unwrap_or(false);
+                let items: BTreeMap<_, _> = items.into_iter().map(|item| (item, was_pulled(&item))).collect();
+                if !items.is_empty() {
+                    self.missing.insert(log, items);
+                    self.pull_missing(actions);
+                }
             }
             Event::Taken { ticket, fate } => self.note_taken(ticket, fate, actions)?,
             Event::Loaded { request, items } => self.outgoing.take_loaded(request, items),
@@ -452,6 +458,7 @@ impl Session {
     /// Tells what became durable, gives new credit and begins the pushes that are due.
     fn flush(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         self.incoming.release_slowed(now_ms, actions);
+        self.pull_missing(actions);
         let mut acks: BTreeMap<Log, Vec<(VerifyingKey, u64)>> = BTreeMap::new();
         for (log, author) in std::mem::take(&mut self.advanced) {
             // Pins have no acknowledgement of their own, and a node that may not see a log is told nothing of it.
@@ -504,6 +511,8 @@ impl Session {
 
     fn tell_all(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         self.told_ms = now_ms;
+        // What was pulled in vain is pulled again.
+        self.missing.values_mut().flat_map(BTreeMap::values_mut).for_each(|was_pulled| *was_pulled = false);
         let held: BTreeSet<SpaceTag> =
             self.views.iter().filter(|(_, view)| view.is_held()).map(|(log, _)| log.tag).collect();
         // Person logs first: who a device belongs to decides what its entries are worth.
@@ -570,6 +579,22 @@ impl Session {
         }
         let pulls = self.views.get_mut(&log).map_or_else(Vec::new, |view| view.pulls(log));
         actions.extend(pulls.into_iter().map(|pull| Action::Send(Message::Pull(pull).encode())));
+    }
+
+    /// Pulls what others wait for, once, as soon as the peer is known to have it and no pull under way brings it.
+    fn pull_missing(&mut self, actions: &mut Vec<Action>) {
+        if self.opened_ms.is_none() {
+            return;
+        }
+        for (log, items) in &mut self.missing {
+            let Some(view) = self.views.get_mut(log) else { continue };
+            for ((author, seq), was_pulled) in items.iter_mut().filter(|(_, was_pulled)| !**was_pulled) {
+                if let Some(pull) = view.pull_missing(*log, *author, *seq) {
+                    *was_pulled = true;
+                    actions.push(Action::Send(Message::Pull(pull).encode()));
+                }
+            }
+        }
     }
 
     fn note_stored(&mut self, log: Log, head: &Head, source: Source, now_ms: u64) {

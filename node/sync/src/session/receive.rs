@@ -111,6 +111,7 @@ impl Session {
             }
             self.pull(log, actions);
         }
+        self.pull_missing(actions);
         Ok(())
     }
 
