@@ -189,8 +189,9 @@ impl Driver {
             }
         };
         self.lan.stop().await;
-        // Closing the connections with the swarm tells the other ends; the listeners go with it.
-        drop(self.swarm);
+        // The connections close with the swarm, which tells the other ends; whoever asks from now on is told that the
+        // node is gone.
+        drop((self, events));
         if let Some(reply) = stopped {
             let _ = reply.send(());
         }

@@ -1,11 +1,12 @@
 //! Dialing, connections that stand or go, and opening streams on them.
 
-use libp2p::PeerId;
-use libp2p::core::ConnectedPoint;
-use libp2p::swarm::dial_opts::DialOpts;
-use libp2p::swarm::{self};
 use std::net::SocketAddr;
 
+use libp2p::PeerId;
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm;
+use libp2p::swarm::dial_opts::DialOpts;
+use locker_crypto::rendezvous::Address;
 use tokio::sync::oneshot;
 
 use super::{Driver, Link, Which};
@@ -16,11 +17,15 @@ use crate::handle::{DialError, OpenError};
 use crate::metrics;
 use crate::protocol::Protocol;
 use crate::stream::{Opening, Stream};
-use locker_crypto::rendezvous::Address;
 
 impl Driver {
     /// Dials whoever is at an address.
     pub(super) fn dial(&mut self, address: &Address, reply: oneshot::Sender<Result<Connection, DialError>>) {
+        // TCP from our port to itself would not even be refused by the key.
+        if self.listening.borrow().contains(address) {
+            let _ = reply.send(Err(DialError::Own));
+            return;
+        }
         let options = DialOpts::unknown_peer_id().address(to_multiaddr(address)).build();
         let id = options.connection_id();
         match self.swarm.dial(options) {

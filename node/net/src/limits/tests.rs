@@ -219,7 +219,8 @@ fn a_source_that_fails_too_often_waits_and_no_other_does() {
     assert_eq!(admission.begin_inbound(id(3), ip(1), at(61)), Ok(()));
     // Again: twice as long, up to ten minutes.
     for (round, wait) in [120, 240, 480, 600, 600].into_iter().enumerate() {
-        let start = 100 + 700 * round as u64;
+        // Soon enough after the last that it is not forgotten.
+        let start = 100 + 620 * round as u64;
         fail(&mut admission, start);
         admission.handshake_failed(ip(1), at(start));
         let n = 10 + 2 * round;

@@ -79,6 +79,14 @@ async fn result_of(stranger: &mut Swarm<Stranger>, query: kad::QueryId) -> Query
     .await
 }
 
+/// Keeps a stranger going until a condition holds.
+async fn go_on_until(stranger: &mut Swarm<Stranger>, what: &str, condition: impl Fn() -> bool) {
+    tokio::select! {
+        () = until(what, condition) => {}
+        () = async { loop { stranger.select_next_some().await; } } => {}
+    }
+}
+
 fn valid_record() -> Record {
     let now = Clock::system().now_s();
     let secret = RendezvousSecret::new([7; 32]);
@@ -108,7 +116,7 @@ async fn t42_t46_a_server_keeps_rendezvous_records_and_nothing_else() {
         let put =
             stranger.behaviour_mut().kad.put_record_to(record.clone(), vec![peer].into_iter(), Quorum::One);
         result_of(&mut stranger, put).await;
-        until("the refusal", || server.figures().records_refused == n as u64 + 1).await;
+        go_on_until(&mut stranger, "the refusal", || server.figures().records_refused == n as u64 + 1).await;
         let get = stranger.behaviour_mut().kad.get_record(record.key.clone());
         let got = result_of(&mut stranger, get).await;
         assert!(matches!(got, QueryResult::GetRecord(Err(_))), "{got:?}");
@@ -117,7 +125,7 @@ async fn t42_t46_a_server_keeps_rendezvous_records_and_nothing_else() {
 
     let put = stranger.behaviour_mut().kad.put_record_to(good, vec![peer].into_iter(), Quorum::One);
     result_of(&mut stranger, put).await;
-    until("the record", || server.figures().records_kept == 1).await;
+    go_on_until(&mut stranger, "the record", || server.figures().records_kept == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +137,7 @@ async fn t45_provider_records_are_refused_and_nobody_asks_for_them() {
     let key = RecordKey::from(vec![9; 32]);
     let providing = stranger.behaviour_mut().kad.start_providing(key.clone()).unwrap();
     result_of(&mut stranger, providing).await;
-    until("the refusal", || server.figures().providers_refused >= 1).await;
+    go_on_until(&mut stranger, "the refusal", || server.figures().providers_refused >= 1).await;
     stranger.behaviour_mut().kad.stop_providing(&key);
     let asking = stranger.behaviour_mut().kad.get_providers(key);
     let found = result_of(&mut stranger, asking).await;

@@ -199,8 +199,9 @@ async fn strangers_knock_only_so_often_and_those_with_a_session_do_not_count() {
         let (a, a_events) = start(config()).await;
         let dialed = within("the dial", a.dial(&b.listen_addresses(), Prefer::Tcp)).await.unwrap();
         let mut stream = a.open(dialed.id, Protocol::Sync).await.unwrap();
-        stream.write_all(b"knock").await.unwrap();
-        stream.flush().await.unwrap();
+        // The fourth may be reset before all of it is out.
+        let written = async { stream.write_all(b"knock").await.and(stream.flush().await) }.await;
+        assert!(written.is_ok() || n == 3);
         if n < 3 {
             let (_, connection, theirs) = inbound(&mut b_events).await;
             kept.push((a, a_events, dialed, stream, connection, theirs));
