@@ -70,6 +70,11 @@ impl Scope {
         self
     }
 
+    /// Adds the log of a person.
+    pub fn add_person(&mut self, person: PersonId) {
+        self.persons.insert(person_tag(&person), person);
+    }
+
     /// Adds the capsule of a link.
     pub fn with_capsule(mut self, link: LinkTag) -> Self {
         self.capsules.insert(link);

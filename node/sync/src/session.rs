@@ -13,6 +13,7 @@
 //!
 //! Never here: whether an entry is valid, and what stands in it.
 
+mod event;
 mod incoming;
 mod outgoing;
 mod receive;
@@ -22,11 +23,13 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use locker_crypto::Refusal;
-use locker_crypto::id::{ObjectHash, PackHash, SpaceTag, VerifyingKey};
+use locker_crypto::id::{PackHash, PersonId, SpaceTag, VerifyingKey};
+use locker_crypto::identity::person_tag;
 
-use crate::frontier::{Log, View, Warning};
+use crate::frontier::{Log, View};
 use crate::limits::{
-    FRONTIER_INTERVAL_MS, PACKS_PER_MESSAGE_MAX, PIN_HEADS_MAX, PUSH_INTERVAL_MS, SESSION_LIFE_S,
+    FRONTIER_INTERVAL_MS, PACKS_PER_MESSAGE_MAX, PIN_HEADS_MAX, PUSH_INTERVAL_MS, REQUESTS_MAX,
+    SESSION_LIFE_S,
 };
 use crate::message::v1::{Ask, Frontier, Head, LogKind, Message};
 use crate::message::{FrameDecoder, FrameLimits};
@@ -34,253 +37,14 @@ use crate::scope::Scope;
 use incoming::Incoming;
 use outgoing::Outgoing;
 
+pub use event::{Action, End, Event, Fate, Item, Notice, Purpose, Source, Terms};
+
 /// How long what came from others waits before it is passed on, in milliseconds: the peer mostly has it by then and
 /// says so.
 pub const RELAY_DELAY_MS: u64 = 200;
 
-/// What a session begins with.
-#[derive(Clone, Debug, Default)]
-pub struct Terms {
-    /// What the peer may ask here, and send.
-    pub peer: Scope,
-    /// What this node may ask there.
-    pub own: Scope,
-    /// What this same device once offered or acknowledged, of every author: as [`Action::Remember`] told.
-    pub remembered: Vec<(Log, VerifyingKey, u64)>,
-}
-
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// The handshake is done; what this node holds was told by [`Event::Held`].
-    Opened,
-    /// Bytes of the peer.
-    Received(Vec<u8>),
-    /// This node holds a log, as far as these heads: at the start, and when a new log comes in.
-    Held {
-        /// The log.
-        log: Log,
-        /// The newest item of every author.
-        heads: Vec<Head>,
-    },
-    /// An item is durable here, whoever it came from.
-    Stored {
-        /// In which log.
-        log: Log,
-        /// The item.
-        head: Head,
-        /// Where it came from.
-        source: Source,
-    },
-    /// An author was found forked: items from `seq` on are sent again, branches side by side.
-    Forked {
-        /// In which log.
-        log: Log,
-        /// Whose.
-        author: VerifyingKey,
-        /// The first number that two items share.
-        seq: u64,
-    },
-    /// Items wait for these, which are not here: the whole list, when the session begins and whenever it changes.
-    Missing {
-        /// In which log.
-        log: Log,
-        /// Whose, and which number.
-        items: Vec<(VerifyingKey, u64)>,
-    },
-    /// The store is done with what [`Action::Take`] or [`Action::TakeObject`] gave it.
-    Taken {
-        /// Of which action.
-        ticket: u64,
-        /// What became of it.
-        fate: Fate,
-    },
-    /// Answers [`Action::Load`].
-    Loaded {
-        /// Of which action.
-        request: u64,
-        /// Items in the order of their numbers, all branches of a number together. Empty if none is held.
-        items: Vec<Item>,
-    },
-    /// Asks the peer for something beside the logs.
-    Ask(Ask),
-    /// Answers [`Action::LookUp`].
-    Found {
-        /// What was asked for.
-        ask: Ask,
-        /// What was found.
-        objects: Vec<Vec<u8>>,
-    },
-    /// Hands an envelope to the peer.
-    Deposit(Vec<u8>),
-    /// This node wants packs.
-    Want {
-        /// Of which space.
-        tag: SpaceTag,
-        /// The packs.
-        packs: Vec<PackHash>,
-    },
-    /// These packs are held durably: answers [`Action::LookUpPacks`], and tells later what was not there then.
-    PacksHeld {
-        /// Of which space.
-        tag: SpaceTag,
-        /// The packs.
-        packs: Vec<PackHash>,
-    },
-    /// Time passes. Due at [`Session::due_ms`].
-    Tick,
-    /// This node ends the session.
-    Close {
-        /// Why, for the peer.
-        reason: u64,
-    },
-}
-
-/// Where an item came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Source {
-    /// It was written here: it is pushed at once.
-    Here,
-    /// A peer sent it: it is passed on if the peer of this session does not say that it has it.
-    Peer,
-}
-
-/// What became of something that was to be stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
-    /// It is durable.
-    Durable,
-    /// It waits for what it lacks.
-    Waiting,
-    /// It is not kept. What no honest peer passes on (a wrong form or signature) ends the session.
-    Refused(Refusal),
-}
-
-/// An item of a log, as it travels.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Item {
-    /// Its number.
-    pub seq: u64,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-}
-
-/// What the engine is to do, in this order.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// Send these bytes.
-    Send(Vec<u8>),
-    /// Check and store an item, then [`Event::Taken`]; tell every session what became durable ([`Event::Stored`]).
-    Take {
-        /// To be named in [`Event::Taken`].
-        ticket: u64,
-        /// Where it belongs, by its own words.
-        log: Log,
-        /// Whose it is, by its own words.
-        author: VerifyingKey,
-        /// Its number.
-        seq: u64,
-        /// Its bytes.
-        bytes: Vec<u8>,
-    },
-    /// Check and store an object whose hash was checked, then [`Event::Taken`].
-    TakeObject {
-        /// To be named in [`Event::Taken`].
-        ticket: u64,
-        /// Its name.
-        hash: ObjectHash,
-        /// Its bytes.
-        bytes: Vec<u8>,
-        /// Why it came.
-        purpose: Purpose,
-    },
-    /// Load items of one author, then [`Event::Loaded`]: at least one if any is held, then as many as fit.
-    Load {
-        /// To be named in [`Event::Loaded`].
-        request: u64,
-        /// From which log.
-        log: Log,
-        /// Whose.
-        author: VerifyingKey,
-        /// The first number.
-        from: u64,
-        /// The last number.
-        to: u64,
-        /// About how many bytes.
-        bytes_max: u64,
-    },
-    /// Look for what a peer asked, within its scope, then [`Event::Found`].
-    LookUp(Ask),
-    /// Look which of these packs are held for the space, then [`Event::PacksHeld`].
-    LookUpPacks {
-        /// The space.
-        tag: SpaceTag,
-        /// The packs.
-        packs: Vec<PackHash>,
-    },
-    /// The peer holds these packs.
-    PacksOffered {
-        /// The space.
-        tag: SpaceTag,
-        /// The packs.
-        packs: Vec<PackHash>,
-    },
-    /// The peer has stored an author's items up to a number durably.
-    Acknowledged {
-        /// In which log.
-        log: Log,
-        /// Whose items, and up to which number.
-        heads: Vec<(VerifyingKey, u64)>,
-    },
-    /// Keep, under the peer's device key, how far it was: [`Terms::remembered`] of the next session.
-    Remember {
-        /// In which log.
-        log: Log,
-        /// Whose items, and up to which number.
-        heads: Vec<(VerifyingKey, u64)>,
-    },
-    /// The peer has stored an envelope of this node durably.
-    DepositStored(ObjectHash),
-    /// Tell the user, or write it to the log.
-    Notice(Notice),
-    /// The session is over.
-    Ended(End),
-}
-
-/// Why an object came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Purpose {
-    /// It was asked for.
-    Asked,
-    /// It is an envelope for a deposit link.
-    Deposit,
-}
-
-/// Something that a user or a log wants to know.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Notice {
-    /// A frontier gave rise to a warning.
-    Warning(Log, Warning),
-    /// The peer's clock is ahead of ours by so many milliseconds.
-    Clock {
-        /// Negative if it is behind.
-        ahead_ms: i64,
-    },
-}
-
-/// How a session ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    /// Send [`crate::message::REFUSAL`] after [`crate::limits::REFUSAL_DELAY_MS`], then close. The reason is for the
-    /// own log only.
-    Refuse(Refusal),
-    /// The peer refused.
-    Refused,
-    /// The peer said goodbye.
-    Bye(u64),
-    /// This node closed it, or its time is over: close after what is to be sent.
-    Closed,
-}
+/// How often one looks whether authors that were too fast may go on, in milliseconds.
+const SLOWED_INTERVAL_MS: u64 = 1_000;
 
 /// One peer after OK.
 #[derive(Debug)]
@@ -291,8 +55,8 @@ pub struct Session {
     views: BTreeMap<Log, View>,
     incoming: Incoming,
     outgoing: Outgoing,
-    /// What this node asked for and did not get.
-    asked: BTreeSet<Ask>,
+    /// What this node asked for, and how many answers are still to come.
+    asked: BTreeMap<Ask, u32>,
     /// What the peer asked for and did not get.
     asked_by_peer: BTreeSet<Ask>,
     /// What others wait for, and whether it was pulled from this peer.
@@ -305,6 +69,7 @@ pub struct Session {
     pushes: BTreeMap<(Log, VerifyingKey), u64>,
     /// Which pin heads the next frontier begins with.
     pin_turn: usize,
+    ends_ms: Option<u64>,
     opened_ms: Option<u64>,
     told_ms: u64,
     flushed_ms: u64,
@@ -326,13 +91,14 @@ impl Session {
             views,
             incoming,
             outgoing: Outgoing::default(),
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
             asked_by_peer: BTreeSet::new(),
             missing: BTreeMap::new(),
             wanted: BTreeSet::new(),
             advanced: BTreeSet::new(),
             pushes: BTreeMap::new(),
             pin_turn: 0,
+            ends_ms: terms.ends_ms,
             opened_ms: None,
             told_ms: 0,
             flushed_ms: 0,
@@ -347,10 +113,27 @@ impl Session {
         if self.over {
             return actions;
         }
-        if let Err(why) = self.take(event, now_ms, &mut actions) {
+        if self.ends_ms.is_some_and(|ends_ms| now_ms >= ends_ms) {
+            self.end(End::Refuse(Refusal::Time), &mut actions);
+        } else if let Err(why) = self.take(event, now_ms, &mut actions) {
             self.end(End::Refuse(why), &mut actions);
         }
         actions
+    }
+
+    /// Lets an own device read and bring the log of one more person: a new contact, a new member.
+    pub fn add_person(&mut self, person: PersonId) {
+        for scope in [&mut self.peer, &mut self.own] {
+            if scope.is_whole() {
+                scope.add_person(person);
+            }
+        }
+        // What was heard of this tag before one knew whose it is.
+        let tag = person_tag(&person);
+        let mistaken = self.views.remove(&Log { kind: LogKind::Entries, tag });
+        if let Some(view) = mistaken {
+            self.views.entry(Log { kind: LogKind::Person, tag }).or_insert(view);
+        }
     }
 
     /// Whether the stream may be read. While the store is behind it may not, and the transport slows the peer.
@@ -363,9 +146,10 @@ impl Session {
         let exchange = self.told_ms.saturating_add(FRONTIER_INTERVAL_MS);
         let flush = self.flushed_ms.saturating_add(PUSH_INTERVAL_MS);
         let push = self.pushes.values().min().map(|due| flush.max(*due));
-        let pending = !self.advanced.is_empty() || self.incoming.has_pending();
+        let pending = !self.advanced.is_empty() || self.incoming.has_credit();
         let soon = pending.then_some(flush);
-        [push, soon].into_iter().flatten().fold(exchange, u64::min)
+        let slowed = self.incoming.has_slowed().then(|| self.flushed_ms.saturating_add(SLOWED_INTERVAL_MS));
+        [push, soon, slowed, self.ends_ms].into_iter().flatten().fold(exchange, u64::min)
     }
 
     /// Whether the session is over.
@@ -408,7 +192,10 @@ impl Session {
             Event::Taken { ticket, fate } => self.note_taken(ticket, fate, actions)?,
             Event::Loaded { request, items } => self.outgoing.take_loaded(request, items),
             Event::Ask(ask) => {
-                if self.own.may_ask(&ask) && self.asked.insert(ask) {
+                let has_room = self.asked.contains_key(&ask) || self.asked.len() < REQUESTS_MAX;
+                if self.own.may_ask(&ask) && has_room {
+                    let count = self.asked.entry(ask).or_default();
+                    *count = count.saturating_add(1);
                     actions.push(Action::Send(Message::Ask(ask).encode()));
                 }
             }
@@ -417,6 +204,9 @@ impl Session {
                 self.outgoing.queue_object(bytes);
             }
             Event::Want { tag, packs } => {
+                if !self.own.may_swap_packs(&tag) && !self.peer.may_swap_packs(&tag) {
+                    return Ok(());
+                }
                 for packs in sorted_parts(packs) {
                     actions.push(Action::Send(Message::Want(tag, packs).encode()));
                 }
@@ -457,6 +247,7 @@ impl Session {
 
     /// Tells what became durable, gives new credit and begins the pushes that are due.
     fn flush(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        self.flushed_ms = now_ms;
         self.incoming.release_slowed(now_ms, actions);
         self.pull_missing(actions);
         let mut acks: BTreeMap<Log, Vec<(VerifyingKey, u64)>> = BTreeMap::new();
@@ -471,21 +262,17 @@ impl Session {
             for heads in heads.chunks(crate::limits::AUTHORS_MAX) {
                 let message = Message::Ack { tag: log.tag, heads: heads.to_vec() };
                 actions.push(Action::Send(message.encode()));
-                self.flushed_ms = now_ms;
             }
         }
         if let Some(bytes) = self.incoming.take_credit() {
             actions.push(Action::Send(Message::Credit(bytes).encode()));
-            self.flushed_ms = now_ms;
         }
         let due: Vec<_> =
             self.pushes.iter().filter(|(_, due_ms)| **due_ms <= now_ms).map(|(chain, _)| *chain).collect();
         for (log, author) in due {
             self.pushes.remove(&(log, author));
             let range = self.views.get(&log).and_then(|view| view.push_range(&author));
-            if self.serve(log, author, range) {
-                self.flushed_ms = now_ms;
-            }
+            self.serve(log, author, range);
         }
     }
 

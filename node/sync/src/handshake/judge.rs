@@ -65,6 +65,8 @@ pub struct Admission {
     pub links: Vec<LinkTag>,
     /// What it may ask, all proofs together.
     pub grants: Vec<Grant>,
+    /// When the first of its tokens ends, unix seconds; the session ends with it.
+    pub expires_s: Option<u64>,
 }
 
 impl Admission {
@@ -76,6 +78,12 @@ impl Admission {
     /// Returns the device, if one proved itself.
     pub fn device_key(&self) -> Option<VerifyingKey> {
         self.device.map(|(_, device, _)| device)
+    }
+
+    fn add(&mut self, token: &Capability) {
+        self.grants.push(grant_of(token));
+        let expires = token.expires();
+        self.expires_s = Some(self.expires_s.map_or(expires, |before| before.min(expires)));
     }
 }
 
@@ -113,7 +121,7 @@ impl Proofs {
                     judge_token(token, directory, chains)?;
                     proof.check(&token.audience(), &self.transcript)?;
                     admission.tokens.push(token.id());
-                    admission.grants.push(grant_of(token));
+                    admission.add(token);
                 }
                 Proof::Link { tag, .. } => {
                     let LinkEntry { key, token } = directory.links.get(tag).ok_or(Refusal::Audience)?;
@@ -123,7 +131,7 @@ impl Proofs {
                     }
                     judge_token(token, directory, chains)?;
                     admission.links.push(*tag);
-                    admission.grants.push(grant_of(token));
+                    admission.add(token);
                 }
             }
         }

@@ -229,7 +229,8 @@ fn both_ends_meet_however_the_bytes_arrive() {
         Showing { certificate: Certificate::issue(&server_device, v.keys.server, now + 86_400), token: None };
     let mut secrets: Vec<_> = (0..32).map(|_| RendezvousSecret::random(&mut dice)).collect();
     secrets[17] = v.secret.clone();
-    let (mut server, first) = Server::start(v.keys, Nonce::random(&mut dice), now);
+    let (server, first) = Server::start(v.keys, Nonce::random(&mut dice), now);
+    let mut server = Some(server);
     let mut client = Client::start(v.keys, secrets, &mut dice).unwrap();
     let doors = [v.secret.clone()];
 
@@ -245,10 +246,6 @@ fn both_ends_meet_however_the_bytes_arrive() {
         Credential::Token { token: &v.token, audience: &v.audience },
         Credential::Link { tag: v.link_tag, link: &v.audience },
     ];
-    let mut server = Some({
-        let _ = &mut server;
-        server
-    });
     let mut admission = None;
     loop {
         let mut to_server = Vec::new();
@@ -406,7 +403,10 @@ fn t83_a_relayed_knock_opens_nothing() {
             .unwrap();
     // The impostor passes on the real nonce, so that only the transport keys differ.
     let ClientStep::Knock(knock) = client.receive(&nonce).unwrap() else { panic!() };
-    assert_eq!(real.receive(&knock, &[v.secret.clone()], &v.showing, NOW).unwrap_err(), Refusal::Key);
+    assert_eq!(
+        real.receive(&knock, std::slice::from_ref(&v.secret), &v.showing, NOW).unwrap_err(),
+        Refusal::Key
+    );
     // Nothing in the knock but random-looking bytes: no key, name or tag.
     for secret in [v.secret.expose().as_slice(), v.person.as_bytes(), v.device.verifying_key().as_bytes()] {
         assert!(!knock.windows(32).any(|window| window == secret));
@@ -443,7 +443,7 @@ fn t83_an_unexpected_server_gets_no_proof() {
         let mut client = Client::start(v.keys, vec![v.secret.clone()], &mut dice).unwrap();
         let ClientStep::Knock(knock) = client.receive(&nonce).unwrap() else { panic!() };
         let showing = Showing { certificate: certificate.clone(), token: None };
-        let step = server.receive(&knock, &[v.secret.clone()], &showing, NOW).unwrap();
+        let step = server.receive(&knock, std::slice::from_ref(&v.secret), &showing, NOW).unwrap();
         let ServerStep::Answer { frame, .. } = step else { panic!() };
         let ClientStep::Answered(_) = client.receive(&frame).unwrap() else { panic!() };
         let proof = client.prove(&expected, &v.credentials()[..1], NOW);

@@ -3,8 +3,8 @@
 use locker_crypto::Refusal;
 use locker_crypto::encode::{Reader, Writer};
 use locker_crypto::id::{PersonId, VerifyingKey};
-use locker_crypto::identity::Slot;
-use locker_crypto::person::DEVICE_NAME_LEN_MAX;
+use locker_crypto::identity::{DeviceKeys, Slot};
+use locker_crypto::person::{Candidate, DEVICE_NAME_LEN_MAX};
 use locker_crypto::sealed_box::BoxPublicKey;
 use locker_crypto::secret::{PersonKey, RendezvousMaster};
 use locker_crypto::sign::Signature;
@@ -73,6 +73,19 @@ pub struct Enrol {
     pub pop: Signature,
 }
 
+impl Enrol {
+    /// Makes what a new device sends once it knows whom it joins ([`super::NewStep::Welcome`]).
+    pub fn new(role: Role, name: &str, person: &PersonId, keys: &DeviceKeys) -> Self {
+        let Candidate { device, box_key, pop_sig } = Candidate::new(person, keys);
+        Self { role, device, device_box: box_key, name: name.to_owned(), pop: pop_sig }
+    }
+
+    /// Returns the candidate for `add_device`, which checks the signature.
+    pub fn candidate(&self) -> Candidate {
+        Candidate { device: self.device, box_key: self.device_box.clone(), pop_sig: self.pop }
+    }
+}
+
 /// What the new device gets. Wiped when dropped, as far as it is secret; has no `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -80,9 +93,9 @@ pub struct Grant {
     pub role: Role,
     /// The person log, with the `add_device` of this device, in an order in which every entry fits.
     pub person_log: Vec<Vec<u8>>,
-    /// PUK[n] and n. The older ones follow from it.
+    /// `PUK[n]` and n. The older ones follow from it.
     pub person_key: Option<(u32, PersonKey)>,
-    /// rdv_master[g] and g.
+    /// `rdv_master[g]` and g.
     pub master: Option<(u32, RendezvousMaster)>,
     /// The replicas: slot and device.
     pub replicas: Vec<(Slot, VerifyingKey)>,

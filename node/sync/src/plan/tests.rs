@@ -1,1 +1,153 @@
+//! Goal: the plan fetches everything once, within its bounds, whatever fails. Method: a small model of sources that
+//! break, refuse and go, with random histories.
 
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::*;
+
+const TAG: SpaceTag = SpaceTag([1; 16]);
+const MIB: u64 = 1 << 20;
+
+fn pack(n: usize) -> PackHash {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
+    PackHash(bytes)
+}
+
+fn source(n: usize) -> Source {
+    VerifyingKey([n as u8 + 1; 32])
+}
+
+fn below(dice: &mut ChaCha8Rng, end: usize) -> usize {
+    (dice.next_u64() % end as u64) as usize
+}
+
+#[test]
+fn bounds_hold_and_sources_take_turns() {
+    let mut plan = Plan::new(Bounds::default());
+    for n in 0..100 {
+        plan.want(TAG, pack(n), 16 * MIB);
+    }
+    for s in 0..3 {
+        plan.offer(source(s), (0..100).map(pack));
+    }
+    let mut fetches = Vec::new();
+    while let Some(fetch) = plan.next_fetch() {
+        fetches.push(fetch);
+    }
+    // 64 MiB of the node, 32 MiB of a session: two, one, one.
+    assert_eq!(plan.bytes_in_flight(), NODE_FLIGHT_BYTES);
+    let of = |s: usize| fetches.iter().filter(|fetch| fetch.source == source(s)).count();
+    assert_eq!((of(0), of(1), of(2)), (2, 1, 1));
+    let packs: std::collections::BTreeSet<_> = fetches.iter().map(|fetch| fetch.pack).collect();
+    assert_eq!(packs.len(), 4, "no pack twice");
+    // One source alone stays within its session, with small packs within its streams.
+    let mut plan = Plan::new(Bounds::default());
+    for n in 0..100 {
+        plan.want(TAG, pack(n), 16 * MIB);
+    }
+    plan.offer(source(0), (0..100).map(pack));
+    assert_eq!(std::iter::from_fn(|| plan.next_fetch()).count(), 2);
+    let mut plan = Plan::new(Bounds::default());
+    for n in 0..100 {
+        plan.want(TAG, pack(n), 4_096);
+    }
+    plan.offer(source(0), (0..100).map(pack));
+    assert_eq!(std::iter::from_fn(|| plan.next_fetch()).count(), BLOB_STREAMS);
+}
+
+#[test]
+fn a_broken_fetch_goes_on_first_and_a_refused_one_elsewhere() {
+    let mut plan = Plan::new(Bounds::default());
+    for n in 0..3 {
+        plan.want(TAG, pack(n), MIB);
+    }
+    plan.offer(source(0), (0..3).map(pack));
+    let first = plan.next_fetch().unwrap();
+    plan.end(&first, Outcome::Broken);
+    assert_eq!(plan.next_fetch(), Some(first), "what was begun is finished first");
+    plan.end(&first, Outcome::Refused);
+    let others: Vec<_> = std::iter::from_fn(|| plan.next_fetch()).map(|fetch| fetch.pack).collect();
+    assert_eq!(others, [pack(1), pack(2)]);
+    assert_eq!(plan.without_source().collect::<Vec<_>>(), [(TAG, first.pack)]);
+    plan.offer(source(1), [first.pack]);
+    let again = plan.next_fetch().unwrap();
+    assert_eq!((again.source, again.pack), (source(1), first.pack));
+    // Three breaks in a row, and the source rests until it offers the pack anew.
+    let mut plan = Plan::new(Bounds::default());
+    plan.want(TAG, pack(0), MIB);
+    plan.offer(source(0), [pack(0)]);
+    for _ in 0..FAILURES_MAX {
+        let fetch = plan.next_fetch().unwrap();
+        plan.end(&fetch, Outcome::Broken);
+    }
+    assert_eq!(plan.next_fetch(), None);
+    plan.offer(source(0), [pack(0)]);
+    assert!(plan.next_fetch().is_some());
+}
+
+#[test]
+fn everything_comes_once_whatever_fails() {
+    for seed in 0..300 {
+        let mut dice = ChaCha8Rng::seed_from_u64(seed);
+        let packs = 1 + below(&mut dice, 60);
+        let bounds = Bounds { node_bytes: 40 * MIB, session_bytes: 24 * MIB, session_streams: 3 };
+        let mut plan = Plan::new(bounds);
+        for n in 0..packs {
+            plan.want(TAG, pack(n), (1 + below(&mut dice, 16) as u64) * MIB);
+        }
+        let mut present = [false; 3];
+        let mut under_way: Vec<Fetch> = Vec::new();
+        let mut done = std::collections::BTreeSet::new();
+        for step in 0..20_000 {
+            if done.len() == packs {
+                break;
+            }
+            let s = below(&mut dice, 3);
+            match below(&mut dice, 20) {
+                0 if present[s] && step < 5_000 => {
+                    plan.lose(&source(s));
+                    present[s] = false;
+                    under_way.retain(|fetch| fetch.source != source(s));
+                }
+                1 => {
+                    // Source 2 has every pack, the others some.
+                    plan.offer(source(s), (0..packs).filter(|n| s == 2 || n % (s + 2) == 0).map(pack));
+                    present[s] = true;
+                }
+                2..6 if !under_way.is_empty() => {
+                    let fetch = under_way.swap_remove(below(&mut dice, under_way.len()));
+                    let outcome = match below(&mut dice, 10) {
+                        0 => Outcome::Refused,
+                        1..4 => Outcome::Broken,
+                        _ => Outcome::Done,
+                    };
+                    if outcome == Outcome::Done {
+                        assert!(done.insert(fetch.pack), "seed {seed}: twice");
+                    }
+                    plan.end(&fetch, outcome);
+                }
+                _ => {
+                    if let Some(fetch) = plan.next_fetch() {
+                        assert!(!done.contains(&fetch.pack) && present[usize::from(fetch.source.0[0]) - 1]);
+                        assert!(
+                            under_way.iter().all(|other| other.pack != fetch.pack),
+                            "seed {seed}: in flight"
+                        );
+                        under_way.push(fetch);
+                    }
+                }
+            }
+            let bytes: u64 = under_way.iter().map(|fetch| fetch.len).sum();
+            assert_eq!(plan.bytes_in_flight(), bytes, "seed {seed}");
+            assert!(bytes <= bounds.node_bytes);
+            for s in 0..3 {
+                let own = under_way.iter().filter(|fetch| fetch.source == source(s));
+                assert!(own.clone().map(|fetch| fetch.len).sum::<u64>() <= bounds.session_bytes);
+                assert!(own.count() <= bounds.session_streams);
+            }
+        }
+        assert_eq!((done.len(), plan.wanted()), (packs, 0), "seed {seed}");
+    }
+}

@@ -157,9 +157,14 @@ impl Incoming {
         self.untaken + self.slowed_bytes < UNTAKEN_BYTES_MAX
     }
 
-    /// Whether the next flush has something to do.
-    pub(super) fn has_pending(&self) -> bool {
-        self.regained > 0 || self.slowed_bytes > 0
+    /// Whether the peer is to get credit.
+    pub(super) fn has_credit(&self) -> bool {
+        self.regained > 0
+    }
+
+    /// Whether entries wait for their authors' rates.
+    pub(super) fn has_slowed(&self) -> bool {
+        self.slowed_bytes > 0
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -225,8 +225,7 @@ impl Session {
         if *blake3::hash(&bytes).as_bytes() != hash.0 {
             return Err(Refusal::Hash);
         }
-        let is_open = |ask: &Ask| !matches!(ask, Ask::Object(_));
-        let purpose = if self.asked.remove(&Ask::Object(hash)) || self.asked.iter().any(is_open) {
+        let purpose = if self.settle_ask(Ask::Object(hash)) {
             Purpose::Asked
         } else if self.peer.may_deposit() {
             Purpose::Deposit
@@ -237,6 +236,16 @@ impl Session {
         let ticket = self.incoming.issue(len, len, envelope);
         actions.push(Action::TakeObject { ticket, hash, bytes, purpose });
         Ok(())
+    }
+
+    /// Whether an object was asked for: by name, or as a capsule or bundle, whose names nobody knows before.
+    fn settle_ask(&mut self, by_name: Ask) -> bool {
+        match self.asked.get_mut(&by_name) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) => _ = self.asked.remove(&by_name),
+            None => return self.asked.keys().any(|ask| !matches!(ask, Ask::Object(_))),
+        }
+        true
     }
 
     fn hear_ask(&mut self, ask: Ask, actions: &mut Vec<Action>) -> Result<(), Refusal> {

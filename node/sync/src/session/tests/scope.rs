@@ -2,10 +2,16 @@
 
 use locker_crypto::Refusal;
 use locker_crypto::capability::Rights;
-use locker_crypto::id::{EpochId, LinkTag, ObjectHash, PackHash, PersonId, SpaceTag, VerifyingKey};
-use locker_crypto::identity::person_tag;
+use locker_crypto::entry::{EntryBody, Place, seal};
+use locker_crypto::id::{EntryId, EpochId, LinkTag, ObjectHash, PackHash, PersonId, SpaceTag, VerifyingKey};
+use locker_crypto::identity::{DeviceKeys, Root, person_tag};
+use locker_crypto::person::Author;
+use locker_crypto::secret::{Entropy, EpochSecret, PersonKey, SigningSeed};
+use locker_crypto::sign::Signing;
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
 
-use super::super::{Action, End, Event, Fate, Notice, Session, Terms};
+use super::super::{Action, End, Event, Fate, Item, Notice, Session, Terms};
 use super::world::end_of;
 use crate::frontier::Log;
 use crate::handshake::Grant;
@@ -250,4 +256,208 @@ fn wanted_packs_are_offered_when_they_come() {
     assert_eq!(held(&mut open, vec![two]), [Action::Send(Message::Have(HELD, vec![two]).encode())]);
     let offered = say(&mut open, &Message::Have(HELD, vec![two]));
     assert_eq!(offered, [Action::PacksOffered { tag: HELD, packs: vec![two] }]);
+}
+
+/// T29, T32 on the wire: what a token gave ends with it, in the middle of a session too.
+#[test]
+fn t29_a_session_ends_with_its_token() {
+    let peer = Scope::granted(&[grant(Rights::READ)]);
+    let mut open = Session::new(Terms { peer, ends_ms: Some(NOW_MS + 1_000), ..Terms::default() });
+    let log = Log { kind: LogKind::Entries, tag: HELD };
+    open.handle(Event::Held { log, heads: Vec::new() }, NOW_MS);
+    open.handle(Event::Opened, NOW_MS);
+    let bye = || Event::Received(Message::Credit(1).encode());
+    assert_eq!(end_of(&open.handle(bye(), NOW_MS + 999)), None);
+    assert_eq!(end_of(&open.handle(bye(), NOW_MS + 1_000)), Some(End::Refuse(Refusal::Time)));
+}
+
+/// T74: an older or newer form of an entry ends the session at its layout; nothing of it reaches the store.
+#[test]
+fn t74_entries_of_another_version_do_not_pass() {
+    for (magic, why) in [(b"LKE0", Refusal::Version), (b"LKE2", Refusal::Version), (b"LKX1", Refusal::Canon)]
+    {
+        let mut open = session(Scope::whole([]));
+        open.handle(Event::Opened, NOW_MS);
+        let mut bytes = vec![0; 500];
+        bytes[..4].copy_from_slice(magic);
+        assert_eq!(end_of(&say(&mut open, &Message::Entry(bytes))), Some(End::Refuse(why)));
+    }
+}
+
+/// T20 on the wire: entries of another person's log, and changed ones, do not reach the store.
+#[test]
+fn t20_person_logs_come_whole_or_not_at_all() {
+    let mut dice = ChaCha8Rng::seed_from_u64(20);
+    let root = Root::from_entropy(&Entropy::random(&mut dice));
+    let device = DeviceKeys::random(&mut dice);
+    let key = PersonKey::random(&mut dice);
+    let made = Author::genesis(&root, &device, &key, "one", 1 << 40, &mut dice).unwrap();
+    let person = root.person_id();
+    let tag = person_tag(&person);
+    let log = Log { kind: LogKind::Person, tag };
+    let head = Head { author: device.verifying_key(), seq: 0, id: made.id.0 };
+
+    // One has the log, the other only knows whose it will be.
+    let mut holder =
+        Session::new(Terms { peer: Scope::whole([person]), own: Scope::whole([person]), ..Terms::default() });
+    holder.handle(Event::Held { log, heads: vec![head] }, NOW_MS);
+    let told = holder.handle(Event::Opened, NOW_MS);
+    let [Action::Send(frontier)] = &told[..] else { panic!("{told:?}") };
+    let reader = || {
+        let mut reader =
+            Session::new(Terms { peer: Scope::whole([]), own: Scope::whole([]), ..Terms::default() });
+        reader.handle(Event::Opened, NOW_MS);
+        reader.handle(Event::Received(frontier.clone()), NOW_MS);
+        reader.add_person(person);
+        let actions = reader.handle(Event::Held { log, heads: Vec::new() }, NOW_MS);
+        (reader, actions)
+    };
+    let (mut open, actions) = reader();
+    let pull = Pull { kind: LogKind::Person, tag, author: head.author, from: 0, to: 0 };
+    assert!(actions.contains(&Action::Send(Message::Pull(pull).encode())), "{actions:?}");
+    let load = say(&mut holder, &Message::Pull(pull));
+    let [Action::Load { request, .. }] = load[..] else { panic!("{load:?}") };
+    let items = vec![Item { seq: 0, bytes: made.entry.clone() }];
+    let sent = holder.handle(Event::Loaded { request, items }, NOW_MS);
+    let message = Message::Person { person, entries: vec![made.entry.clone()] };
+    assert_eq!(sent, [Action::Send(message.encode())]);
+    let taken = say(&mut open, &message);
+    assert!(matches!(&taken[..], [Action::Take { bytes, .. }] if *bytes == made.entry), "{taken:?}");
+
+    // Under another person's name, with one bit changed, from a peer that may not.
+    let other = Message::Person { person: PERSON, entries: vec![made.entry.clone()] };
+    let (mut open, _) = reader();
+    assert_eq!(end_of(&say(&mut open, &other)), Some(End::Refuse(Refusal::Scope)));
+    let mut changed = made.entry.clone();
+    changed[200] ^= 1;
+    let (mut open, _) = reader();
+    let forged = Message::Person { person, entries: vec![changed] };
+    assert!(matches!(end_of(&say(&mut open, &forged)), Some(End::Refuse(Refusal::Sig | Refusal::Canon))));
+    let mut stranger = session(Scope::granted(&[grant(Rights::READ)]));
+    stranger.handle(Event::Opened, NOW_MS);
+    assert_eq!(end_of(&say(&mut stranger, &message)), Some(End::Refuse(Refusal::Scope)));
+}
+
+/// An entry with these fields, whose body nobody can open.
+fn sealed_entry(tag: SpaceTag, author: &Signing, seq: u64) -> Vec<u8> {
+    let secret = EpochSecret::new([6; 32]);
+    let prev = if seq == 0 { EntryId::ZERO } else { EntryId([8; 32]) };
+    let place = Place { space_tag: tag, seq, prev, epoch: secret.id() };
+    let body = EntryBody { hlc: 1, deps: Vec::new(), ops: Vec::new() };
+    seal(&place, &body, &secret.log_key(), author, &mut ChaCha8Rng::seed_from_u64(seq)).unwrap().bytes
+}
+
+/// T19, T21 on the wire: an entry goes to the space that it names itself, whoever sends it, and only if the sender may
+/// bring entries there.
+#[test]
+fn t19_an_entry_cannot_be_slipped_into_another_space() {
+    let author = Signing::from_seed(&SigningSeed::new([9; 32]));
+    let writer = || {
+        let mut open = session(Scope::granted(&[grant(Rights::READ | Rights::WRITE)]));
+        open.handle(Event::Opened, NOW_MS);
+        open
+    };
+    let actions = say(&mut writer(), &Message::Entry(sealed_entry(HELD, &author, 1)));
+    assert!(matches!(actions[..], [Action::Take { log: Log { tag: HELD, .. }, seq: 1, .. }]), "{actions:?}");
+    // Another space, an unknown one, and a genesis entry, whose tag is that of its own hash.
+    for tag in [OTHER, UNKNOWN, SpaceTag::ZERO] {
+        let actions = say(&mut writer(), &Message::Entry(sealed_entry(tag, &author, 0)));
+        assert_eq!(end_of(&actions), Some(End::Refuse(Refusal::Scope)));
+    }
+    // A reader, and a replica that was not asked: the replica may relay, the reader may not.
+    for (rights, may) in [(Rights::READ, false), (Rights::REPLICATE, true), (Rights::MANAGE, true)] {
+        let mut open = session(Scope::granted(&[grant(rights)]));
+        open.handle(Event::Opened, NOW_MS);
+        let actions = say(&mut open, &Message::Entry(sealed_entry(HELD, &author, 1)));
+        assert_eq!(end_of(&actions).is_none(), may, "{rights:?}");
+    }
+}
+
+/// An author beyond the rate is slowed, in order, and nobody else with it; an own device is not.
+#[test]
+fn a_fast_author_is_slowed_and_not_cut() {
+    let (fast, other) =
+        (Signing::from_seed(&SigningSeed::new([1; 32])), Signing::from_seed(&SigningSeed::new([2; 32])));
+    let rights = Rights::READ | Rights::WRITE;
+    let mut open = session(Scope::granted(&[grant(rights)]));
+    open.handle(Event::Opened, NOW_MS);
+    let mut taken = Vec::new();
+    let mut take = |open: &mut Session, actions: Vec<Action>, now_ms: u64| {
+        for action in actions {
+            match action {
+                Action::Take { ticket, author, seq, .. } => {
+                    taken.push((author, seq));
+                    assert!(
+                        open.handle(Event::Taken { ticket, fate: Fate::Durable }, now_ms)
+                            .iter()
+                            .all(|action| matches!(action, Action::Send(_)))
+                    );
+                }
+                Action::Send(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        taken.clone()
+    };
+    for seq in 0..650 {
+        let actions = say(&mut open, &Message::Entry(sealed_entry(HELD, &fast, seq)));
+        let now = take(&mut open, actions, NOW_MS);
+        assert_eq!(now.len(), 600.min(seq as usize + 1));
+    }
+    let actions = say(&mut open, &Message::Entry(sealed_entry(HELD, &other, 0)));
+    assert_eq!(take(&mut open, actions, NOW_MS).len(), 601, "others keep their turn");
+    assert!(open.due_ms() < NOW_MS + 60_000);
+    let actions = open.handle(Event::Tick, NOW_MS + 30_000);
+    assert_eq!(take(&mut open, actions, NOW_MS).len(), 601);
+    let actions = open.handle(Event::Tick, NOW_MS + 60_000);
+    let all = take(&mut open, actions, NOW_MS + 60_000);
+    let seqs: Vec<u64> =
+        all.iter().filter(|(a, _)| *a == fast.verifying_key()).map(|(_, seq)| *seq).collect();
+    assert_eq!(seqs, (0..650).collect::<Vec<_>>(), "all of them, in order");
+    assert!(open.is_level());
+
+    let mut own = session(Scope::whole([]));
+    own.handle(Event::Opened, NOW_MS);
+    for seq in 0..700 {
+        let actions = say(&mut own, &Message::Entry(sealed_entry(HELD, &fast, seq)));
+        assert!(matches!(actions[..], [Action::Take { .. }]));
+    }
+}
+
+/// Whatever a member sends, the session neither panics nor looks beyond the scope.
+#[test]
+fn mutated_streams_never_panic() {
+    let mut dice = ChaCha8Rng::seed_from_u64(22);
+    let author = Signing::from_seed(&SigningSeed::new([9; 32]));
+    let head = Head { author: AUTHOR, seq: 3, id: [1; 32] };
+    let stream: Vec<u8> = [
+        Message::Frontier(Frontier { tag: HELD, heads: vec![head], pins: vec![], now_ms: NOW_MS }),
+        Message::Pull(Pull { kind: LogKind::Entries, tag: HELD, author: AUTHOR, from: 0, to: 9 }),
+        Message::Entry(sealed_entry(HELD, &author, 1)),
+        Message::Ack { tag: HELD, heads: vec![(AUTHOR, 2)] },
+        Message::Ask(Ask::Boxes(HELD, EpochId([1; 32]))),
+        Message::Credit(100),
+        Message::Bye(0),
+    ]
+    .iter()
+    .flat_map(Message::encode)
+    .collect();
+    for _ in 0..20_000 {
+        let mut open = session(Scope::granted(&[grant(Rights::READ | Rights::WRITE)]));
+        open.handle(Event::Opened, NOW_MS);
+        let mut bytes = stream.clone();
+        for _ in 0..1 + dice.next_u32() % 4 {
+            let at = dice.next_u32() as usize % bytes.len();
+            bytes[at] = dice.next_u32().to_le_bytes()[0];
+        }
+        for part in bytes.chunks(200) {
+            for action in open.handle(Event::Received(part.to_vec()), NOW_MS) {
+                match action {
+                    Action::Take { log, .. } | Action::Load { log, .. } => assert_eq!(log.tag, HELD),
+                    Action::LookUp(Ask::Boxes(tag, _)) => assert_eq!(tag, HELD),
+                    _ => {}
+                }
+            }
+        }
+    }
 }
