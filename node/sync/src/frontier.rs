@@ -1,4 +1,4 @@
-//! How far two nodes are in one log, and what follows from that.
+//! How far two nodes are in one log, and what follows from that (`docs/spec/12-sync.md`, section 3).
 //!
 //! [`View`] holds what this node has, what it knows the peer to have, and what it has asked for. Comparing gives pulls
 //! and what is worth a warning; nothing here sends or stores.

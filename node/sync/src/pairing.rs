@@ -1,4 +1,5 @@
-//! A new device joins a person (`docs/spec/07-links.md`, section 6; protocol `/locker/pair/1`).
+//! A new device joins a person (`docs/spec/07-links.md`, section 6; bytes: `docs/spec/12-sync.md`,
+//! section 4).
 //!
 //! ```text
 //! new (initiates)                     old (holds the ticket)

@@ -1,4 +1,4 @@
-//! One peer after OK: who lacks what, what is sent when, and how much at a time.
+//! One peer after OK: who lacks what, what is sent when, and how much at a time (`docs/spec/12-sync.md`, section 3).
 //!
 //! [`Session::handle`] takes an [`Event`] and returns [`Action`]s; it does nothing itself. The engine keeps one session
 //! for each peer and tells all of them what becomes durable here ([`Event::Stored`]).

@@ -1,4 +1,4 @@
-//! The messages of a session, version 1 of `/locker/sync`.
+//! The messages of a session, version 1 of `/locker/sync` (`docs/spec/12-sync.md`, section 2).
 //!
 //! Bodies are canonical arrays; the bodies of ENTRY and PINS are the bytes of the entry or delta themselves. Decoding
 //! accepts one form only, and so what it accepts encodes to the same bytes. Nothing here says whether a message is
