@@ -11,6 +11,7 @@ pub(crate) use handler::Opening;
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -24,11 +25,19 @@ use crate::connection::ConnectionId;
 pub struct Stream {
     inner: Compat<libp2p::Stream>,
     connection: ConnectionId,
+    /// While it lives, the stream counts against what strangers may open.
+    _knock: Option<Arc<()>>,
 }
 
 impl Stream {
-    pub(crate) fn new(inner: libp2p::Stream, connection: ConnectionId) -> Self {
-        Self { inner: inner.compat(), connection }
+    /// Takes over a stream that this node opened.
+    pub(crate) fn opened(inner: libp2p::Stream, connection: ConnectionId) -> Self {
+        Self { inner: inner.compat(), connection, _knock: None }
+    }
+
+    /// Takes over a stream that the other end opened.
+    pub(crate) fn accepted(inner: libp2p::Stream, connection: ConnectionId, knock: Option<Arc<()>>) -> Self {
+        Self { inner: inner.compat(), connection, _knock: knock }
     }
 
     /// Returns the connection that carries the stream.

@@ -14,13 +14,14 @@ impl Driver {
         let Inbound { connection: id, protocol, stream } = inbound;
         let id = ConnectionId(id);
         let room = self.outbox.len() < self.config.limits.inbound_queue;
-        let admitted = room && self.swarm.behaviour_mut().gate.admission.admit_stream(id).is_ok();
-        match self.links.get_mut(&id) {
-            Some(link) if admitted => {
+        let admitted =
+            if room { self.swarm.behaviour_mut().gate.admission.admit_stream(id).ok() } else { None };
+        match (self.links.get_mut(&id), admitted) {
+            (Some(link), Some(knock)) => {
                 link.told = true;
                 metrics::count(&self.metrics.streams_in);
                 let connection = link.connection.clone();
-                let stream = Stream::new(stream, id);
+                let stream = Stream::accepted(stream, id, knock);
                 self.outbox.push_back(Event::Inbound { protocol, connection, stream });
             }
             _ => metrics::count(&self.metrics.streams_refused),

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use locker_crypto::id::VerifyingKey;
@@ -40,7 +41,8 @@ struct Admitted {
     peer: VerifyingKey,
     since: Instant,
     session: bool,
-    knocking: bool,
+    /// Shared with the streams of ours that the other end has opened; alone here, none of them is open any more.
+    knocking: Option<Arc<()>>,
 }
 
 struct Failing {
@@ -171,7 +173,7 @@ impl Admission {
         *self.per_source.entry(Source::of(ip)).or_default() += 1;
         *self.per_network.entry(Network::of(ip)).or_default() += 1;
         *self.per_peer.entry(peer).or_default() += 1;
-        self.admitted.insert(id, Admitted { ip, peer, since: now, session: false, knocking: false });
+        self.admitted.insert(id, Admitted { ip, peer, since: now, session: false, knocking: None });
     }
 
     /// Returns the connection to close because there are too many: the oldest without session, never one with one.
@@ -197,36 +199,53 @@ impl Admission {
         subtract(&mut self.per_source, Source::of(one.ip));
         subtract(&mut self.per_network, Network::of(one.ip));
         subtract(&mut self.per_peer, one.peer);
-        if one.knocking {
+        if one.knocking.is_some() {
             self.knocking -= 1;
             subtract(&mut self.knocking_per_source, Source::of(one.ip));
         }
     }
 
     /// Lets the other end of a connection open a stream of ours. With a session always; without one only so many
-    /// connections at a time.
-    pub(crate) fn admit_stream(&mut self, id: ConnectionId) -> Result<(), Refused> {
-        let Some(one) = self.admitted.get_mut(&id) else { return Err(Refused::Knocking) };
-        if one.session || one.knocking {
-            return Ok(());
+    /// connections at a time. The token, if there is one, lives as long as the stream.
+    pub(crate) fn admit_stream(&mut self, id: ConnectionId) -> Result<Option<Arc<()>>, Refused> {
+        let one = self.admitted.get(&id).ok_or(Refused::Knocking)?;
+        if one.session {
+            return Ok(None);
+        }
+        if let Some(token) = &one.knocking {
+            return Ok(Some(Arc::clone(token)));
         }
         let source = Source::of(one.ip);
+        self.forget_ended_knocks();
         let of_source = count(&self.knocking_per_source, &source);
         if self.knocking >= self.limits.knocking || of_source >= self.limits.knocking_per_source {
             return Err(Refused::Knocking);
         }
-        one.knocking = true;
-        self.knocking += 1;
-        *self.knocking_per_source.entry(source).or_default() += 1;
-        Ok(())
+        let token = Arc::new(());
+        if let Some(one) = self.admitted.get_mut(&id) {
+            one.knocking = Some(Arc::clone(&token));
+            self.knocking += 1;
+            *self.knocking_per_source.entry(source).or_default() += 1;
+        }
+        Ok(Some(token))
+    }
+
+    /// Connections whose streams have all ended knock no more.
+    fn forget_ended_knocks(&mut self) {
+        for one in self.admitted.values_mut() {
+            if one.knocking.as_ref().is_some_and(|token| Arc::strong_count(token) == 1) {
+                one.knocking = None;
+                self.knocking -= 1;
+                subtract(&mut self.knocking_per_source, Source::of(one.ip));
+            }
+        }
     }
 
     /// A session stands on a connection, or has ended.
     pub(crate) fn set_session(&mut self, id: ConnectionId, session: bool) {
         let Some(one) = self.admitted.get_mut(&id) else { return };
         one.session = session;
-        if session && one.knocking {
-            one.knocking = false;
+        if session && one.knocking.take().is_some() {
             self.knocking -= 1;
             subtract(&mut self.knocking_per_source, Source::of(one.ip));
         }

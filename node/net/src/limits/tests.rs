@@ -177,28 +177,41 @@ fn a_full_node_closes_the_oldest_stranger_and_never_a_session() {
 }
 
 #[test]
-fn only_so_many_knock_and_a_session_makes_room() {
+fn only_so_many_knock_and_a_session_or_an_end_makes_room() {
     let now = Instant::now();
     let mut admission = Admission::new(Limits::default());
+    // The tokens of the streams that are open.
+    let mut open = std::collections::HashMap::new();
     for n in 0..17 {
         assert_eq!(come(&mut admission, n, ip(1), now), Ok(()));
     }
     for n in 0..16 {
-        assert_eq!(admission.admit_stream(id(n)), Ok(()));
-        assert_eq!(admission.admit_stream(id(n)), Ok(()), "a second stream of the same connection");
+        let first = admission.admit_stream(id(n)).unwrap();
+        let second = admission.admit_stream(id(n)).unwrap();
+        open.insert(n, vec![first, second]);
     }
     assert_eq!(admission.admit_stream(id(16)), Err(Refused::Knocking));
+    open.get_mut(&5).unwrap().pop();
+    assert_eq!(admission.admit_stream(id(16)), Err(Refused::Knocking), "one of two is still open");
     admission.set_session(id(3), true);
-    assert_eq!(admission.admit_stream(id(16)), Ok(()));
+    assert_eq!(admission.admit_stream(id(3)), Ok(None));
+    open.insert(16, vec![admission.admit_stream(id(16)).unwrap()]);
     for n in 17..65 {
         assert_eq!(come(&mut admission, n, ip(n * 256), now), Ok(()));
-        assert_eq!(admission.admit_stream(id(n)), Ok(()));
+        open.insert(n, vec![admission.admit_stream(id(n)).unwrap()]);
     }
     assert_eq!(come(&mut admission, 65, ip(65 * 256), now), Ok(()));
     assert_eq!(admission.admit_stream(id(65)), Err(Refused::Knocking), "the 65th in all");
-    admission.gone(id(20));
-    assert_eq!(admission.admit_stream(id(65)), Ok(()));
-    assert_eq!(admission.admit_stream(id(20)), Err(Refused::Knocking), "a connection that is gone");
+    open.remove(&20);
+    open.insert(65, vec![admission.admit_stream(id(65)).unwrap()]);
+    assert_eq!(
+        admission.admit_stream(id(20)),
+        Err(Refused::Knocking),
+        "it comes again, and there is no room"
+    );
+    admission.gone(id(21));
+    open.insert(20, vec![admission.admit_stream(id(20)).unwrap()]);
+    assert_eq!(admission.admit_stream(id(21)), Err(Refused::Knocking), "a connection that is gone");
 }
 
 #[test]

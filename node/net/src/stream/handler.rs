@@ -142,7 +142,7 @@ impl ConnectionHandler for Handler {
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
                 self.negotiating -= 1;
-                let _ = info.reply.send(Ok(Stream::new(protocol, info.connection)));
+                let _ = info.reply.send(Ok(Stream::opened(protocol, info.connection)));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 self.negotiating -= 1;
