@@ -97,7 +97,8 @@ pub fn apply_all(
     apply_within(rows, counted, entries, &limits::REPLAY)
 }
 
-fn apply_within(
+/// The same under other limits than those of replay: for an entry of our own, which is given up if any of it is refused.
+pub(crate) fn apply_within(
     rows: &mut dyn WriteRows,
     counted: &dyn Counted,
     entries: &[TreeEntry],
