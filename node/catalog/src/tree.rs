@@ -7,7 +7,6 @@
 
 mod apply;
 mod children;
-mod draft;
 mod history;
 mod late;
 pub mod limits;
@@ -23,7 +22,6 @@ mod view;
 use locker_crypto::Refusal;
 use locker_crypto::id::NodeId;
 
-pub use self::draft::check_writer;
 pub use self::history::{Event, Happened, history, node_at, version, walk_at, walk_versions};
 pub use self::row::{Counts, Newest, Version};
 pub use self::state::state_hash;
