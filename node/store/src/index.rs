@@ -189,6 +189,19 @@ pub fn has_chunk<R: Reads>(reads: &R, space: &SpaceTag, tag: &ChunkTag) -> Resul
     Ok(reads.view().get(CHUNKS, &chunk_key(space, tag))?.is_some())
 }
 
+/// Whether a chunk is durable here in a space: it has a place in a pack that is present.
+///
+/// # Errors
+/// As [`pack`].
+pub fn holds_chunk<R: Reads>(reads: &R, space: &SpaceTag, tag: &ChunkTag) -> Result<bool, StoreError> {
+    for place in places(reads, space, tag)? {
+        if pack(reads, &place.pack)?.is_some_and(|pack| matches!(pack.state, PackState::Present { .. })) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Visits every pack, in the order of the hashes.
 ///
 /// # Errors
