@@ -110,7 +110,7 @@ impl<'a> Lister<'a> {
         let records = version.file.records();
         let mut here = 0;
         for record in records {
-            here += usize::from(index::has_chunk(self.snapshot, &self.inner.space_tag(), &record.tag())?);
+            here += usize::from(index::holds_chunk(self.snapshot, &self.inner.space_tag(), &record.tag())?);
         }
         Ok(match here {
             n if n == records.len() => Local::All,

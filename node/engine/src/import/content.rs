@@ -105,7 +105,7 @@ impl Sealer {
         let key = self.keys.chunk_key(kind, plain);
         let len = u32::try_from(plain.len()).expect("a chunk has 4 MiB at most");
         let record = ChunkRecord { key: key.clone(), len };
-        let stored = index::has_chunk(&*self.snapshot(), &self.space, &chunk_tag(&key))?;
+        let stored = index::holds_chunk(&*self.snapshot(), &self.space, &chunk_tag(&key))?;
         let sealed = if stored { None } else { Some(SealedChunk::seal(key, plain).map_err(Error::Refused)?) };
         Ok(Prepared { record, sealed })
     }
@@ -139,7 +139,7 @@ impl Sealer {
             return Ok(None);
         }
         for record in file.records() {
-            if !index::has_chunk(&*snapshot, &self.space, &record.tag())? {
+            if !index::holds_chunk(&*snapshot, &self.space, &record.tag())? {
                 return Ok(None);
             }
         }
