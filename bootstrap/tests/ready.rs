@@ -1,5 +1,7 @@
 //! The program itself: what it prints, and that it keeps its key.
 
+#![expect(clippy::unwrap_used, reason = "all of this is a test, its helpers too")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -26,7 +26,8 @@ pub const ENC_LEN: usize = 1_120;
 /// What a box is longer than its plain text.
 pub const OVERHEAD: usize = ENC_LEN + TAG_LEN;
 
-const X25519_LEN: usize = 32;
+/// Length of an X25519 public key.
+pub const X25519_LEN: usize = 32;
 
 type PrivateKey = <XWing as Kem>::PrivateKey;
 type PublicKey = <XWing as Kem>::PublicKey;
@@ -149,9 +150,16 @@ impl BoxKeys {
 /// Refuses a point that takes every private key to zero: with it the X25519 half would add nothing, and a peer
 /// could not tell that it was left out. The crate accepts such points, as RFC 9180 leaves the check to its user.
 fn check_x25519_part(bytes: &[u8]) -> Result<(), Refusal> {
-    let point = *bytes.last_chunk::<X25519_LEN>().ok_or(Refusal::Canon)?;
+    check_x25519(bytes.last_chunk::<X25519_LEN>().ok_or(Refusal::Canon)?)
+}
+
+/// Refuses an X25519 public key of low order, whoever sent it: multiplied with any private key it gives zeros.
+///
+/// # Errors
+/// [`Refusal::Key`].
+pub fn check_x25519(point: &[u8; X25519_LEN]) -> Result<(), Refusal> {
     // Clamping makes any scalar a multiple of the cofactor, so exactly the points of low order give zero.
-    let product = x25519_dalek::x25519([1; X25519_LEN], point);
+    let product = x25519_dalek::x25519([1; X25519_LEN], *point);
     if product == [0; X25519_LEN] { Err(Refusal::Key) } else { Ok(()) }
 }
 

@@ -27,6 +27,7 @@ use crate::log::Waiting;
 use crate::operation::Body;
 use crate::order::EntryOrder;
 use crate::rows::{ReadRows, RowError};
+use crate::tree::limits::{self, Limits};
 
 /// An entry whose signature and space were checked and whose body was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +96,8 @@ pub struct Space {
     forks: BTreeMap<VerifyingKey, Fork>,
     waiting: Waiting<OpenedEntry>,
     newer: bool,
+    /// Those of replay, but for entries that are being written here.
+    limits: Limits,
 }
 
 impl Space {
@@ -114,6 +117,7 @@ impl Space {
             epochs: Epochs::default(),
             forks: BTreeMap::new(),
             waiting: Waiting::default(),
+            limits: limits::REPLAY,
             newer: row::has_newer(rows)?,
         };
         space.settle(rows)?;

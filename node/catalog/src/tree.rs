@@ -7,7 +7,6 @@
 
 mod apply;
 mod children;
-mod draft;
 mod history;
 mod late;
 pub mod limits;
@@ -23,7 +22,6 @@ mod view;
 use locker_crypto::Refusal;
 use locker_crypto::id::NodeId;
 
-pub use self::draft::check_writer;
 pub use self::history::{Event, Happened, history, node_at, version, walk_at, walk_versions};
 pub use self::row::{Counts, Newest, Version};
 pub use self::state::state_hash;
@@ -97,7 +95,8 @@ pub fn apply_all(
     apply_within(rows, counted, entries, &limits::REPLAY)
 }
 
-fn apply_within(
+/// The same under other limits than those of replay: for an entry of our own, which is given up if any of it is refused.
+pub(crate) fn apply_within(
     rows: &mut dyn WriteRows,
     counted: &dyn Counted,
     entries: &[TreeEntry],

@@ -82,7 +82,7 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
 
 /// How the network is reached for the time of one command.
 fn remembered(locker: &Locker) -> Result<NodeOptions, Failure> {
-    Ok(crate::network::options(&[], &crate::network::Network::default().resolve(&locker.home()?)?)?)
+    crate::network::options(&[], &crate::network::Network::default().resolve(&locker.home()?)?)
 }
 
 /// A sink seen as the person in front of a pairing.

@@ -164,7 +164,7 @@ impl Made {
         let mut rows = txn.rows_mut(tag);
         let mut space = Space::open(&rows, id, device)?;
         space.set_person(&mut rows, person, &BTreeSet::from([device]), now)?;
-        writer::take(&mut space, &mut rows, entry, now)?;
+        writer::taken(space.accept(&mut rows, entry, now)?.outcome)?;
         Ok((id, tag))
     }
 }

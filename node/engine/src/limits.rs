@@ -9,9 +9,9 @@ pub(crate) const STREAM_SIZE_MIN: u64 = locker_crypto::pack::SOLID_SIZE_MIN;
 /// Bytes read ahead of the cutter: a multiple of the longest chunk.
 pub(crate) const READ_WINDOW: usize = 2 * locker_crypto::cut::CHUNK_LEN_MAX;
 /// A batch is committed when it has so many files …
-pub(crate) const BATCH_FILES: usize = 1_000;
+pub(crate) const BATCH_FILES: usize = 4_000;
 /// … or so many bytes of packs.
-pub(crate) const BATCH_PACK_BYTES: u64 = 64 << 20;
+pub(crate) const BATCH_PACK_BYTES: u64 = 128 << 20;
 /// … or when so much time has passed since the last commit: with many small batches an import on a slow disk would spend
 /// its time in syncing, with rare ones a kill would cost too much.
 pub(crate) const BATCH_TIME: std::time::Duration = std::time::Duration::from_secs(1);
@@ -21,6 +21,8 @@ pub(crate) const ENTRY_OPS: usize = 1_000;
 pub(crate) const ENTRY_BYTES: usize = 240_000;
 /// Deepest folder that is taken in below one argument; the tree's own limit is 256.
 pub(crate) const IMPORT_DEPTH_MAX: usize = 250;
+/// Chunks of a space that an import keeps in mind, about 16 bytes each; with more of them it asks the database.
+pub(crate) const KNOWN_TAGS_MAX: usize = 2_000_000;
 /// How often a file is read again that changes while it is read.
 pub(crate) const READ_TRIES: u32 = 3;
 /// A file changed so shortly before its stamp was taken may change again without a new stamp: it is read again.

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use locker_catalog::name::collision_key;
 use locker_crypto::id::NodeId;
+use locker_store::Snapshot;
 use locker_store::index::{self, PackState};
-use locker_store::{Snapshot, Store};
 
 use crate::locker::Inner;
 use crate::report::{Entry, Kind, Local};
@@ -22,7 +22,7 @@ pub(crate) type Visit<'v> = dyn FnMut(Entry) -> ControlFlow<()> + 'v;
 pub(crate) fn list(inner: &Inner, dir: &str, recursive: bool, visit: &mut Visit<'_>) -> Result<(), Error> {
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let lister = Lister::new(inner, &store, &snapshot)?;
+    let lister = Lister::new(inner, &snapshot)?;
     let node = lister.tree.resolve(dir)?;
     let shown = path::split(dir)?.join("/");
     if node != NodeId::ROOT {
@@ -44,7 +44,7 @@ pub(crate) fn find(inner: &Inner, query: &str, visit: &mut Visit<'_>) -> Result<
     let query = Query::new(query)?;
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let lister = Lister::new(inner, &store, &snapshot)?;
+    let lister = Lister::new(inner, &snapshot)?;
     lister
         .folder(NodeId::ROOT, "", true, &mut |entry| {
             let name = entry.path.rsplit('/').next().unwrap_or("");
@@ -62,7 +62,7 @@ struct Lister<'a> {
 }
 
 impl<'a> Lister<'a> {
-    fn new(inner: &'a Inner, _store: &Store, snapshot: &'a Snapshot) -> Result<Self, Error> {
+    fn new(inner: &'a Inner, snapshot: &'a Snapshot) -> Result<Self, Error> {
         let has_gaps = has_gaps(snapshot)?;
         Ok(Self { tree: Tree::new(snapshot, inner.space_tag()), snapshot, inner, has_gaps })
     }
@@ -110,7 +110,7 @@ impl<'a> Lister<'a> {
         let records = version.file.records();
         let mut here = 0;
         for record in records {
-            here += usize::from(index::holds_chunk(self.snapshot, &self.inner.space_tag(), &record.tag())?);
+            here += usize::from(index::is_here(self.snapshot, &self.inner.space_tag(), &record.tag())?);
         }
         Ok(match here {
             n if n == records.len() => Local::All,

@@ -5,10 +5,9 @@
 
 use locker_catalog::clock::Now;
 use locker_catalog::operation::{Body, Op};
-use locker_catalog::order::{EntryOrder, Past};
-use locker_catalog::rows::{ReadRows, WriteRows};
+use locker_catalog::rows::ReadRows;
 use locker_catalog::space::{OpenedEntry, Outcome, OwnState, Space};
-use locker_catalog::tree::{self as catalog, Listed, Node, TreeEntry, TreeOp, limits};
+use locker_catalog::tree::{self as catalog, Listed, Node, limits};
 use locker_crypto::Refusal;
 use locker_crypto::encode::Writer;
 use locker_crypto::entry::{self, Place};
@@ -180,10 +179,15 @@ impl<'s> Change<'_, 's> {
         let log_key = keys.log_key(self.txn, &epoch)?;
         let head = self.space.own_head(&self.rows())?;
         let (seq, prev) = head.map_or((0, EntryId::ZERO), |head| (head.seq + 1, head.id));
-        self.check(seq, &body)?;
         let place = Place { space_tag: keys.tag, seq, prev, epoch };
         let entry = sign(&place, body, &log_key, keys.device.signing(), self.inner.env())?;
-        take(&mut self.space, &mut self.txn.rows_mut(keys.tag), entry, now_ms)
+        let ops = entry.body.ops.clone();
+        let (outcome, refused) = self.space.write(&mut self.txn.rows_mut(keys.tag), entry, now_ms)?;
+        // What would have no effect is not written: the whole change is given up, the signed entry with it.
+        match refused.first() {
+            Some((index, why)) => Err(self.refusal(ops.get(usize::from(*index)), *why)),
+            None => taken(outcome),
+        }
     }
 
     /// What the next entry says: the operations, the clock, and the heads of others that it knows.
@@ -198,29 +202,6 @@ impl<'s> Change<'_, 's> {
         let deps = self.space.deps_for_new_entry(&rows)?;
         let hlc = self.space.next_hlc(&rows, &deps, Now::Trusted(now_ms))?.map_err(Error::Refused)?;
         Ok(Body { hlc, deps, ops })
-    }
-
-    /// Refuses what a writer must not write, before anything is signed.
-    fn check(&self, seq: u64, body: &Body) -> Result<(), Error> {
-        let rows = self.rows();
-        let author = self.inner.keys().device_id();
-        let mut past = Past::default();
-        for last in self.space.frontier(&rows)? {
-            past.learn(last.author, last.seq);
-        }
-        let ops = body
-            .ops
-            .iter()
-            .enumerate()
-            .filter(|(_, op)| matches!(op, Op::Move(_) | Op::Content(_) | Op::Trash(_) | Op::Meta(_)))
-            .filter_map(|(i, op)| Some(TreeOp { index: i.try_into().ok()?, op: op.clone(), verdict: Ok(()) }))
-            .collect();
-        let order = EntryOrder { hlc: body.hlc, author, seq };
-        let refused = catalog::check_writer(&rows, &TreeEntry { order, past, scope: None, ops })?;
-        match refused.first() {
-            None => Ok(()),
-            Some((index, why)) => Err(self.refusal(body.ops.get(usize::from(*index)), *why)),
-        }
     }
 
     /// Says in a person's words what a writer must not write.
@@ -297,14 +278,12 @@ pub(crate) fn sign(
     })
 }
 
-/// Takes an own entry into the log.
-pub(crate) fn take(
-    space: &mut Space,
-    rows: &mut dyn WriteRows,
-    entry: OpenedEntry,
-    now_ms: u64,
-) -> Result<(), Error> {
-    match space.accept(rows, entry, now_ms)?.outcome {
+/// Whether an own entry is in the log now.
+///
+/// # Errors
+/// [`Error::Refused`] if it is not: this device may not write, or has been copied.
+pub(crate) fn taken(outcome: Outcome) -> Result<(), Error> {
+    match outcome {
         Outcome::Taken => Ok(()),
         Outcome::Refused(why) | Outcome::Waiting(why) => Err(Error::Refused(why)),
         Outcome::Held | Outcome::Deferred => Err(Error::Refused(Refusal::Fork)),

@@ -43,6 +43,11 @@ const LISTEN_TRIES: usize = 4;
 /// How long the start waits for addresses of the interfaces.
 const LISTEN_TIME: Duration = Duration::from_secs(2);
 
+/// How long the end waits for connections to close.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// How long closed QUIC connections are still answered for.
+const LINGER_TIME: Duration = Duration::from_millis(150);
+
 /// What a [`Handle`] asks for.
 pub(crate) enum Command {
     Dial {
@@ -189,12 +194,29 @@ impl Driver {
             }
         };
         self.lan.stop().await;
-        // The connections close with the swarm, which tells the other ends; whoever asks from now on is told that the
-        // node is gone.
+        self.close_all().await;
+        // Whoever asks from now on is told that the node is gone.
         drop((self, events));
         if let Some(reply) = stopped {
             let _ = reply.send(());
         }
+    }
+
+    /// Closes the connections, so that the other ends need not wait until they notice. Who is slow is left behind.
+    async fn close_all(&mut self) {
+        let quic = self.links.values().any(|link| link.connection.transport == Transport::Quic);
+        for id in self.links.keys() {
+            self.swarm.close_connection(id.0);
+        }
+        let deadline = Instant::now() + CLOSE_TIME;
+        while self.swarm.connected_peers().next().is_some() {
+            if timeout_at(deadline, self.swarm.select_next_some()).await.is_err() {
+                break;
+            }
+        }
+        // The packet that closes a QUIC connection may be lost; it is sent again to whoever still speaks.
+        let linger = Instant::now() + LINGER_TIME;
+        while quic && timeout_at(linger, self.swarm.select_next_some()).await.is_ok() {}
     }
 
     fn obey(&mut self, command: Command) {

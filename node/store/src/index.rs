@@ -189,17 +189,32 @@ pub fn has_chunk<R: Reads>(reads: &R, space: &SpaceTag, tag: &ChunkTag) -> Resul
     Ok(reads.view().get(CHUNKS, &chunk_key(space, tag))?.is_some())
 }
 
-/// Whether a chunk is durable here in a space: it has a place in a pack that is present.
+/// Whether a chunk can be read here: some pack that has it is present.
 ///
 /// # Errors
 /// As [`pack`].
-pub fn holds_chunk<R: Reads>(reads: &R, space: &SpaceTag, tag: &ChunkTag) -> Result<bool, StoreError> {
+pub fn is_here<R: Reads>(reads: &R, space: &SpaceTag, tag: &ChunkTag) -> Result<bool, StoreError> {
     for place in places(reads, space, tag)? {
         if pack(reads, &place.pack)?.is_some_and(|pack| matches!(pack.state, PackState::Present { .. })) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Visits the tags of all chunks that are located in a space, in their order. Cost: one pass over these rows.
+///
+/// # Errors
+/// As [`pack`].
+pub fn scan_tags<R: Reads>(
+    reads: &R,
+    space: &SpaceTag,
+    visit: &mut dyn FnMut(ChunkTag) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    reads.view().scan_prefix(CHUNKS, space.as_bytes(), &mut |key, _| match key.last_chunk::<16>() {
+        Some(tag) => visit(ChunkTag(*tag)),
+        None => ControlFlow::Continue(()),
+    })
 }
 
 /// Visits every pack, in the order of the hashes.

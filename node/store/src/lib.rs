@@ -35,6 +35,7 @@ mod store;
 #[cfg(test)]
 mod test_kit;
 mod transaction;
+mod wiped;
 
 pub use error::StoreError;
 pub use home::Home;

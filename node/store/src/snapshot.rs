@@ -6,10 +6,10 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::wiped::Wiped;
 use locker_catalog::rows::Visit;
 use locker_crypto::id::SpaceTag;
 use redb::{ReadOnlyTable, ReadTransaction, TableError};
-use zeroize::Zeroizing;
 
 use crate::StoreError;
 use crate::block::Rows;
@@ -22,7 +22,7 @@ use crate::transaction::Changes;
 
 type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// The opened rows of a block.
-type Body = Arc<Zeroizing<Vec<u8>>>;
+type Body = Arc<Wiped>;
 
 /// Which way a scan goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,8 +167,8 @@ pub(crate) fn open_block(
     table: TableName,
     first: &[u8],
     stored: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    keys.table(table).open(first, stored).map(Zeroizing::new).map_err(|_| damaged(table))
+) -> Result<Wiped, StoreError> {
+    keys.table(table).open(first, stored).map(Wiped::new).map_err(|_| damaged(table))
 }
 
 /// Names a row that does not open or is not in the one form.

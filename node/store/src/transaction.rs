@@ -10,9 +10,9 @@ use std::collections::btree_map::{self, Entry};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::wiped::Wiped;
 use locker_crypto::id::SpaceTag;
 use redb::{Durability, ReadableTable, WriteTransaction};
-use zeroize::Zeroizing;
 
 use crate::StoreError;
 use crate::block::{BLOCK_BYTES, Growth, Row, Rows, cut, encode};
@@ -24,7 +24,7 @@ use crate::store::Store;
 use crate::tables::{KEYRING, TableName};
 
 /// A changed row: its new value, or `None` if it is removed.
-pub(crate) type Change = Option<Zeroizing<Vec<u8>>>;
+pub(crate) type Change = Option<Wiped>;
 
 /// Rows that differ from the state underneath. Their plain values are wiped when dropped.
 #[derive(Default)]
@@ -143,7 +143,7 @@ impl<'s> WriteTxn<'s> {
     }
 
     pub(crate) fn put(&mut self, table: TableName, key: &[u8], value: &[u8]) {
-        self.changes.set(table, key, Some(Zeroizing::new(value.to_vec())));
+        self.changes.set(table, key, Some(Wiped::new(value.to_vec())));
     }
 
     pub(crate) fn delete(&mut self, table: TableName, key: &[u8]) {
@@ -236,17 +236,13 @@ impl Rewrite<'_> {
     }
 
     /// Opens a block and adds its rows.
-    fn read_rows(
-        &self,
-        first: &[u8],
-        to: &mut BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>,
-    ) -> Result<(), StoreError> {
+    fn read_rows(&self, first: &[u8], to: &mut BTreeMap<Vec<u8>, Wiped>) -> Result<(), StoreError> {
         let stored = self.table.get(first).map_err(|error| self.store.errors.storage(error))?;
         let stored = stored.ok_or_else(|| damaged(self.name))?;
         let body = open_block(&self.store.keys, self.name, first, stored.value())?;
         let mut rows = Rows::new(&body);
         while let Some((key, value)) = rows.next_row().map_err(|_| damaged(self.name))? {
-            to.insert(key.to_vec(), Zeroizing::new(value.to_vec()));
+            to.insert(key.to_vec(), Wiped::new(value.to_vec()));
         }
         Ok(())
     }
@@ -255,7 +251,7 @@ impl Rewrite<'_> {
     fn write_rows(
         &mut self,
         mut gone: Vec<Vec<u8>>,
-        rows: &[Row<Zeroizing<Vec<u8>>>],
+        rows: &[Row<Wiped>],
         growth: Growth,
     ) -> Result<(), StoreError> {
         let key = self.store.keys.table(self.name);
@@ -267,7 +263,7 @@ impl Rewrite<'_> {
             gone.retain(|gone| gone != first);
             let mut nonce = [0; 24];
             self.store.roll(&mut nonce);
-            let sealed = key.seal(&nonce, first, &Zeroizing::new(encode(piece)));
+            let sealed = key.seal(&nonce, first, &Wiped::new(encode(piece)));
             self.table.insert(first, sealed.as_slice()).map_err(|error| self.store.errors.storage(error))?;
         }
         for first in gone {

@@ -47,6 +47,25 @@ struct Before {
 }
 
 impl Space {
+    /// Takes an entry that this device has just signed, under the limits of a writer, and returns the operations of it
+    /// that would have no effect. If there is any, the caller gives up the transaction and this value: nothing of the
+    /// entry may become durable or known to anybody.
+    ///
+    /// # Errors
+    /// As [`Space::accept`].
+    pub fn write(
+        &mut self,
+        rows: &mut dyn WriteRows,
+        entry: OpenedEntry,
+        now_ms: u64,
+    ) -> Result<(Outcome, Vec<(u16, Refusal)>), RowError> {
+        let order = entry.order();
+        self.limits = tree::limits::WRITER;
+        let report = self.accept(rows, entry, now_ms);
+        self.limits = tree::limits::REPLAY;
+        Ok((report?.outcome, tree::problems_of(rows, &order)?))
+    }
+
     /// Takes an entry whose layout, key, signature, space and seal were checked, and whatever waited for it.
     ///
     /// Cost: that of its operations in the tree ([`tree::apply`]); an operation on membership, or a fork, in addition
@@ -263,7 +282,7 @@ impl Space {
         for entry in &new {
             entries.push(self.tree_view(rows, entry)?);
         }
-        tree::apply_all(rows, self, &entries)
+        tree::apply_within(rows, self, &entries, &self.limits)
     }
 
     /// Whether new entries can change what counts besides themselves: operations on membership, entries of a forked

@@ -47,8 +47,8 @@ impl From<Refusal> for Stop {
 
 /// How an entry went.
 pub(super) enum Outcome {
-    /// All of it took effect, but for these operations.
-    Applied(Vec<(u16, Refusal)>),
+    /// All of it took effect, but for what stands among the problems now.
+    Applied,
     /// It came late and must be replayed at its place, with all after it.
     Rewind,
 }
@@ -64,7 +64,6 @@ pub(super) fn apply_entry(
     nodes.late = late;
     let mut replay =
         Replay { nodes, entry, limits, late, marked: HashSet::new(), touches: Vec::new(), part: 0 };
-    let mut refusals = Vec::new();
     for op in &entry.ops {
         let at = OpOrder { entry: entry.order, index: op.index };
         let done = op.verdict.map_err(Stop::from).and_then(|()| replay.step(&op.op, at));
@@ -72,7 +71,6 @@ pub(super) fn apply_entry(
             Ok(()) => {}
             Err(Stop::Refused(why)) => {
                 replay.nodes.rows.put(PROBLEMS, &op_key(&at), why.code().as_bytes())?;
-                refusals.push((op.index, why));
             }
             Err(Stop::Rewind) => {
                 replay.flush()?;
@@ -82,7 +80,7 @@ pub(super) fn apply_entry(
         }
     }
     replay.flush()?;
-    Ok(Outcome::Applied(refusals))
+    Ok(Outcome::Applied)
 }
 
 /// Returns the key of one part of what an entry changed.

@@ -1,8 +1,10 @@
 //! From the bytes of a file to sealed chunks: reading, hashing, cutting, sealing. Every method may run on many threads
 //! at once.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use locker_crypto::chunk::{ChunkKind, DedupKeys, chunk_tag};
 use locker_crypto::cut::{CHUNK_LEN_MAX, Cutter};
 use locker_crypto::file_ref::{ChunkRecord, FileRef};
-use locker_crypto::id::{ContentHash, SpaceTag};
+use locker_crypto::id::{ChunkTag, ContentHash, SpaceTag};
 use locker_crypto::pack::SealedChunk;
 use locker_crypto::secret::DedupSecret;
 use locker_store::{Snapshot, files, index};
@@ -19,7 +21,7 @@ use locker_store::{Snapshot, files, index};
 use super::budget::{Budget, Permit};
 use super::walk::{SourceFile, Stamp};
 use crate::Error;
-use crate::limits::{READ_TRIES, READ_WINDOW, STREAM_SIZE_MIN};
+use crate::limits::{KNOWN_TAGS_MAX, READ_TRIES, READ_WINDOW, STREAM_SIZE_MIN};
 
 /// A chunk ready for the packs.
 pub(super) struct Prepared {
@@ -72,17 +74,57 @@ pub(super) struct Sealer {
     keys: DedupKeys,
     space: SpaceTag,
     snapshot: RwLock<Arc<Snapshot>>,
+    known: KnownTags,
+}
+
+/// A short look at which chunks the space may have, so that new ones, mostly all of them, cost no look into the
+/// database.
+struct KnownTags {
+    /// The first eight bytes of each tag; `None` if there are too many to hold.
+    prefixes: Option<HashSet<u64>>,
+}
+
+impl KnownTags {
+    fn read(snapshot: &Snapshot, space: &SpaceTag) -> Result<Self, Error> {
+        let mut prefixes = HashSet::new();
+        let mut fits = true;
+        index::scan_tags(snapshot, space, &mut |tag| {
+            prefixes.insert(prefix(&tag));
+            fits = prefixes.len() < KNOWN_TAGS_MAX;
+            if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(Self { prefixes: fits.then_some(prefixes) })
+    }
+
+    fn may_have(&self, tag: &ChunkTag) -> bool {
+        self.prefixes.as_ref().is_none_or(|prefixes| prefixes.contains(&prefix(tag)))
+    }
+}
+
+fn prefix(tag: &ChunkTag) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = tag.0;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 impl Sealer {
     /// Takes the secret of the person and the state in which chunks are looked up.
-    pub(super) fn new(secret: &DedupSecret, space: SpaceTag, snapshot: Snapshot) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub(super) fn new(secret: &DedupSecret, space: SpaceTag, snapshot: Snapshot) -> Result<Self, Error> {
+        Ok(Self {
             cutter: Cutter::new(secret),
             keys: DedupKeys::new(secret),
             space,
+            known: KnownTags::read(&snapshot, &space)?,
             snapshot: RwLock::new(Arc::new(snapshot)),
-        }
+        })
+    }
+
+    /// Whether a chunk can be read in this space already. What this very import has committed may be missed; the
+    /// gathering thread knows of it.
+    fn has(&self, tag: &ChunkTag) -> Result<bool, Error> {
+        Ok(self.known.may_have(tag) && index::is_here(&*self.snapshot(), &self.space, tag)?)
     }
 
     /// Looks chunks up in a newer state from now on.
@@ -105,7 +147,7 @@ impl Sealer {
         let key = self.keys.chunk_key(kind, plain);
         let len = u32::try_from(plain.len()).expect("a chunk has 4 MiB at most");
         let record = ChunkRecord { key: key.clone(), len };
-        let stored = index::holds_chunk(&*self.snapshot(), &self.space, &chunk_tag(&key))?;
+        let stored = self.has(&chunk_tag(&key))?;
         let sealed = if stored { None } else { Some(SealedChunk::seal(key, plain).map_err(Error::Refused)?) };
         Ok(Prepared { record, sealed })
     }
@@ -117,7 +159,11 @@ impl Sealer {
         if plain.is_empty() {
             return Ok(Whole::Known(FileRef::empty()));
         }
-        if let Some(known) = self.known(&hash)? {
+        let first = &plain[..self.cutter.next(&plain)];
+        // Only what begins like something that is here can be here whole.
+        if self.known.may_have(&chunk_tag(&self.keys.chunk_key(ChunkKind::Data, first)))
+            && let Some(known) = self.known(&hash)?
+        {
             return Ok(Whole::Known(known));
         }
         let mut chunks = Vec::new();
@@ -139,7 +185,7 @@ impl Sealer {
             return Ok(None);
         }
         for record in file.records() {
-            if !index::holds_chunk(&*snapshot, &self.space, &record.tag())? {
+            if !self.has(&record.tag())? {
                 return Ok(None);
             }
         }

@@ -1,4 +1,6 @@
-//! Requests, answers and fetching over a pipe in memory.
+//! Requests, answers and fetching, over a pipe in memory and between nodes.
+
+#![expect(clippy::single_range_in_vec_init, reason = "one range of groups is meant, not its members")]
 
 use std::io;
 use std::sync::Arc;
@@ -11,10 +13,11 @@ use locker_crypto::encode::Writer;
 use locker_crypto::id::{PackHash, SpaceTag};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 
 use super::*;
-use crate::{Limits, REFUSAL, read_frame, write_frame};
+use crate::tests::kit::{address_of, config, inbound, start, within};
+use crate::{Limits, Prefer, Protocol, REFUSAL, read_frame, write_frame};
 
 const SPACE: SpaceTag = SpaceTag([7; 16]);
 
@@ -91,7 +94,7 @@ impl GroupSink for Part {
 }
 
 /// Serves requests on a stream until it ends.
-async fn serve(mut stream: DuplexStream, pack: Pack) -> Result<(), AnswerError> {
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, pack: Pack) -> Result<(), AnswerError> {
     let limits = Limits::default();
     while let Ok((kind, body)) = read_frame(&mut stream, limits.frame_bytes).await {
         assert_eq!(kind, GET);
@@ -355,4 +358,66 @@ async fn a_refusal_in_place_of_an_answer_ends_there() {
     let mut got = Vec::new();
     ours.read_to_end(&mut got).await.unwrap();
     assert!(crate::is_refusal(&got));
+}
+
+/// Stops the serving node in the middle of an answer.
+struct Stopping {
+    part: Part,
+    at: usize,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+impl GroupSink for Stopping {
+    fn write_group(&mut self, offset: u32, bytes: &[u8]) -> io::Result<()> {
+        if self.part.groups == self.at
+            && let Some(stop) = self.stop.take()
+        {
+            let _ = stop.send(());
+        }
+        self.part.write_group(offset, bytes)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_survives_the_end_of_its_server_over_both_transports() {
+    use locker_crypto::rendezvous::Transport;
+    let pack = Pack::random(16 * 1_048_576);
+    for (transport, prefer) in [(Transport::Quic, Prefer::Quic), (Transport::Tcp, Prefer::Tcp)] {
+        let (getter, _getter_events) = start(config()).await;
+        let mut held = GroupSet::none(pack.byte_len());
+        let mut sink = Stopping { part: Part::of(&pack), at: 100, stop: None };
+        let mut runs = 0;
+        while let Some(missing) = held.missing(256) {
+            runs += 1;
+            let (server, mut server_events) = start(config()).await;
+            let (stop, stopped) = tokio::sync::oneshot::channel();
+            // The first server goes while most of the pack is still to come.
+            sink.stop = (runs == 1).then_some(stop);
+            let serving = {
+                let (server, pack) = (server.clone(), pack.clone());
+                tokio::spawn(async move {
+                    let (protocol, _, stream) = inbound(&mut server_events).await;
+                    assert_eq!(protocol, Protocol::Blob);
+                    tokio::select! {
+                        _ = serve(stream, pack) => {}
+                        Ok(()) = stopped => server.shutdown().await,
+                    }
+                })
+            };
+            let dialed =
+                within("the dial", getter.dial(&[address_of(&server, transport)], prefer)).await.unwrap();
+            let mut stream = within("the stream", getter.open(dialed.id, Protocol::Blob)).await.unwrap();
+            let request = pack.request(missing);
+            let outcome = within("the end of the fetch", fetch(&mut stream, &request, &mut held, &mut sink));
+            match (outcome.await, runs) {
+                (Err(FetchError::Stream(_)), 1) | (Ok(_), _) => {}
+                (outcome, _) => panic!("{outcome:?}"),
+            }
+            drop(stream);
+            within("the end of the server", serving).await.unwrap();
+        }
+        assert!(held.is_full() && sink.part.bytes == *pack.bytes);
+        assert_eq!(sink.part.groups, 1_024, "not one group twice");
+        assert_eq!(runs, 2, "{transport:?}");
+    }
 }

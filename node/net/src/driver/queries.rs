@@ -400,8 +400,8 @@ impl Driver {
         let record = dht::make_record(&one.publication, r, addresses, now, &mut *self.dice);
         match record {
             Ok(record) if !peers.is_empty() => {
-                let peers = peers.iter().copied().collect::<Vec<_>>().into_iter();
-                let id = self.swarm.behaviour_mut().kad.put_record_to(record, peers, Quorum::One);
+                let id =
+                    self.swarm.behaviour_mut().kad.put_record_to(record, peers.iter().copied(), Quorum::One);
                 metrics::count(&self.metrics.queries);
                 self.queries.running.insert(id, Job::Put { publication, r });
             }

@@ -5,6 +5,7 @@
 
 use locker_crypto::Refusal;
 use locker_crypto::pairing::{Digits, MESSAGE_1_LEN, NOISE_PATTERN, NOISE_PROLOGUE};
+use locker_crypto::sealed_box::check_x25519;
 use locker_crypto::secret::Ticket;
 use rand_core::CryptoRng;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
@@ -164,7 +165,7 @@ impl Channel {
 /// Refuses a public key of low order: multiplied with any clamped number it gives zeros.
 fn check_order(key: Option<&[u8]>) -> Result<(), Refusal> {
     let key: [u8; KEY_LEN] = key.and_then(|key| key.try_into().ok()).ok_or(Refusal::Canon)?;
-    if x25519_dalek::x25519([1; KEY_LEN], key) == [0; KEY_LEN] { Err(Refusal::Key) } else { Ok(()) }
+    check_x25519(&key)
 }
 
 /// Gives Noise its primitives, and randomness that comes from the caller's dice.

@@ -94,7 +94,9 @@ fn with_folder(children: u64) -> MemoryRows {
 }
 
 fn refused_by_writer(rows: &MemoryRows, entry: &TreeEntry) -> Vec<(u16, Refusal)> {
-    check_writer(rows, entry).unwrap()
+    let mut rows = rows.clone();
+    apply_within(&mut rows, &Entries::default(), std::slice::from_ref(entry), &WRITER).unwrap();
+    problems_of(&rows, &entry.order).unwrap()
 }
 
 fn refused_by_replay(rows: &MemoryRows, entry: &TreeEntry) -> Vec<(u16, Refusal)> {
