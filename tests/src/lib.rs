@@ -10,6 +10,7 @@
     reason = "test code: a broken surrounding ends the test, and seeds and skipped parts are told on standard error"
 )]
 
+pub mod cluster;
 pub mod dice;
 pub mod files;
 pub mod home;
@@ -20,6 +21,7 @@ pub mod snapshot;
 pub mod tree;
 pub mod wait;
 
+pub use cluster::{Meeting, Up};
 pub use dice::Dice;
 pub use home::Home;
 pub use program::{Outcome, Program};

@@ -14,6 +14,8 @@ use crate::wait::wait_for;
 
 /// Longest run of one command before the test gives up on it.
 const RUN_MAX: Duration = Duration::from_secs(300);
+/// Longest wait for an event of a running command.
+const EVENT_MAX: Duration = Duration::from_secs(60);
 
 /// Where the binary lies.
 #[derive(Clone, Debug)]
@@ -43,6 +45,16 @@ impl Program {
         Self(path)
     }
 
+    /// The meeting point that lies beside this binary, `locker-bootstrap`.
+    ///
+    /// # Panics
+    /// If there is none, with a sentence that says how to build it.
+    pub fn bootstrap(&self) -> Self {
+        let path = self.0.with_file_name("locker-bootstrap");
+        assert!(path.is_file(), "there is no {}: `make lab` builds it", path.display());
+        Self(path)
+    }
+
     /// The path.
     pub fn path(&self) -> &Path {
         &self.0
@@ -51,7 +63,9 @@ impl Program {
     /// A command without arguments, in a clean surrounding: UTC, UTF-8, no settings of the person who runs the tests.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.0);
-        for name in ["LOCKER_HOME", "FAILPOINTS", "COLUMNS", "RUST_BACKTRACE", "XDG_DATA_HOME"] {
+        for name in
+            ["LOCKER_HOME", "LOCKER_BOOTSTRAP", "FAILPOINTS", "COLUMNS", "RUST_BACKTRACE", "XDG_DATA_HOME"]
+        {
             command.env_remove(name);
         }
         command.env("TZ", "UTC").env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
@@ -87,6 +101,35 @@ impl Running {
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// What it has said on standard output so far.
+    pub fn told(&mut self) -> String {
+        String::from_utf8_lossy(&whole(&mut self.out)).into_owned()
+    }
+
+    /// Waits for a line of JSON with this `event` on standard output.
+    #[track_caller]
+    pub fn event(&mut self, name: &str) -> Value {
+        let what = format!("the event {name:?} of locker {:?}", self.arguments);
+        let found = wait_for(&what, EVENT_MAX, &mut || {
+            let told = self.told();
+            let whole_lines = told.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            let mut events = whole_lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            match events.find(|event| event["event"] == name) {
+                Some(event) => Some(Some(event)),
+                None if self.is_running() => None,
+                None => Some(None),
+            }
+        });
+        found.unwrap_or_else(|| panic!("{what}: it ended first, and said {}", self.said()))
+    }
+
+    /// Asks it to end, as a service manager would, and waits for it.
+    pub fn stop(self) -> Outcome {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.finish()
     }
 
     /// What it has said on standard error so far.

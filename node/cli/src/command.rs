@@ -3,18 +3,23 @@
 mod add;
 mod cat;
 mod completions;
+mod device;
 mod find;
 mod get;
 mod history;
 mod init;
+mod join;
 mod ls;
 mod mkdir;
 mod mv;
+mod pair;
 mod restore;
 mod rm;
 mod status;
 mod tree;
+mod up;
 mod verify;
+mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -88,6 +93,11 @@ pub(crate) enum Command {
     History(history::Arguments),
     Status(status::Arguments),
     Verify(verify::Arguments),
+    Up(up::Arguments),
+    Pair(pair::Arguments),
+    Join(join::Arguments),
+    Device(device::Arguments),
+    Wait(wait::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -110,6 +120,11 @@ impl Command {
             Command::History(arguments) => arguments.run(context).map(done),
             Command::Status(arguments) => arguments.run(context).map(done),
             Command::Verify(arguments) => arguments.run(context),
+            Command::Up(arguments) => arguments.run(context).map(done),
+            Command::Pair(arguments) => arguments.run(context).map(done),
+            Command::Join(arguments) => arguments.run(context).map(done),
+            Command::Device(arguments) => arguments.run(context).map(done),
+            Command::Wait(arguments) => arguments.run(context).map(done),
             Command::Completions(arguments) => arguments.run().map(done),
         }
     }

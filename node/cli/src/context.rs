@@ -68,7 +68,8 @@ impl Context {
         }
     }
 
-    fn open(&self) -> Result<Locker, Error> {
+    /// Opens the locker here; asks for the passphrase if there is one.
+    pub(crate) fn open(&self) -> Result<Locker, Error> {
         Locker::open(&self.home, Env::system(), &mut || {
             secret_input::passphrase(self.passphrase_file.as_deref(), "Passphrase: ")
         })

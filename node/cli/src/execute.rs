@@ -3,12 +3,13 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
-use locker_engine::Locker;
-use locker_engine::report::{Entry, Observer};
+use locker_engine::report::{Entry, Guide, Observer, TicketShown};
+use locker_engine::{Locker, NodeOptions};
 
 use crate::failure::Failure;
-use crate::request::{Reply, Request};
+use crate::request::{PairEvent, Reply, Request};
 
 /// Takes what a verb streams while it runs.
 pub(crate) trait Sink: Observer {
@@ -17,6 +18,12 @@ pub(crate) trait Sink: Observer {
 
     /// Bytes of a file.
     fn bytes(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// A pairing shows something. To [`PairEvent::Confirm`] the answer counts.
+    fn pairing(&self, event: PairEvent) -> io::Result<bool> {
+        let _ = event;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Carries out one verb.
@@ -60,10 +67,38 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         Request::History { path } => Reply::History(locker.history(&path)?),
         Request::Status => Reply::Status(Box::new(locker.status()?)),
         Request::Verify => Reply::Verified(locker.verify(&AsObserver(sink))?),
+        Request::Pair => Reply::Paired(locker.pair(remembered(locker)?, &AsGuide(sink))?),
+        Request::Devices => Reply::Devices(locker.devices()?),
+        Request::Wait { timeout_ms } => {
+            locker.wait_synced(remembered(locker)?, timeout_ms.map(Duration::from_millis))?;
+            Reply::Done
+        }
     };
     match broken {
         Some(error) => Err(Failure::io("cannot write the listing", &error)),
         None => Ok(reply),
+    }
+}
+
+/// How the network is reached for the time of one command.
+fn remembered(locker: &Locker) -> Result<NodeOptions, Failure> {
+    crate::network::options(&[], &crate::network::Network::default().resolve(&locker.home()?)?)
+}
+
+/// A sink seen as the person in front of a pairing.
+struct AsGuide<'a>(&'a dyn Sink);
+
+impl Guide for AsGuide<'_> {
+    fn ticket(&self, ticket: &TicketShown) -> io::Result<()> {
+        self.0.pairing(PairEvent::Ticket(ticket.clone())).map(|_| ())
+    }
+
+    fn waiting(&self) -> io::Result<()> {
+        self.0.pairing(PairEvent::Waiting).map(|_| ())
+    }
+
+    fn confirm(&self, digits: &str, name: Option<&str>) -> io::Result<bool> {
+        self.0.pairing(PairEvent::Confirm { digits: digits.to_owned(), name: name.map(str::to_owned) })
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Refused = 4,
     /// A decision is needed.
     Decision = 5,
+    /// Nobody can be reached.
+    Unreachable = 6,
     /// Something stored is damaged.
     Integrity = 7,
     /// Locked or busy.
@@ -154,6 +156,18 @@ impl From<Error> for Failure {
                 Exit::Failed,
                 "E_IO",
                 "Look at what the system says above, put it right and run the command again.".into(),
+            ),
+            Error::Network(_) => (
+                Exit::Unreachable,
+                "E_NETWORK",
+                "See that the other device runs `locker up` and that both know a common bootstrap address or are on \
+                 one local network."
+                    .into(),
+            ),
+            Error::Pairing(_) => (
+                Exit::Refused,
+                "E_PAIRING",
+                "Nothing was changed here. Run `locker pair` on the other device again and use the new words.".into(),
             ),
             Error::Config { .. } => (Exit::Usage, "E_CONFIG", "Correct or remove that line.".into()),
             Error::Store(_) => (

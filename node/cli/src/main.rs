@@ -4,6 +4,7 @@ mod command;
 mod context;
 mod execute;
 mod failure;
+mod network;
 mod output;
 mod request;
 mod secret_input;

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use locker_engine::report::{Added, Event, Got, Removed, Restored, Status, Verified};
+use locker_engine::report::{
+    Added, Device, Event, Got, Paired, Removed, Restored, Status, TicketShown, Verified,
+};
 use serde::{Deserialize, Serialize};
 
 /// One verb with its arguments. Paths outside the locker are absolute: the two processes may stand in different
@@ -84,6 +86,15 @@ pub(crate) enum Request {
     Status,
     /// Check everything that is stored.
     Verify,
+    /// Invite a device.
+    Pair,
+    /// The devices of the person.
+    Devices,
+    /// Wait until everything is here.
+    Wait {
+        /// How long at most.
+        timeout_ms: Option<u64>,
+    },
 }
 
 /// What a verb answers, beside the entries and bytes that it streams.
@@ -103,8 +114,28 @@ pub(crate) enum Reply {
     Status(Box<Status>),
     /// To `Verify`.
     Verified(Verified),
+    /// To `Pair`.
+    Paired(Paired),
+    /// To `Devices`.
+    Devices(Vec<Device>),
     /// To verbs that have nothing more to say.
     Done,
+}
+
+/// What a pairing shows the person while it goes on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum PairEvent {
+    /// The ticket.
+    Ticket(TicketShown),
+    /// Nobody came yet.
+    Waiting,
+    /// Digits to compare; the answer is whether they are the same.
+    Confirm {
+        /// Six digits.
+        digits: String,
+        /// Who wants to join.
+        name: Option<String>,
+    },
 }
 
 /// A path outside the locker, whatever its bytes are. In JSON: hexadecimal.

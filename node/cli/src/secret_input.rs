@@ -62,6 +62,21 @@ pub(crate) fn passphrase(file: Option<&Path>, prompt: &str) -> Result<Secret, Er
     Ok(Secret::new(text))
 }
 
+/// Gets a ticket from `file` (`-` is standard input), or from a prompt at a terminal.
+pub(crate) fn ticket(file: Option<&Path>) -> Result<Secret, Failure> {
+    match passphrase(file, "The eight words of the other device: ") {
+        Ok(words) => Ok(words),
+        Err(Error::PassphraseNeeded) => Err(Failure::usage(
+            "the words of the other device are needed",
+            "Give them with --ticket-file FILE, or on standard input with --ticket-file -.",
+        )),
+        Err(Error::Io { path, source, .. }) => {
+            Err(Error::Io { doing: "cannot read the words from", path, source }.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Gets a new passphrase; at a terminal it is asked for twice.
 pub(crate) fn new_passphrase(file: Option<&Path>) -> Result<Secret, Failure> {
     let first = passphrase(file, "New passphrase: ").map_err(|error| {

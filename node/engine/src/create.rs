@@ -48,10 +48,7 @@ pub(crate) fn check_new_home(home: &Path) -> Result<(), Error> {
 /// Makes a locker.
 pub(crate) fn create(home: &Path, options: InitOptions, env: Env) -> Result<Created, Error> {
     let name = device_name(options.name)?;
-    let opened = Home::init(home).map_err(|error| match error {
-        StoreError::NotEmpty { path } if path.join("LOCKER").exists() => Error::LockerExists(path),
-        other => other.into(),
-    })?;
+    let opened = init_home(home)?;
     make_run_folder(home)?;
     let vault_key = vault::create(&opened, &options.vault, &env)?;
 
@@ -64,6 +61,14 @@ pub(crate) fn create(home: &Path, options: InitOptions, env: Env) -> Result<Crea
         person_id: made.root.person_id().to_string(),
         device_id: made.device.verifying_key().to_string(),
         name,
+    })
+}
+
+/// Makes the folder of a new locker.
+pub(crate) fn init_home(home: &Path) -> Result<Home, Error> {
+    Home::init(home).map_err(|error| match error {
+        StoreError::NotEmpty { path } if path.join("LOCKER").exists() => Error::LockerExists(path),
+        other => other.into(),
     })
 }
 
@@ -165,7 +170,7 @@ impl Made {
 }
 
 /// The name of this device: as given, or that of the host.
-fn device_name(given: Option<String>) -> Result<String, Error> {
+pub(crate) fn device_name(given: Option<String>) -> Result<String, Error> {
     let name = given.unwrap_or_else(|| {
         let host = rustix::system::uname();
         let host = host.nodename().to_string_lossy().into_owned();
@@ -179,7 +184,7 @@ fn device_name(given: Option<String>) -> Result<String, Error> {
 }
 
 /// The folder of the socket.
-fn make_run_folder(home: &Path) -> Result<(), Error> {
+pub(crate) fn make_run_folder(home: &Path) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt;
     let run = home.join("run");
     match std::fs::DirBuilder::new().mode(0o700).create(&run) {

@@ -104,6 +104,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The network, or who was to be reached over it.
+    #[error("{0}")]
+    Network(String),
+    /// A pairing was not completed: who took part broke it off, or the digits differ.
+    #[error("{0}")]
+    Pairing(String),
     /// The configuration file is not understood.
     #[error("{}: {reason}", .path.display())]
     Config {

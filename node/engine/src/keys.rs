@@ -1,5 +1,8 @@
 //! The keys of this device while its locker is open.
 
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
 use locker_catalog::roster::Roster;
 use locker_crypto::id::{EpochId, PersonId, SpaceId, SpaceTag, VerifyingKey};
 use locker_crypto::identity::{DeviceKeys, PersonKeys};
@@ -24,8 +27,8 @@ pub(crate) struct Keys {
     pub(crate) device: DeviceKeys,
     /// The person's keys, all generations.
     pub(crate) person_keys: PersonKeys,
-    /// The dedup secret in use.
-    pub(crate) dedup: DedupSecret,
+    /// The dedup secret in use; a device that joined learns it from the home space.
+    pub(crate) dedup: OnceLock<DedupSecret>,
     /// The home space.
     pub(crate) space: SpaceId,
     /// Its short name.
@@ -48,7 +51,8 @@ impl Keys {
         let generations: Vec<PersonKey> =
             keyring::all::<PersonKey, _>(snapshot)?.into_iter().map(|(_, key)| key).collect();
         let person_keys = PersonKeys::from_generations(generations).map_err(|_| missing())?;
-        let (_, dedup) = keyring::all::<DedupSecret, _>(snapshot)?.pop().ok_or_else(missing)?;
+        let dedup = keyring::all::<DedupSecret, _>(snapshot)?.pop();
+        let dedup = dedup.map_or_else(OnceLock::new, |(_, secret)| OnceLock::from(secret));
         Ok(Some(Self {
             person,
             device: DeviceKeys::from_seeds(signing, boxes),
@@ -64,6 +68,14 @@ impl Keys {
         self.device.verifying_key()
     }
 
+    /// The dedup secret in use.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if this device joined and has not heard of it yet.
+    pub(crate) fn dedup(&self) -> Result<&DedupSecret, Error> {
+        self.dedup.get().ok_or_else(not_heard_yet)
+    }
+
     /// The key that seals and opens the log entries of an epoch.
     ///
     /// # Errors
@@ -76,6 +88,11 @@ impl Keys {
     }
 }
 
+/// This device joined and knows nothing of the home space yet.
+pub(crate) fn not_heard_yet() -> Error {
+    Error::Network("this device has not yet heard from the other devices of its locker".into())
+}
+
 /// The entries of a person log that are here, each checked by itself.
 ///
 /// # Errors
@@ -85,6 +102,14 @@ pub(crate) fn person_log<R: Reads>(reads: &R, person: &PersonId) -> Result<Vec<E
         .iter()
         .map(|bytes| Entry::read(person, bytes).map_err(|why| Error::damaged("the person log", why)))
         .collect()
+}
+
+/// The active devices of a person.
+///
+/// # Errors
+/// [`Error::Integrity`] if the log is damaged.
+pub(crate) fn active<R: Reads>(reads: &R, person: &PersonId) -> Result<BTreeSet<VerifyingKey>, Error> {
+    Ok(Roster::read(*person, &person_log(reads, person)?).active)
 }
 
 /// The active devices of a person with their names.

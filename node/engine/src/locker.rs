@@ -2,17 +2,22 @@
 
 use std::io::Write;
 use std::ops::{ControlFlow, Deref};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use locker_catalog::space::Space;
 use locker_crypto::id::SpaceTag;
 use locker_store::{Home, Limits, Store};
+use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::join::JoinOptions;
 use crate::keys::Keys;
+use crate::node::{Hub, Node, NodeOptions};
 use crate::report::{
-    Added, Created, Entry, Event, Got, Observer, Removed, Restored, Secret, Status, Verified,
+    Added, Created, Device, Entry, Event, Got, Guide, Joined, Observer, Paired, Removed, Restored, Secret,
+    Status, Verified,
 };
 use crate::vault::{self, Vault};
 use crate::{Env, Error};
@@ -41,9 +46,18 @@ pub(crate) struct Inner {
     space: Mutex<Option<Space>>,
     /// Held by the import that runs.
     importing: Mutex<()>,
+    /// Counts commits, for the node.
+    committed: watch::Sender<u64>,
+    /// The node that runs on this locker.
+    node: Mutex<Option<Arc<Hub>>>,
 }
 
 impl Locker {
+    /// What the rooms share.
+    pub(crate) fn inner(&self) -> Arc<Inner> {
+        Arc::clone(&self.0)
+    }
+
     /// Makes a new locker in `home` and opens nothing: person, device, home space. Needs no network.
     ///
     /// # Errors
@@ -59,6 +73,16 @@ impl Locker {
     /// [`Error::LockerExists`], [`Error::HomeNotEmpty`].
     pub fn check_new_home(home: &Path) -> Result<(), Error> {
         crate::create::check_new_home(home)
+    }
+
+    /// Joins a locker: this device becomes one of whoever made the ticket. Opens nothing; the content comes when the
+    /// node runs.
+    ///
+    /// # Errors
+    /// As [`Locker::create`]; [`Error::Argument`] for what is no ticket; [`Error::Network`] if nobody was found under
+    /// it; [`Error::Pairing`] if it was broken off or the digits differ. Nothing was changed then.
+    pub fn join(home: &Path, options: JoinOptions, guide: &dyn Guide, env: &Env) -> Result<Joined, Error> {
+        crate::join::join(home, options, guide, env)
     }
 
     /// Opens the locker in `home`; `ask` is called for a passphrase if one is needed.
@@ -90,7 +114,62 @@ impl Locker {
             umask,
             space: Mutex::new(None),
             importing: Mutex::new(()),
+            committed: watch::channel(0).0,
+            node: Mutex::new(None),
         })))
+    }
+
+    /// Invites a device and waits until it joined, on the node that runs or, with `options`, on one for the time.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if nobody came; [`Error::Pairing`] if it was broken off.
+    pub fn pair(&self, options: NodeOptions, guide: &dyn Guide) -> Result<Paired, Error> {
+        self.on_node(options, |hub| crate::node::pair(hub, guide))
+    }
+
+    /// Waits until every entry and every pack that is known of is here, on the node that runs or on one for the time.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when the time is over.
+    pub fn wait_synced(&self, options: NodeOptions, timeout: Option<Duration>) -> Result<(), Error> {
+        self.on_node(options, |hub| crate::node::wait_synced(hub, timeout))
+    }
+
+    /// The devices of the person.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn devices(&self) -> Result<Vec<Device>, Error> {
+        crate::status::devices(&self.0)
+    }
+
+    /// The public key of this device, hexadecimal.
+    pub fn device_id(&self) -> String {
+        self.0.keys().device_id().to_string()
+    }
+
+    /// The folder in which this locker lives.
+    ///
+    /// # Errors
+    /// If the locker is closed.
+    pub fn home(&self) -> Result<PathBuf, Error> {
+        Ok(self.0.store()?.home().path().to_path_buf())
+    }
+
+    fn on_node<T>(
+        &self,
+        options: NodeOptions,
+        work: impl FnOnce(&Arc<Hub>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if let Some(hub) = self.0.node() {
+            return work(&hub);
+        }
+        let node = Node::start(self, options)?;
+        let hub = self.0.node().ok_or_else(|| Error::Network("the node has stopped".into()))?;
+        let result = work(&hub);
+        drop(hub);
+        drop(node);
+        result
     }
 
     /// Takes files and folders in, below the folder `to`, which is made if it is missing. The originals stay as they
@@ -241,6 +320,26 @@ impl Inner {
     /// The turn to import; waits for the import that runs.
     pub(crate) fn import_turn(&self) -> MutexGuard<'_, ()> {
         self.importing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something was committed.
+    pub(crate) fn note_commit(&self) {
+        self.committed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Tells of commits.
+    pub(crate) fn commits(&self) -> watch::Receiver<u64> {
+        self.committed.subscribe()
+    }
+
+    /// The node that runs on this locker, if one does.
+    pub(crate) fn node(&self) -> Option<Arc<Hub>> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A node begins or has ended.
+    pub(crate) fn set_node(&self, hub: Option<Arc<Hub>>) {
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = hub;
     }
 
     /// Clock and dice.

@@ -108,6 +108,11 @@ impl<'a> Reader<'a> {
     fn open(&self, wanted: &Wanted<'_>) -> Result<Vec<u8>, Error> {
         let mut failure = Error::damaged("a chunk that is not here", Refusal::Hash);
         for place in index::places(self.snapshot, &self.space, &wanted.record.tag())? {
+            if index::pack(self.snapshot, &place.pack)?.is_some_and(|pack| pack.state == PackState::Wanted) {
+                failure =
+                    Error::Network("this content is on another device and has not come here yet".into());
+                continue;
+            }
             match self.open_at(wanted, &place) {
                 Ok(plain) => return Ok(plain),
                 Err(error @ Error::Integrity { .. }) => failure = error,

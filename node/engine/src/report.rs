@@ -271,6 +271,63 @@ pub struct Verified {
     pub damaged_files: Vec<String>,
 }
 
+/// A ticket, to be shown to whoever has the new device.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TicketShown {
+    /// The ticket, hexadecimal.
+    pub ticket: Secret,
+    /// The same as eight words.
+    pub words: Secret,
+    /// Until when it is valid, unix milliseconds.
+    pub expires: u64,
+}
+
+/// A device that joined, as the inviting one sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Paired {
+    /// Its public key, hexadecimal.
+    pub device_id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// What this device became by joining.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Joined {
+    /// This device, hexadecimal.
+    pub device_id: String,
+    /// The person, hexadecimal.
+    pub person_id: String,
+    /// The name of this device.
+    pub name: String,
+}
+
+/// The person in front of a pairing. A failure of any method gives the pairing up.
+pub trait Guide: Sync {
+    /// Shows the ticket.
+    ///
+    /// # Errors
+    /// If it cannot be shown.
+    fn ticket(&self, ticket: &TicketShown) -> std::io::Result<()> {
+        let _ = ticket;
+        Ok(())
+    }
+
+    /// Nobody came yet; called every half second.
+    ///
+    /// # Errors
+    /// If nobody waits any more.
+    fn waiting(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// Shows six digits, and who wants to join; says whether the other device shows the same. May take two minutes.
+    ///
+    /// # Errors
+    /// If nobody can be asked.
+    fn confirm(&self, digits: &str, name: Option<&str>) -> std::io::Result<bool>;
+}
+
 /// How far a long operation is.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {

@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 use locker_catalog::tree as catalog;
 use locker_store::Snapshot;
 use locker_store::index::{self, PackState};
+use locker_store::pins::{self, PinScope};
 
 use crate::locker::Inner;
-use crate::report::{Copies, Device, Problem, Status};
+use crate::report::{Copies, Device, Problem, Status, Transfer};
 use crate::tree::Tree;
 use crate::{Error, vault};
 
@@ -20,7 +21,7 @@ pub(crate) fn status(inner: &Inner) -> Result<Status, Error> {
     let snapshot = store.read()?;
     let tree = Tree::new(&snapshot, inner.space_tag());
     let counts = catalog::counts(tree.rows())?;
-    let packs = Packs::read(&snapshot)?;
+    let packs = Packs::read(&snapshot, inner)?;
     let problems = problems(&tree, &packs)?;
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
@@ -29,13 +30,13 @@ pub(crate) fn status(inner: &Inner) -> Result<Status, Error> {
         folders: counts.folders,
         bytes,
         store_bytes: packs.bytes + store.database_bytes()?,
-        devices: devices(inner, &snapshot)?,
+        devices: devices(inner)?,
         copies: Copies {
             wanted: COPIES_WANTED,
-            least: if files == 0 { COPIES_WANTED } else { u32::from(packs.missing == 0) },
-            files_at_risk: files,
+            least: if files == 0 { COPIES_WANTED } else { packs.least },
+            files_at_risk: if packs.least >= COPIES_WANTED { 0 } else { files },
         },
-        transfers: Vec::new(),
+        transfers: packs.transfer().into_iter().collect(),
         problems,
         person_id: inner.keys().person.to_string(),
         vault: vault::kind(store.home())?.to_owned(),
@@ -53,13 +54,22 @@ fn sentence(files: u64, bytes: u64, packs: &Packs) -> String {
         1 => format!("1 file, {}", human(bytes)),
         n => format!("{n} files, {}", human(bytes)),
     };
-    if packs.missing > 0 {
+    if packs.lost > 0 && packs.least == 0 {
         format!(
             "Not safe: of {what} some content is missing on this device, and no other device has it. Run `locker verify`."
         )
+    } else if packs.lost + packs.wanted > 0 {
+        format!("{what}; some of the content is still to come from other devices.")
     } else {
-        format!("{what}, all here, and only here: this device has the one copy.")
+        match packs.least {
+            0 | 1 => format!("{what}, all here, and only here: this device has the one copy."),
+            n => format!("{what}, all here, and on {} more.", others(n - 1)),
+        }
     }
+}
+
+fn others(n: u32) -> String {
+    if n == 1 { "one device".into() } else { format!("{n} devices") }
 }
 
 fn human(bytes: u64) -> String {
@@ -79,48 +89,86 @@ fn human(bytes: u64) -> String {
 /// What the pack table sums up to.
 #[derive(Default)]
 struct Packs {
+    /// Bytes of those that are here.
     bytes: u64,
-    missing: u64,
+    /// Bytes of those that are to come.
+    wanted_bytes: u64,
+    wanted: u64,
+    lost: u64,
+    /// On how many devices the pack is that is on the fewest.
+    least: u32,
 }
 
 impl Packs {
-    fn read(snapshot: &Snapshot) -> Result<Self, Error> {
-        let mut packs = Self::default();
-        index::scan_packs(snapshot, &mut |_, pack| {
-            if matches!(pack.state, PackState::Present { .. }) {
-                packs.bytes += locker_store::packs::file_len(pack.len);
-            } else {
-                packs.missing += 1;
+    fn read(snapshot: &Snapshot, inner: &Inner) -> Result<Self, Error> {
+        let keys = inner.keys();
+        let devices = crate::keys::active(snapshot, &keys.person)?;
+        let mut packs = Self { least: u32::MAX, ..Self::default() };
+        let mut failure = None;
+        index::scan_packs(snapshot, &mut |hash, pack| {
+            let is_here = matches!(pack.state, PackState::Present { .. });
+            match pack.state {
+                PackState::Present { .. } => packs.bytes += locker_store::packs::file_len(pack.len),
+                PackState::Wanted => {
+                    packs.wanted += 1;
+                    packs.wanted_bytes += u64::from(pack.len);
+                }
+                _ => packs.lost += 1,
             }
+            let mut copies = u32::from(is_here);
+            for author in devices.iter().filter(|device| **device != keys.device_id()) {
+                let scope = PinScope { space: keys.tag, author: *author };
+                match pins::is_pinned(snapshot, &scope, &hash) {
+                    Ok(is_pinned) => copies += u32::from(is_pinned),
+                    Err(error) => {
+                        failure = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+            }
+            packs.least = packs.least.min(copies);
             ControlFlow::Continue(())
         })?;
-        Ok(packs)
+        if packs.least == u32::MAX {
+            // Nothing but small things: they lie in the log, which every device has that was heard from.
+            packs.least = 1;
+        }
+        failure.map_or(Ok(packs), |error| Err(error.into()))
+    }
+
+    /// What is still to come.
+    fn transfer(&self) -> Option<Transfer> {
+        let total = self.bytes + self.wanted_bytes;
+        (self.wanted > 0).then(|| Transfer {
+            what: "content from other devices".into(),
+            done: self.bytes,
+            total,
+        })
     }
 }
 
-fn devices(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<Device>, Error> {
+/// The devices of the person. Whether others can be reached now only a running node knows.
+pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
+    let snapshot = inner.store()?.read()?;
     let keys = inner.keys();
-    let devices = crate::keys::devices(snapshot, &keys.person, &keys.person_keys)?;
+    let devices = crate::keys::devices(&snapshot, &keys.person, &keys.person_keys)?;
+    let (online, last_seen) = inner.node().map(|hub| hub.presence()).unwrap_or_default();
+    let now = inner.env().now_ms();
     let told = devices.into_iter().map(|(vk, name)| {
         let this = vk == keys.device_id();
-        Device {
-            id: vk.to_string(),
-            name,
-            role: "full".into(),
-            online: this,
-            last_seen: if this { inner.env().now_ms() } else { 0 },
-            this,
-        }
+        let online = this || online.contains(&vk);
+        let last_seen = if online { now } else { last_seen.get(&vk).copied().unwrap_or(0) };
+        Device { id: vk.to_string(), name, role: "full".into(), online, last_seen, this }
     });
     Ok(told.collect())
 }
 
 fn problems(tree: &Tree<'_>, packs: &Packs) -> Result<Vec<Problem>, Error> {
     let mut problems = Vec::new();
-    if packs.missing > 0 {
+    if packs.lost > 0 {
         problems.push(Problem {
             code: "E_HASH".into(),
-            message: format!("{} packs are missing or damaged on this device", packs.missing),
+            message: format!("{} packs are missing or damaged on this device", packs.lost),
         });
     }
     for (op, why) in catalog::problems(tree.rows())? {

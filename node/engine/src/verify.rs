@@ -128,7 +128,10 @@ fn packs(
 ) -> Result<BTreeSet<PackHash>, Error> {
     let mut all: Vec<(PackHash, Pack)> = Vec::new();
     index::scan_packs(snapshot, &mut |hash, pack| {
-        all.push((hash, pack));
+        // What is still to come from others is not stored here.
+        if pack.state != PackState::Wanted {
+            all.push((hash, pack));
+        }
         ControlFlow::Continue(())
     })?;
     let bytes = all.iter().map(|(_, pack)| u64::from(pack.len)).sum();
@@ -183,7 +186,8 @@ fn contents(
     catalog::walk_versions(tree.rows(), &mut |node, version| {
         found.verified.checked += 1;
         match check.file(&version.file) {
-            Ok(()) => ControlFlow::Continue(()),
+            // What is still to come from other devices is not damaged.
+            Ok(()) | Err(Error::Network(_)) => ControlFlow::Continue(()),
             Err(Error::Integrity { why, what }) => {
                 let shown = match shown_path(&tree, node) {
                     Ok(shown) => shown,
@@ -243,6 +247,9 @@ impl Contents<'_> {
                 continue;
             }
             let Some(pack) = index::pack(self.snapshot, &place.pack)? else { continue };
+            if pack.state == PackState::Wanted {
+                return Ok(());
+            }
             let head = place.offset..place.offset.saturating_add(COMMITMENT_LEN as u32);
             let commitment = self.pack(place.pack, pack.len)?.read_range(head)?;
             let commitment: [u8; COMMITMENT_LEN] =

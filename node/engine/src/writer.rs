@@ -70,6 +70,8 @@ impl Inner {
         let space = open.space;
         txn.commit()?;
         *slot = Some(space);
+        drop(slot);
+        self.note_commit();
         Ok(value)
     }
 }
@@ -97,6 +99,14 @@ impl<'s> Change<'_, 's> {
         index::add_pack(self.txn, &self.inner.space_tag(), &pack.hash(), &new)?;
         self.packs.push(pack.hash());
         self.push(Op::Pack(pack.clone()))
+    }
+
+    /// Notes a pack that a device of the person sent and that is durable here now, and pins it.
+    pub(crate) fn hold_pack(&mut self, hash: &PackHash) -> Result<(), Error> {
+        let state = PackState::Present { verified_at: self.inner.env().now_ms() / 1_000 };
+        index::set_state(self.txn, hash, state)?;
+        self.packs.push(*hash);
+        Ok(())
     }
 
     /// Number of operations pushed.
@@ -216,11 +226,7 @@ impl<'s> Change<'_, 's> {
 
     /// The epoch that is written under.
     fn epoch(&self) -> Result<EpochId, Error> {
-        self.space
-            .epochs()
-            .head()
-            .map(|epoch| epoch.id)
-            .ok_or_else(|| Error::damaged("the home space", Refusal::Epoch))
+        self.space.epochs().head().map(|epoch| epoch.id).ok_or_else(crate::keys::not_heard_yet)
     }
 
     /// Pins the packs of this change.

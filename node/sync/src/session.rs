@@ -162,9 +162,15 @@ impl Session {
         &self.peer
     }
 
-    /// Whether everything that the peer showed is held here, and nothing is awaited.
+    /// Whether everything that the peer showed is held here, and nothing is awaited. Before it showed anything
+    /// that says nothing: [`Session::has_heard`].
     pub fn is_level(&self) -> bool {
         self.incoming.is_idle() && self.views.values().all(View::is_level)
+    }
+
+    /// Whether the peer showed how far it is in every log that is held here.
+    pub fn has_heard(&self) -> bool {
+        self.views.values().filter(|view| view.is_held()).all(View::is_heard)
     }
 
     fn take(&mut self, event: Event, now_ms: u64, actions: &mut Vec<Action>) -> Result<(), Refusal> {

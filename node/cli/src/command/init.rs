@@ -3,6 +3,7 @@
 use std::io::{BufRead, Write};
 
 use clap::{Args, ValueEnum};
+use locker_engine::report::Created;
 use locker_engine::{Env, InitOptions, Locker, Vault};
 
 use crate::context::Context;
@@ -11,7 +12,7 @@ use crate::secret_input;
 
 /// How the vault is closed.
 #[derive(Clone, Copy, ValueEnum)]
-enum VaultKind {
+pub(super) enum VaultKind {
     /// A key file that only this user can read; opens by itself
     File,
     /// A passphrase, asked for by every command
@@ -40,32 +41,10 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         Locker::check_new_home(&context.home)?;
-        let vault = match self.vault {
-            VaultKind::File => Vault::File,
-            VaultKind::Passphrase => {
-                Vault::Passphrase(secret_input::new_passphrase(context.passphrase_file())?)
-            }
-        };
-        let options = InitOptions { name: self.name, vault };
+        let options = InitOptions { name: self.name, vault: self.vault.ask(context)? };
         let created = Locker::create(&context.home, options, Env::system())?;
         let terminal = &context.terminal;
-        terminal.result(&created, || {
-            let words: Vec<&str> = created.phrase.expose().split(' ').collect();
-            let mut text = String::from("Write these 24 words on paper. They are shown this once.\n\n");
-            for row in 0..6 {
-                for column in 0..4 {
-                    let n = row + column * 6;
-                    text.push_str(&format!("  {:>2} {:<10}", n + 1, words.get(n).unwrap_or(&"")));
-                }
-                text.push('\n');
-            }
-            text.push_str(&format!(
-                "\nLocker ready on this device ({}).\n{}",
-                crate::output::printable(&created.name),
-                context.home.display()
-            ));
-            text
-        })?;
+        terminal.result(&created, || shown(&created, context))?;
         if terminal.is_interactive() {
             check_words(created.phrase.expose()).map_err(|e| Failure::io("cannot read the answer", &e))?;
         }
@@ -73,8 +52,39 @@ impl Arguments {
     }
 }
 
+impl VaultKind {
+    /// Asks for the passphrase, if there is to be one.
+    pub(super) fn ask(self, context: &Context) -> Result<Vault, Failure> {
+        Ok(match self {
+            VaultKind::File => Vault::File,
+            VaultKind::Passphrase => {
+                Vault::Passphrase(secret_input::new_passphrase(context.passphrase_file())?)
+            }
+        })
+    }
+}
+
+/// The words of a new locker, and where it is.
+pub(super) fn shown(created: &Created, context: &Context) -> String {
+    let words: Vec<&str> = created.phrase.expose().split(' ').collect();
+    let mut text = String::from("Write these 24 words on paper. They are shown this once.\n\n");
+    for row in 0..6 {
+        for column in 0..4 {
+            let n = row + column * 6;
+            text.push_str(&format!("  {:>2} {:<10}", n + 1, words.get(n).unwrap_or(&"")));
+        }
+        text.push('\n');
+    }
+    text.push_str(&format!(
+        "\nLocker ready on this device ({}).\n{}",
+        crate::output::printable(&created.name),
+        context.home.display()
+    ));
+    text
+}
+
 /// Asks for two of the words, so that a copy with a slip is found while the words still stand above.
-fn check_words(phrase: &str) -> std::io::Result<()> {
+pub(super) fn check_words(phrase: &str) -> std::io::Result<()> {
     let words: Vec<&str> = phrase.split(' ').collect();
     let mut answers = std::io::stdin().lock().lines();
     let mut err = std::io::stderr();

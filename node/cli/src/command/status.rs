@@ -5,7 +5,7 @@ use clap::Args;
 use super::reply_of;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{count, printable, size};
+use crate::output::{count, size};
 use crate::request::Request;
 
 /// Say how the locker is: one true sentence, then the facts
@@ -29,11 +29,17 @@ impl Arguments {
                 size(status.store_bytes)
             );
             for device in &status.devices {
-                let this = if device.this { " (this device)" } else { "" };
-                let id = device.id.get(..8).unwrap_or(&device.id);
-                text.push_str(&format!("device {id}  {}{this}\n", printable(&device.name)));
+                text.push_str(&format!("device {}\n", super::device::line(device)));
             }
             text.push_str(&format!("vault: {}\n", status.vault));
+            for transfer in &status.transfers {
+                text.push_str(&format!(
+                    "to come: {}, {} of {} here\n",
+                    transfer.what,
+                    size(transfer.done),
+                    size(transfer.total)
+                ));
+            }
             for problem in &status.problems {
                 text.push_str(&format!("problem: {} ({})\n", problem.message, problem.code));
             }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::frame::{self, Kind};
 use crate::execute::Sink;
 use crate::failure::{Exit, Failure};
-use crate::request::{Reply, Request};
+use crate::request::{PairEvent, Reply, Request};
 
 /// Connects to the process that has the locker open; `None` if none listens.
 ///
@@ -64,7 +64,17 @@ fn converse(stream: &mut UnixStream, request: &Request, sink: &dyn Sink) -> Resu
             }
             Kind::Reply => return frame::parse(&body).map_err(lost),
             Kind::Failure => return Err(frame::parse(&body).map_err(lost)?),
-            Kind::Request | Kind::Ready => return Err(lost(io::ErrorKind::InvalidData.into())),
+            Kind::Pairing => {
+                let event: PairEvent = frame::parse(&body).map_err(lost)?;
+                let is_question = matches!(event, PairEvent::Confirm { .. });
+                let answer = sink.pairing(event).map_err(shown)?;
+                if is_question {
+                    frame::write_json(stream, Kind::Answer, &answer).map_err(lost)?;
+                }
+            }
+            Kind::Request | Kind::Ready | Kind::Answer => {
+                return Err(lost(io::ErrorKind::InvalidData.into()));
+            }
         }
     }
 }

@@ -27,6 +27,10 @@ pub(super) enum Kind {
     Failure = 7,
     /// Server to client, first: this command is being served. Before it a client may go elsewhere.
     Ready = 8,
+    /// A pairing shows something.
+    Pairing = 9,
+    /// Client to server: what the person answers to a pairing.
+    Answer = 10,
 }
 
 impl Kind {
@@ -40,6 +44,8 @@ impl Kind {
             Kind::Reply,
             Kind::Failure,
             Kind::Ready,
+            Kind::Pairing,
+            Kind::Answer,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)
@@ -96,7 +102,7 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(read(&mut &bytes[..cut]).is_err(), "cut at {cut}");
         }
-        assert!(read(&mut &[9, 0, 0, 0, 0][..]).is_err(), "unknown kind");
+        assert!(read(&mut &[11, 0, 0, 0, 0][..]).is_err(), "unknown kind");
         assert!(read(&mut &[4, 0xff, 0xff, 0xff, 0xff][..]).is_err(), "longer than the limit");
         assert!(write(&mut Vec::new(), Kind::Bytes, &vec![0; BODY_MAX + 1]).is_err());
     }

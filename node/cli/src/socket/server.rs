@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use locker_engine::Locker;
 use locker_engine::report::{Entry, Observer, Progress};
@@ -13,10 +14,12 @@ use locker_engine::report::{Entry, Observer, Progress};
 use super::frame::{self, Kind};
 use crate::execute::{Sink, execute};
 use crate::failure::{Exit, Failure};
-use crate::request::Request;
+use crate::request::{PairEvent, Request};
 
 /// Entries gathered into one frame.
 const ENTRIES_PER_FRAME: usize = 256;
+/// How long a person may compare digits.
+const ANSWER_TIME: Duration = Duration::from_secs(150);
 /// Bytes of one frame of file content.
 const CHUNK: usize = 256 * 1024;
 
@@ -158,6 +161,20 @@ impl Sink for Remote {
         self.with(|s| {
             s.entries.push(entry);
             if s.entries.len() >= ENTRIES_PER_FRAME { s.flush_entries() } else { Ok(()) }
+        })
+    }
+
+    fn pairing(&self, event: PairEvent) -> io::Result<bool> {
+        self.with(|s| {
+            frame::write_json(&mut s.stream, Kind::Pairing, &event)?;
+            if !matches!(event, PairEvent::Confirm { .. }) {
+                return Ok(true);
+            }
+            s.stream.set_read_timeout(Some(ANSWER_TIME))?;
+            match frame::read(&mut s.stream)? {
+                (Kind::Answer, body) => frame::parse(&body),
+                _ => Err(io::ErrorKind::InvalidData.into()),
+            }
         })
     }
 

@@ -109,6 +109,22 @@ impl PackReader {
         Ok(bytes)
     }
 
+    /// Fills a buffer from the pack's bytes at an offset, unverified: for who verifies against the outboard himself.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] beyond the end; [`StoreError::Io`].
+    pub fn read_raw(&self, buffer: &mut [u8], at: u64) -> Result<(), StoreError> {
+        self.read_at(buffer, at)
+    }
+
+    /// Fills a buffer from the outboard, pre-order without size prefix, at an offset.
+    ///
+    /// # Errors
+    /// As [`PackReader::read_raw`].
+    pub fn read_outboard(&self, buffer: &mut [u8], at: u64) -> Result<(), StoreError> {
+        self.read_at(buffer, u64::from(self.len).saturating_add(at))
+    }
+
     pub(super) fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<(), StoreError> {
         self.file.read_exact_at(buffer, at).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => self.damaged(),

@@ -1,0 +1,59 @@
+//! `locker device`
+
+use clap::{Args, Subcommand};
+use locker_engine::report::Device;
+use serde::Serialize;
+
+use super::reply_of;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{printable, time};
+use crate::request::Request;
+
+/// The devices of this locker
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  locker device ls
+  locker --json device ls")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// List the devices, and which of them are reached now
+    Ls,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    devices: &'a [Device],
+}
+
+impl Arguments {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let Verb::Ls = self.verb;
+        let watch = context.terminal.watch("Looking");
+        let devices = reply_of!(context.ask(Request::Devices, &watch)?, Devices);
+        watch.finish();
+        context
+            .terminal
+            .result(&Told { devices: &devices }, || devices.iter().map(line).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// One device as a line: the beginning of its id, its name, when it was seen.
+pub(super) fn line(device: &Device) -> String {
+    let seen = match device {
+        Device { this: true, .. } => "this device".into(),
+        Device { online: true, .. } => "online".into(),
+        Device { last_seen: 0, .. } => "not seen since this node runs".into(),
+        Device { last_seen, .. } => {
+            format!("last seen {}", time(i64::try_from(*last_seen).unwrap_or(i64::MAX)))
+        }
+    };
+    let id = device.id.get(..8).unwrap_or(&device.id);
+    format!("{id}  {}  ({seen})", printable(&device.name))
+}

@@ -1,0 +1,64 @@
+//! How the network is reached: arguments first, then the environment, then what `config.toml` remembers.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use clap::Args;
+use locker_engine::{Config, NodeOptions};
+
+use crate::failure::Failure;
+
+/// Options of every command that may be the first to use the network. What they say is remembered.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Network {
+    /// Meeting point to begin with: ip:port or a multiaddr; may be given several times [default: LOCKER_BOOTSTRAP, else
+    /// what was given last]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bootstrap: Vec<String>,
+    /// Neither look for devices on the local network nor tell of this one there
+    #[arg(long)]
+    pub(crate) no_lan: bool,
+}
+
+/// What arguments, environment and configuration come to.
+pub(crate) struct Resolved {
+    /// Addresses as they were written.
+    pub(crate) bootstrap: Vec<String>,
+    /// Whether the local network is used.
+    pub(crate) lan: bool,
+}
+
+impl Network {
+    /// Brings arguments, environment and configuration together; the first that says something is taken.
+    pub(crate) fn resolve(&self, home: &Path) -> Result<Resolved, Failure> {
+        let config = Config::read(home)?;
+        let bootstrap = if !self.bootstrap.is_empty() {
+            self.bootstrap.clone()
+        } else {
+            match std::env::var("LOCKER_BOOTSTRAP") {
+                Ok(text) if !text.trim().is_empty() => text
+                    .split(',')
+                    .map(|part| part.trim().to_owned())
+                    .filter(|part| !part.is_empty())
+                    .collect(),
+                _ => config.bootstrap,
+            }
+        };
+        Ok(Resolved { bootstrap, lan: !self.no_lan && config.lan.unwrap_or(true) })
+    }
+
+    /// Keeps what was said on the command line for the next time.
+    pub(crate) fn remember(&self, home: &Path) -> Result<(), Failure> {
+        let bootstrap = (!self.bootstrap.is_empty()).then_some(&self.bootstrap[..]);
+        Ok(Config::remember(home, bootstrap, self.no_lan.then_some(false))?)
+    }
+}
+
+/// What the engine is told.
+pub(crate) fn options(listen: &[SocketAddr], resolved: &Resolved) -> Result<NodeOptions, Failure> {
+    Ok(NodeOptions {
+        listen: listen.to_vec(),
+        bootstrap: NodeOptions::read_bootstrap(&resolved.bootstrap)?,
+        lan: resolved.lan,
+    })
+}

@@ -1,0 +1,144 @@
+//! A running node: this device among the others of its person (`docs/spec/09-rendezvous.md`).
+//!
+//! One runtime of its own, owned by [`Node`]; everything that runs on it ends when the node is stopped. Order of
+//! stopping: no new connections, sessions say goodbye, fetches are given up, the network is closed, the runtime ends.
+
+mod blobs;
+mod conversation;
+mod dialer;
+mod enrol;
+mod hub;
+mod invite;
+mod ledger;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use locker_net::{Config, NodeAddress, both_transports};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub(crate) use self::hub::Hub;
+use crate::report::{Guide, Paired};
+use crate::{Error, Locker};
+
+/// How long a stop may take.
+const STOP_TIME: Duration = Duration::from_secs(4);
+
+/// How a node is started.
+#[derive(Clone, Debug, Default)]
+pub struct NodeOptions {
+    /// Where to listen; a free port on every address if empty.
+    pub listen: Vec<SocketAddr>,
+    /// Nodes of the DHT to begin with.
+    pub bootstrap: Vec<NodeAddress>,
+    /// Whether others on the local network are looked for and told.
+    pub lan: bool,
+}
+
+impl NodeOptions {
+    /// Reads addresses as people write them: `ip:port`, or a multiaddr with or without `/p2p/`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`], which names the one that is not understood.
+    pub fn read_bootstrap(texts: &[String]) -> Result<Vec<NodeAddress>, Error> {
+        let mut read = Vec::new();
+        for text in texts {
+            if let Ok(socket) = text.parse::<SocketAddr>() {
+                read.extend(both_transports(socket).map(|address| NodeAddress { address, key: None }));
+            } else {
+                let address = text.parse::<NodeAddress>();
+                read.push(address.map_err(|_| Error::Argument(format!("{text} is no address of a node")))?);
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// A running node of an open locker. Stops when it is dropped.
+pub struct Node {
+    runtime: Option<Runtime>,
+    hub: Arc<Hub>,
+}
+
+impl Node {
+    /// Starts the node of `locker`: listens, publishes, looks for the person's other devices, and keeps equal with them.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if an address cannot be bound.
+    pub fn start(locker: &Locker, options: NodeOptions) -> Result<Self, Error> {
+        let runtime = runtime()?;
+        let hub = runtime.block_on(Hub::start(locker.inner(), config(options)))?;
+        locker.inner().set_node(Some(Arc::clone(&hub)));
+        Ok(Self { runtime: Some(runtime), hub })
+    }
+
+    /// The addresses on which the node listens, as others write them down.
+    pub fn listen(&self) -> Vec<String> {
+        self.hub.listen()
+    }
+
+    /// Waits until the system asks this process to end (SIGINT, SIGTERM).
+    ///
+    /// # Errors
+    /// [`Error::Network`] if the system does not tell of it.
+    pub fn wait_for_signal(&self) -> Result<(), Error> {
+        let Some(runtime) = &self.runtime else { return Ok(()) };
+        let failed = |e: std::io::Error| Error::Network(format!("signals cannot be heard: {e}"));
+        runtime.block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+            let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Waits on a running node until everything is here.
+pub(crate) fn wait_synced(hub: &Hub, timeout: Option<Duration>) -> Result<(), Error> {
+    hub.runtime().block_on(hub.wait_synced(timeout))
+}
+
+/// Invites a device on a running node.
+pub(crate) fn pair(hub: &Arc<Hub>, guide: &dyn Guide) -> Result<Paired, Error> {
+    invite::invite(hub, hub.runtime(), guide)
+}
+
+/// Makes the threads of a node.
+pub(crate) fn runtime() -> Result<Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("node")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::Network(format!("the node cannot be started: {e}")))
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.hub.inner().set_node(None);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.block_on(async {
+                // Whoever does not end in time is ended with the runtime.
+                let _ = tokio::time::timeout(STOP_TIME, self.hub.stop()).await;
+            });
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+    }
+}
+
+/// What the network is told.
+pub(crate) fn config(options: NodeOptions) -> Config {
+    let mut config = Config { bootstrap: options.bootstrap, ..Config::default() };
+    if !options.listen.is_empty() {
+        config.listen = options.listen;
+    }
+    if !options.lan {
+        config.lan = None;
+    }
+    config
+}

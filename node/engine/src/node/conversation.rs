@@ -1,0 +1,429 @@
+//! One peer: the handshake, then the session, carried out against the store.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use locker_crypto::Refusal;
+use locker_crypto::capability::{Rights, VerifiedChains};
+use locker_crypto::id::{PackHash, VerifyingKey};
+use locker_net::{Connection, Protocol, Stream, refuse};
+use locker_sync::frontier::Log;
+use locker_sync::handshake::{
+    Admission, Answered, Client, ClientStep, Credential, Directory, Expected, Grant, Nonce, Person, Proofs,
+    Server, ServerStep, Showing, Standing, TransportKeys,
+};
+use locker_sync::limits::{EARLY_FRAME_TIME_MS, REFUSAL_DELAY_MS};
+use locker_sync::message::REFUSAL;
+use locker_sync::message::v1::Ask;
+use locker_sync::scope::Scope;
+use locker_sync::session::{Action, End, Event, Fate, Session, Source, Terms};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::hub::{Hub, Place};
+use super::ledger::Incoming;
+use crate::Error;
+
+/// A frame of the handshake must come within this time.
+const HANDSHAKE_TIME: Duration = Duration::from_millis(EARLY_FRAME_TIME_MS);
+/// Frames of the other end in a handshake, on either side.
+const HANDSHAKE_FRAMES: u32 = 3;
+/// Bytes read in one go.
+const READ_BYTES: usize = 64 * 1024;
+/// Packs that are wanted are asked for again after this time: their holder may have them now.
+const WANT_AGAIN: Duration = Duration::from_secs(60);
+/// Chains of tokens that are remembered as verified.
+const CHAINS: usize = 64;
+
+/// Answers a peer that opened a stream.
+pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Stream) {
+    let Some(outcome) = hub.until_stop(welcome(&hub, &connection, &mut stream)).await else { return };
+    match outcome {
+        Ok((device, rest)) => talk(hub, connection, stream, device, rest, false).await,
+        Err(frame_end) => {
+            let _ = hub.net().handshake_failed(connection.remote.ip()).await;
+            refuse(stream, frame_end).await;
+        }
+    }
+}
+
+/// The server's side of the handshake; on failure gives the moment from which the refusal is timed.
+async fn welcome(
+    hub: &Hub,
+    connection: &Connection,
+    stream: &mut Stream,
+) -> Result<(VerifyingKey, Vec<u8>), Instant> {
+    let now = Instant::now;
+    let keys = TransportKeys { server: hub.net().transport_key(), client: connection.peer };
+    let nonce = Nonce::random(&mut **hub.inner().env().dice());
+    let (mut server, first) = Server::start(keys, nonce, hub.now_s());
+    stream.write_all(&first).await.map_err(|_| now())?;
+    stream.flush().await.map_err(|_| now())?;
+    let (doors, showing) = (hub.doors(), Showing { certificate: hub.certificate(), token: None });
+    let mut buffer = vec![0; 4 * 1024];
+    // A frame in many small pieces gains no time.
+    let deadline = now() + HANDSHAKE_TIME * HANDSHAKE_FRAMES;
+    loop {
+        let by = deadline.min(now() + HANDSHAKE_TIME);
+        let read = tokio::time::timeout_at(by, stream.read(&mut buffer)).await;
+        let frame_end = now();
+        let len = match read {
+            Ok(Ok(len)) if len > 0 => len,
+            _ => return Err(frame_end),
+        };
+        match server.receive(&buffer[..len], &doors, &showing, hub.now_s()) {
+            Ok(ServerStep::Wait) => {}
+            Ok(ServerStep::Answer { frame, .. }) => {
+                stream.write_all(&frame).await.map_err(|_| frame_end)?;
+                stream.flush().await.map_err(|_| frame_end)?;
+            }
+            Ok(ServerStep::Judge(proofs)) => {
+                let admission = judge(hub, &proofs).map_err(|_| frame_end)?;
+                let device = admission.device_key().filter(|_| admission.is_own_device());
+                let device = device.ok_or(frame_end)?;
+                let (frame, rest) = server.admit(&admission).map_err(|_| frame_end)?;
+                stream.write_all(&frame).await.map_err(|_| frame_end)?;
+                stream.flush().await.map_err(|_| frame_end)?;
+                return Ok((device, rest));
+            }
+            Err(_) => return Err(frame_end),
+        }
+    }
+}
+
+/// Judges who a peer proved to be, by what is known now.
+fn judge(hub: &Hub, proofs: &Proofs) -> Result<Admission, Refusal> {
+    let persons = BTreeMap::from([(hub.inner().keys().person, own_person(hub))]);
+    let directory = Directory { persons: &persons, links: &BTreeMap::new(), facts: &|_| None };
+    proofs.judge(&directory, &mut VerifiedChains::new(CHAINS))
+}
+
+/// What is known of the own person when a device proves itself.
+fn own_person(hub: &Hub) -> Person {
+    let keys = hub.inner().keys();
+    let rights = Rights::READ | Rights::WRITE | Rights::MANAGE;
+    Person {
+        standing: Standing::Own,
+        active: hub.roster(),
+        root: VerifyingKey(keys.person.0),
+        grants: vec![Grant { tag: keys.tag, rights, folder: None }],
+    }
+}
+
+/// Makes a session with an own device over a connection that we dialed, and holds it to its end.
+///
+/// # Errors
+/// [`Error::Network`] if the other end is not one of ours, or broke off.
+pub(super) async fn call(
+    hub: &Arc<Hub>,
+    connection: Connection,
+    expected: BTreeSet<VerifyingKey>,
+) -> Result<(), Error> {
+    let id = connection.id;
+    let ended = match hub.until_stop(knock(hub, &connection, &expected)).await {
+        Some(Ok((stream, device, rest))) => {
+            talk(Arc::clone(hub), connection, stream, device, rest, true).await;
+            return Ok(());
+        }
+        Some(Err(error)) => error,
+        None => Error::Network("the node is stopping".into()),
+    };
+    let _ = hub.net().close(id).await;
+    Err(ended)
+}
+
+/// The client's side of the handshake.
+async fn knock(
+    hub: &Hub,
+    connection: &Connection,
+    expected: &BTreeSet<VerifyingKey>,
+) -> Result<(Stream, VerifyingKey, Vec<u8>), Error> {
+    let failed = |what: &str| Error::Network(what.to_owned());
+    let mut stream =
+        hub.net().open(connection.id, Protocol::Sync).await.map_err(|e| Error::Network(e.to_string()))?;
+    let keys = TransportKeys { server: connection.peer, client: hub.net().transport_key() };
+    let secrets: Vec<_> = expected.iter().flat_map(|vk| hub.secrets_of(vk)).take(32).collect();
+    let mut client = Client::start(keys, secrets, &mut **hub.inner().env().dice()).map_err(Error::Refused)?;
+    let mut buffer = vec![0; 4 * 1024];
+    loop {
+        let len = tokio::time::timeout(HANDSHAKE_TIME, stream.read(&mut buffer))
+            .await
+            .map_err(|_| failed("no answer in time"))?
+            .map_err(|e| Error::Network(e.to_string()))?;
+        if len == 0 {
+            return Err(failed("the other end broke off"));
+        }
+        let frame = match client.receive(&buffer[..len]).map_err(Error::Refused)? {
+            ClientStep::Wait => continue,
+            ClientStep::Knock(frame) => frame,
+            ClientStep::Answered(Answered { .. }) => {
+                let own = hub.inner().keys();
+                let credential = Credential::Device { person: own.person, device: own.device.signing() };
+                client
+                    .prove(&Expected::OneOf(expected), &[credential], hub.now_s())
+                    .map_err(Error::Refused)?
+            }
+            ClientStep::Welcome(welcome) => {
+                return Ok((stream, welcome.device, welcome.rest));
+            }
+            ClientStep::Refused => return Err(failed("the other end refused")),
+        };
+        stream.write_all(&frame).await.map_err(|e| Error::Network(e.to_string()))?;
+        stream.flush().await.map_err(|e| Error::Network(e.to_string()))?;
+    }
+}
+
+/// A session from OK to its end.
+async fn talk(
+    hub: Arc<Hub>,
+    connection: Connection,
+    stream: Stream,
+    device: VerifyingKey,
+    rest: Vec<u8>,
+    we_dialed: bool,
+) {
+    let scope = Scope::whole([hub.inner().keys().person]);
+    let Some(place) = hub.admit(device, &connection, scope.clone(), we_dialed).await else {
+        // Both ends keep the other connection.
+        drop(stream);
+        if we_dialed {
+            let _ = hub.net().close(connection.id).await;
+        }
+        return;
+    };
+    let remembered = hub.remembered(&device);
+    let terms = Terms { peer: scope.clone(), own: scope, remembered, ends_ms: None };
+    let mut talk = Talk::new(Arc::clone(&hub), connection.clone(), device, terms);
+    talk.run(stream, rest, place).await;
+    hub.leave(&device, &connection).await;
+}
+
+/// A session that stands, with what it was told.
+struct Talk {
+    hub: Arc<Hub>,
+    connection: Connection,
+    device: VerifyingKey,
+    session: Session,
+    queue: VecDeque<Event>,
+    told: BTreeMap<(Log, VerifyingKey), u64>,
+    asked: HashSet<PackHash>,
+    asked_at: Instant,
+    out: mpsc::UnboundedSender<Vec<u8>>,
+    outgoing: Option<mpsc::UnboundedReceiver<Vec<u8>>>,
+    takes: Vec<Incoming>,
+    missing: Vec<(VerifyingKey, u64)>,
+    forked: BTreeMap<VerifyingKey, u64>,
+    arrived_count: usize,
+    is_over: bool,
+}
+
+impl Talk {
+    fn new(hub: Arc<Hub>, connection: Connection, device: VerifyingKey, terms: Terms) -> Self {
+        // Unbounded in form only: what a session sends is bounded by the peer's credit of 1 MiB and small frames.
+        let (out, outgoing) = mpsc::unbounded_channel();
+        Self {
+            hub,
+            connection,
+            device,
+            session: Session::new(terms),
+            queue: VecDeque::new(),
+            told: BTreeMap::new(),
+            asked: HashSet::new(),
+            asked_at: Instant::now(),
+            out,
+            outgoing: Some(outgoing),
+            takes: Vec::new(),
+            missing: Vec::new(),
+            forked: BTreeMap::new(),
+            arrived_count: 0,
+            is_over: false,
+        }
+    }
+
+    async fn run(&mut self, stream: Stream, rest: Vec<u8>, mut place: Place) {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let Some(mut outgoing) = self.outgoing.take() else { return };
+        let writing = tokio::spawn(async move {
+            while let Some(bytes) = outgoing.recv().await {
+                if writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err() {
+                    return;
+                }
+            }
+            let _ = writer.shutdown().await;
+        });
+        let mut changes = self.hub.changes();
+        changes.mark_changed();
+        let known = self.hub.knowledge(usize::MAX);
+        self.arrived_count = known.arrived_count;
+        for (log, heads) in known.heads {
+            self.told.extend(heads.values().map(|head| ((log, head.author), head.seq)));
+            self.queue.push_back(Event::Held { log, heads: heads.into_values().collect() });
+        }
+        self.queue.push_back(Event::Opened);
+        self.tell_changes();
+        if !rest.is_empty() {
+            self.queue.push_back(Event::Received(rest));
+        }
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            self.work_off().await;
+            let is_level = self.session.has_heard() && self.session.is_level();
+            self.hub.set_level(&self.device, self.connection.id, is_level);
+            if self.is_over || self.session.is_over() {
+                break;
+            }
+            let now_ms = self.hub.inner().env().now_ms();
+            let due = Duration::from_millis(self.session.due_ms().saturating_sub(now_ms)).min(WANT_AGAIN);
+            tokio::select! {
+                read = reader.read(&mut buffer), if self.session.wants_input() => match read {
+                    Ok(len) if len > 0 => self.queue.push_back(Event::Received(buffer[..len].to_vec())),
+                    _ => break,
+                },
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    self.tell_changes();
+                }
+                () = tokio::time::sleep(due) => {
+                    self.queue.push_back(Event::Tick);
+                    if self.asked_at.elapsed() >= WANT_AGAIN {
+                        self.asked.clear();
+                        self.tell_changes();
+                    }
+                }
+                _ = place.end.wait_for(|end| *end) => self.queue.push_back(Event::Close { reason: 0 }),
+            }
+        }
+        // The channel closes, the writer sends what is left and ends.
+        self.out = mpsc::unbounded_channel().0;
+        let _ = tokio::time::timeout(HANDSHAKE_TIME, writing).await;
+    }
+
+    /// Tells the session how far this node is now, and what it wants.
+    fn tell_changes(&mut self) {
+        let (own, tag) = (self.hub.inner().keys().device_id(), self.hub.inner().space_tag());
+        let log = self.hub.inner().entry_log();
+        let known = self.hub.knowledge(self.arrived_count);
+        self.arrived_count = known.arrived_count;
+        for (author, seq) in known.forked {
+            if self.forked.insert(author, seq) != Some(seq) {
+                self.queue.push_back(Event::Forked { log, author, seq });
+            }
+        }
+        for (log, heads) in known.heads {
+            for head in heads.into_values() {
+                let told = self.told.insert((log, head.author), head.seq);
+                if told.is_none_or(|told| told < head.seq) {
+                    let source = if head.author == own { Source::Here } else { Source::Peer };
+                    self.queue.push_back(Event::Stored { log, head, source });
+                }
+            }
+        }
+        if known.missing != self.missing {
+            self.missing.clone_from(&known.missing);
+            self.queue.push_back(Event::Missing { log, items: known.missing });
+        }
+        if !known.arrived.is_empty() {
+            self.queue.push_back(Event::PacksHeld { tag, packs: known.arrived });
+        }
+        self.asked.retain(|pack| known.wanted.contains(pack));
+        let new: Vec<PackHash> = known.wanted.into_iter().filter(|pack| self.asked.insert(*pack)).collect();
+        if !new.is_empty() {
+            self.asked_at = Instant::now();
+            self.queue.push_back(Event::Want { tag, packs: new });
+        }
+    }
+
+    /// Hands the session what is queued and carries out what it says, until nothing is left.
+    async fn work_off(&mut self) {
+        while !self.is_over {
+            if let Some(event) = self.queue.pop_front() {
+                let now_ms = self.hub.inner().env().now_ms();
+                for action in self.session.handle(event, now_ms) {
+                    self.carry_out(action).await;
+                }
+            } else if !self.takes.is_empty() {
+                self.take().await;
+            } else {
+                return;
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Send(bytes) => self.send(bytes),
+            Action::Take { ticket, log, bytes, .. } => self.takes.push(Incoming { ticket, log, bytes }),
+            Action::TakeObject { ticket, bytes, .. } => {
+                let stored = self
+                    .hub
+                    .blocking(move |inner| {
+                        inner.store()?.write(|txn| {
+                            locker_store::objects::put(txn, &bytes);
+                            Ok::<_, Error>(())
+                        })
+                    })
+                    .await;
+                let fate = if stored.is_ok() { Fate::Durable } else { Fate::Refused(Refusal::Limit) };
+                self.queue.push_back(Event::Taken { ticket, fate });
+            }
+            Action::Load { request, log, author, from, to, bytes_max } => {
+                let items =
+                    self.hub.blocking(move |inner| inner.load_items(log, &author, from, to, bytes_max)).await;
+                self.queue.push_back(Event::Loaded { request, items: items.unwrap_or_default() });
+            }
+            Action::LookUp(ask) => {
+                let objects = self.hub.blocking(move |inner| inner.look_up(&ask)).await;
+                self.queue.push_back(Event::Found { ask, objects: objects.unwrap_or_default() });
+            }
+            Action::LookUpPacks { tag, packs } => {
+                let held = self.hub.blocking(move |inner| inner.held_packs(&tag, &packs)).await;
+                self.queue.push_back(Event::PacksHeld { tag, packs: held.unwrap_or_default() });
+            }
+            Action::PacksOffered { packs, .. } => {
+                let device = self.device;
+                self.hub.with_plan(|plan| plan.offer(device, packs));
+                self.hub.fetches.notify_one();
+            }
+            Action::Ended(end) => {
+                if let End::Refuse(_) = end {
+                    tokio::time::sleep(Duration::from_millis(REFUSAL_DELAY_MS)).await;
+                    self.send(REFUSAL.to_vec());
+                }
+                self.is_over = true;
+            }
+            Action::Remember { log, heads } => self.hub.remember(&self.device, log, &heads),
+            Action::Acknowledged { .. } | Action::DepositStored(_) | Action::Notice(_) => {}
+        }
+    }
+
+    fn send(&self, bytes: Vec<u8>) {
+        // The writer has ended: the stream is broken, which the reader tells.
+        let _ = self.out.send(bytes);
+    }
+
+    /// Takes what came in one durable commit.
+    async fn take(&mut self) {
+        let items = std::mem::take(&mut self.takes);
+        let tickets: Vec<u64> = items.iter().map(|item| item.ticket).collect();
+        match self.hub.blocking(move |inner| inner.take_items(items)).await {
+            Ok(taken) => {
+                self.queue
+                    .extend(taken.fates.into_iter().map(|(ticket, fate)| Event::Taken { ticket, fate }));
+                self.hub.want(&taken.wanted);
+                let asks = taken.objects.into_iter().map(|hash| Event::Ask(Ask::Object(hash)));
+                self.queue.extend(asks);
+            }
+            Err(_) => {
+                // The store failed; nothing was kept and nothing is acknowledged.
+                for ticket in tickets {
+                    self.queue.push_back(Event::Taken { ticket, fate: Fate::Waiting });
+                }
+                self.is_over = true;
+            }
+        }
+    }
+}

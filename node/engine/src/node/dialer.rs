@@ -1,0 +1,92 @@
+//! Looking for the person's other devices and keeping a session with each (`docs/spec/09-rendezvous.md`, section 4).
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use locker_crypto::id::VerifyingKey;
+use locker_crypto::rendezvous::{Address, Publishers};
+use locker_crypto::secret::RendezvousSecret;
+use locker_net::{Found, Prefer, both_transports};
+
+use super::conversation;
+use super::hub::Hub;
+
+/// First pause after a device was not reached; it doubles.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// Longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked who is missing.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Looks for every device without a session, one task each, until the node stops.
+pub(super) async fn run(hub: Arc<Hub>) {
+    let mut stopping = hub.stopping();
+    let running = Arc::new(std::sync::Mutex::new(BTreeSet::<VerifyingKey>::new()));
+    let mut pauses: HashMap<VerifyingKey, (Duration, tokio::time::Instant)> = HashMap::new();
+    loop {
+        for device in hub.unreached() {
+            let now = tokio::time::Instant::now();
+            let (pause, next) = pauses.entry(device).or_insert((PAUSE_MIN, now));
+            let is_new = running.lock().is_ok_and(|mut set| set.insert(device));
+            if !is_new {
+                continue;
+            }
+            if *next > now {
+                let _ = running.lock().map(|mut set| set.remove(&device));
+                continue;
+            }
+            *next = now + *pause;
+            *pause = (*pause * 2).min(PAUSE_MAX);
+            let (search, running) = (Arc::clone(&hub), Arc::clone(&running));
+            hub.spawn(async move {
+                look_for(&search, device).await;
+                let _ = running.lock().map(|mut set| set.remove(&device));
+            });
+        }
+        let (online, _) = hub.presence();
+        pauses.retain(|device, _| !online.contains(device));
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Asks the DHT and the local network for a device and dials what they say.
+async fn look_for(hub: &Arc<Hub>, device: VerifyingKey) {
+    for secret in hub.secrets_of(&device) {
+        let Ok(mut find) = hub.net().find(&secret, Publishers::One, Some(device)).await else { return };
+        while let Some(Some(found)) = hub.until_stop(find.next()).await {
+            let (addresses, prefer) = match found {
+                Found::Record { contact, .. } => (contact.addresses, Prefer::Quic),
+                Found::Beacon(address) => (both_transports(address).to_vec(), Prefer::Tcp),
+            };
+            if try_at(hub, &addresses, prefer, BTreeSet::from([device])).await {
+                return;
+            }
+        }
+    }
+}
+
+/// A beacon of a device was heard.
+pub(super) async fn beacon(hub: Arc<Hub>, secret: RendezvousSecret, address: SocketAddr) {
+    let device = hub.unreached().into_iter().find(|vk| hub.secrets_of(vk).contains(&secret));
+    if let Some(device) = device {
+        try_at(&hub, &both_transports(address), Prefer::Tcp, BTreeSet::from([device])).await;
+    }
+}
+
+/// Dials and holds the session until it ends. Whether one stood.
+async fn try_at(
+    hub: &Arc<Hub>,
+    addresses: &[Address],
+    prefer: Prefer,
+    expected: BTreeSet<VerifyingKey>,
+) -> bool {
+    match hub.until_stop(hub.net().dial(addresses, prefer)).await {
+        Some(Ok(connection)) => conversation::call(hub, connection, expected).await.is_ok(),
+        Some(Err(_)) | None => false,
+    }
+}

@@ -1,0 +1,105 @@
+//! A new device in the person log, and what it is given (`docs/spec/02-identity.md`, "Person log").
+
+use locker_catalog::clock::{self, Now};
+use locker_catalog::roster::Roster;
+use locker_crypto::Refusal;
+use locker_crypto::epoch::Bundle;
+use locker_crypto::id::VerifyingKey;
+use locker_crypto::person::{Author, Entry, Head, Place};
+use locker_crypto::secret::{EpochSecret, RendezvousMaster};
+use locker_store::keyring::{self, SpaceEpoch};
+use locker_store::{WriteTxn, objects, persons};
+use locker_sync::pairing::{Enrol, Grant};
+
+use super::ledger::named_objects;
+use crate::Error;
+use crate::keys::person_log;
+use crate::locker::Inner;
+
+impl Inner {
+    /// Adds a device to the person, in one durable commit, and returns what it is given.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it did not sign for this person, or if this device may not add others any more.
+    pub(crate) fn enrol(&self, enrol: &Enrol) -> Result<Grant, Error> {
+        self.change_space(|txn, space| {
+            let keys = self.keys();
+            let person = keys.person;
+            let mut entries = person_log(txn, &person)?;
+            let place = self.person_place(&entries)?;
+            let author = Author { person, device: &keys.device, place };
+            let candidate = enrol.candidate();
+            let made = author
+                .add_device(&candidate, &enrol.name, &keys.person_keys, &mut **self.env().dice())
+                .map_err(Error::Refused)?;
+            persons::put(txn, &person, &made.id, &made.entry);
+            for (_, object) in &made.objects {
+                objects::put(txn, object);
+            }
+            entries.push(Entry::read(&person, &made.entry).map_err(Error::Refused)?);
+            let roster = Roster::read(person, &entries);
+            if !roster.active.contains(&enrol.device) {
+                return Err(Error::Refused(Refusal::Rights));
+            }
+            let now_ms = self.env().now_ms();
+            space.set_person(&mut txn.rows_mut(keys.tag), person, &roster.brought_in, now_ms)?;
+            self.grant(txn, entries, enrol)
+        })
+    }
+
+    /// Where this device's next entry of the person log stands.
+    fn person_place(&self, entries: &[Entry]) -> Result<Place, Error> {
+        let own = self.keys().device_id();
+        let newest = |author: &VerifyingKey| {
+            entries.iter().filter(|entry| entry.author == *author).max_by_key(|entry| (entry.seq, entry.id))
+        };
+        let last = newest(&own);
+        let named = entries.iter().filter(|entry| entry.author == own).flat_map(|entry| &entry.body.deps);
+        let named: Vec<Head> = named.copied().collect();
+        let mut authors: Vec<VerifyingKey> = entries.iter().map(|entry| entry.author).collect();
+        authors.sort_unstable();
+        authors.dedup();
+        let new = authors.iter().filter(|author| **author != own).filter_map(newest);
+        let new: Vec<&Entry> = new.filter(|entry| !named.contains(&entry.head())).collect();
+        let hlcs = new.iter().map(|entry| entry.body.hlc);
+        let now = Now::Trusted(self.env().now_ms());
+        let hlc = clock::next(last.map(|entry| entry.body.hlc), hlcs, now).map_err(Error::Refused)?;
+        let deps = new.iter().map(|entry| entry.head()).collect();
+        Ok(match last {
+            Some(last) => Place { seq: last.seq + 1, prev: last.id, hlc, deps },
+            None => Place::first(hlc, deps),
+        })
+    }
+
+    /// Gathers what a full device gets.
+    fn grant(&self, txn: &WriteTxn<'_>, mut entries: Vec<Entry>, enrol: &Enrol) -> Result<Grant, Error> {
+        let keys = self.keys();
+        // Whatever an entry names has a lesser clock.
+        entries.sort_by_key(|entry| (entry.body.hlc, entry.author, entry.seq));
+        let mut granted = Vec::new();
+        for hash in entries.iter().flat_map(named_objects) {
+            granted.extend(objects::get(txn, &hash)?);
+        }
+        for (id, secret) in keyring::all::<EpochSecret, _>(txn)? {
+            let SpaceEpoch { space, .. } = id;
+            if space != keys.tag {
+                continue;
+            }
+            let recipient = keys.person_keys.newest().box_keys();
+            let signing = keys.device.signing();
+            let dice = &mut **self.env().dice();
+            let bundle = Bundle::seal(&keys.space, &secret, signing, [recipient.public()], dice);
+            granted.push(bundle.map_err(Error::Refused)?.encode());
+        }
+        granted.sort_unstable();
+        granted.dedup();
+        Ok(Grant {
+            role: enrol.role,
+            person_log: entries.iter().map(|entry| entry.to_bytes(&keys.person)).collect(),
+            person_key: Some((keys.person_keys.generation(), keys.person_keys.newest().clone())),
+            master: keyring::all::<RendezvousMaster, _>(txn)?.pop(),
+            replicas: Vec::new(),
+            objects: granted,
+        })
+    }
+}

@@ -1,0 +1,578 @@
+//! The middle of a node: who is connected, what is held, what is wanted. Sessions, fetches and the dialer meet here.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use locker_crypto::certificate::Certificate;
+use locker_crypto::id::{PackHash, VerifyingKey};
+use locker_crypto::rendezvous::Publishers;
+use locker_crypto::secret::RendezvousSecret;
+use locker_net::{
+    Config, Connection, ConnectionId, Env as NetEnv, Event as NetEvent, Events, Handle, NodeAddress,
+    Protocol, Publication,
+};
+use locker_sync::frontier::Log;
+use locker_sync::message::v1::Head;
+use locker_sync::plan::{Bounds, Plan};
+use locker_sync::scope::Scope;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::invite::Invitation;
+use super::{blobs, conversation, dialer, invite};
+use crate::Error;
+use crate::locker::Inner;
+
+/// How long a certificate of a transport key lasts; a node that runs longer makes a new one at its next look.
+const CERTIFICATE_LIFE_S: u64 = 10 * 86_400;
+/// How often roster and heads are looked at without a commit.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How often certificates and publications are made anew.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(86_400);
+/// How often it is looked whether the time of deferred entries has come.
+const DEFERRED_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The shared middle of a node.
+pub(crate) struct Hub {
+    inner: Arc<Inner>,
+    runtime: tokio::runtime::Handle,
+    net: Handle,
+    state: Mutex<State>,
+    /// Counts changes of `heads` and `wanted`, for the sessions.
+    changed: watch::Sender<u64>,
+    /// Set once, to end everything.
+    stopping: watch::Sender<bool>,
+    /// A session became level, or is no longer.
+    levelled: Notify,
+    /// Something for the fetches to do.
+    pub(super) fetches: Notify,
+    tasks: Mutex<JoinSet<()>>,
+    /// The invitation that runs.
+    invitation: Mutex<Option<Arc<Invitation>>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// How far this node is in every log, and whether its newest item was written here.
+    heads: BTreeMap<Log, BTreeMap<VerifyingKey, Head>>,
+    sessions: HashMap<VerifyingKey, Session>,
+    /// What the owner of a transport key may ask for.
+    scopes: HashMap<VerifyingKey, Scope>,
+    plan: Plan,
+    wanted: BTreeSet<PackHash>,
+    roster: BTreeSet<VerifyingKey>,
+    last_seen: HashMap<VerifyingKey, u64>,
+    /// What entries of the home space wait for.
+    missing: Vec<(VerifyingKey, u64)>,
+    /// Authors of the home space that are forked, and from which number on.
+    forked: BTreeMap<VerifyingKey, u64>,
+    /// Packs that came to be here while the node ran, in that order: what sessions tell those who wanted them.
+    arrived: Vec<PackHash>,
+    /// How far each device once was, while this node ran.
+    remembered: HashMap<VerifyingKey, BTreeMap<(Log, VerifyingKey), u64>>,
+}
+
+/// What a session tells its peer, as it stands now.
+pub(super) struct Knowledge {
+    /// How far this node is in every log.
+    pub(super) heads: BTreeMap<Log, BTreeMap<VerifyingKey, Head>>,
+    /// The packs that are wanted.
+    pub(super) wanted: BTreeSet<PackHash>,
+    /// What entries wait for.
+    pub(super) missing: Vec<(VerifyingKey, u64)>,
+    /// Who is forked.
+    pub(super) forked: BTreeMap<VerifyingKey, u64>,
+    /// Packs that arrived since the given count.
+    pub(super) arrived: Vec<PackHash>,
+    /// The count to give next time.
+    pub(super) arrived_count: usize,
+}
+
+/// A session that stands.
+struct Session {
+    connection: Connection,
+    is_level: bool,
+    end: watch::Sender<bool>,
+}
+
+/// What a session is given when it is let in.
+pub(super) struct Place {
+    /// Becomes true when the session is to end.
+    pub(super) end: watch::Receiver<bool>,
+}
+
+impl Hub {
+    /// Starts everything.
+    pub(crate) async fn start(inner: Arc<Inner>, config: Config) -> Result<Arc<Self>, Error> {
+        let env = NetEnv { dice: Box::new(crate::env::system_dice()), clock: net_clock(&inner) };
+        let (net, events) =
+            locker_net::start(config, env).await.map_err(|e| Error::Network(e.to_string()))?;
+        let hub = Arc::new(Self {
+            inner,
+            runtime: tokio::runtime::Handle::current(),
+            net,
+            state: Mutex::new(State { plan: Plan::new(Bounds::default()), ..State::default() }),
+            changed: watch::channel(0).0,
+            stopping: watch::channel(false).0,
+            levelled: Notify::new(),
+            fetches: Notify::new(),
+            tasks: Mutex::new(JoinSet::new()),
+            invitation: Mutex::new(None),
+        });
+        hub.look().await?;
+        hub.want_all().await?;
+        hub.announce().await;
+        hub.spawn(Arc::clone(&hub).listen_to(events));
+        hub.spawn(Arc::clone(&hub).watch_commits());
+        hub.spawn(Arc::clone(&hub).let_in_deferred());
+        hub.spawn(dialer::run(Arc::clone(&hub)));
+        hub.spawn(blobs::run(Arc::clone(&hub)));
+        Ok(hub)
+    }
+
+    /// Ends everything, in order.
+    pub(crate) async fn stop(&self) {
+        self.stopping.send_replace(true);
+        for session in self.state().sessions.values() {
+            session.end.send_replace(true);
+        }
+        // Tasks that end may start others, which end at once.
+        loop {
+            let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+            if tasks.is_empty() {
+                break;
+            }
+            while tasks.join_next().await.is_some() {}
+        }
+        self.net.shutdown().await;
+    }
+
+    /// The locker.
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// The threads of the node, for who waits on it from outside.
+    pub(super) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
+    }
+
+    /// The network.
+    pub(super) fn net(&self) -> &Handle {
+        &self.net
+    }
+
+    /// Addresses on which the node listens.
+    pub(crate) fn listen(&self) -> Vec<String> {
+        let addresses = self.net.listen_addresses().into_iter();
+        addresses.map(|address| NodeAddress { address, key: None }.to_string()).collect()
+    }
+
+    /// Becomes true when everything is to end.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// Runs `work` on a thread that may block.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let inner = Arc::clone(&self.inner);
+        match tokio::task::spawn_blocking(move || work(&inner)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Network("the node is stopping".into())),
+        }
+    }
+
+    /// Runs a task of the node. It must end when the node is stopping: [`Hub::until_stop`].
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Waits for something, but no longer than the node runs: `None` once it is stopping.
+    pub(super) async fn until_stop<T>(&self, task: impl Future<Output = T>) -> Option<T> {
+        let mut stopping = self.stopping();
+        tokio::select! {
+            value = task => Some(value),
+            _ = stopping.wait_for(|stop| *stop) => None,
+        }
+    }
+
+    /// Begins an invitation, unless one runs.
+    pub(super) fn set_invitation(&self, invitation: &Arc<Invitation>) -> bool {
+        let mut place = self.invitation.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = place.is_none();
+        if is_free {
+            *place = Some(Arc::clone(invitation));
+        }
+        is_free
+    }
+
+    /// Ends an invitation.
+    pub(super) fn end_invitation(&self, invitation: &Arc<Invitation>) {
+        let mut place = self.invitation.lock().unwrap_or_else(PoisonError::into_inner);
+        place.take_if(|running| Arc::ptr_eq(running, invitation));
+    }
+
+    /// The invitation that runs.
+    pub(super) fn invitation(&self) -> Option<Arc<Invitation>> {
+        self.invitation.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unix seconds.
+    pub(super) fn now_s(&self) -> u64 {
+        self.inner.env().now_ms() / 1_000
+    }
+
+    /// A certificate of this device for the transport key of this node.
+    pub(super) fn certificate(&self) -> Certificate {
+        let keys = self.inner.keys();
+        Certificate::issue(keys.device.signing(), self.net.transport_key(), self.now_s() + CERTIFICATE_LIFE_S)
+    }
+
+    /// The secrets under which this device is found: of the newest person key and the one before.
+    pub(super) fn doors(&self) -> Vec<RendezvousSecret> {
+        let keys = self.inner.keys();
+        let own = keys.device_id();
+        keys.person_keys.newest_first().take(2).map(|key| key.device_rendezvous(&own)).collect()
+    }
+
+    /// The secrets under which another own device is found.
+    pub(super) fn secrets_of(&self, device: &VerifyingKey) -> Vec<RendezvousSecret> {
+        self.inner
+            .keys()
+            .person_keys
+            .newest_first()
+            .take(2)
+            .map(|key| key.device_rendezvous(device))
+            .collect()
+    }
+
+    /// The person's active devices, this one included.
+    pub(super) fn roster(&self) -> BTreeSet<VerifyingKey> {
+        self.state().roster.clone()
+    }
+
+    /// Other active devices without a session.
+    pub(super) fn unreached(&self) -> Vec<VerifyingKey> {
+        let own = self.inner.keys().device_id();
+        let state = self.state();
+        state.roster.iter().filter(|vk| **vk != own && !state.sessions.contains_key(*vk)).copied().collect()
+    }
+
+    /// Reads roster and heads from the store, and tells the sessions if anything is new.
+    async fn look(&self) -> Result<(), Error> {
+        let standing = self.blocking(Inner::standing).await?;
+        let mut state = self.state();
+        state.roster = standing.active;
+        state.missing = standing.missing;
+        state.forked = standing.forked;
+        for (log, heads) in standing.heads {
+            state.heads.insert(log, heads.into_iter().map(|head| (head.author, head)).collect());
+        }
+        drop(state);
+        self.bump();
+        Ok(())
+    }
+
+    /// Wants every pack that the logs name and that is not here.
+    async fn want_all(&self) -> Result<(), Error> {
+        let wanted = self.blocking(Inner::wanted_packs).await?;
+        self.want(&wanted);
+        Ok(())
+    }
+
+    /// Wants packs.
+    pub(super) fn want(&self, packs: &[(PackHash, u32)]) {
+        if packs.is_empty() {
+            return;
+        }
+        let tag = self.inner.space_tag();
+        let mut state = self.state();
+        for (hash, len) in packs {
+            state.plan.want(tag, *hash, u64::from(*len));
+            state.wanted.insert(*hash);
+        }
+        drop(state);
+        self.bump();
+    }
+
+    /// Notes that packs are here now.
+    pub(super) fn got(&self, packs: &[PackHash]) {
+        let mut state = self.state();
+        for hash in packs {
+            state.wanted.remove(hash);
+        }
+        state.arrived.extend_from_slice(packs);
+        drop(state);
+        self.bump();
+    }
+
+    fn bump(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Tells of changes of heads and wanted packs.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// What a session tells its peer; `arrived_count` is that of the last time.
+    pub(super) fn knowledge(&self, arrived_count: usize) -> Knowledge {
+        let state = self.state();
+        Knowledge {
+            heads: state.heads.clone(),
+            wanted: state.wanted.clone(),
+            missing: state.missing.clone(),
+            forked: state.forked.clone(),
+            arrived: state.arrived.get(arrived_count..).unwrap_or_default().to_vec(),
+            arrived_count: state.arrived.len(),
+        }
+    }
+
+    /// Notes how far a device said that it is.
+    pub(super) fn remember(&self, device: &VerifyingKey, log: Log, heads: &[(VerifyingKey, u64)]) {
+        let mut state = self.state();
+        let remembered = state.remembered.entry(*device).or_default();
+        remembered.extend(heads.iter().map(|(author, seq)| ((log, *author), *seq)));
+    }
+
+    /// How far a device was, in earlier sessions of this run.
+    pub(super) fn remembered(&self, device: &VerifyingKey) -> Vec<(Log, VerifyingKey, u64)> {
+        let state = self.state();
+        let of_device = state.remembered.get(device).into_iter().flatten();
+        of_device.map(|((log, author), seq)| (*log, *author, *seq)).collect()
+    }
+
+    /// Works on the plan.
+    pub(super) fn with_plan<T>(&self, f: impl FnOnce(&mut Plan) -> T) -> T {
+        f(&mut self.state().plan)
+    }
+
+    /// Whether everything known is here: at least one other device is connected, or there is none, all sessions are
+    /// level, and no pack is wanted.
+    pub(crate) fn is_synced(&self) -> bool {
+        let state = self.state();
+        let alone = state.roster.len() <= 1;
+        let met = !state.sessions.is_empty() && state.sessions.values().all(|session| session.is_level);
+        (alone || met) && state.wanted.is_empty()
+    }
+
+    /// Waits until [`Hub::is_synced`].
+    ///
+    /// # Errors
+    /// [`Error::Network`] when the time is over or the node stops.
+    pub(crate) async fn wait_synced(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        let mut changes = self.changes();
+        let wait = async {
+            loop {
+                let levelled = self.levelled.notified();
+                tokio::pin!(levelled);
+                levelled.as_mut().enable();
+                if self.is_synced() {
+                    return;
+                }
+                tokio::select! {
+                    () = levelled => {}
+                    _ = changes.changed() => {}
+                }
+            }
+        };
+        let late = async {
+            match timeout {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = self.until_stop(wait) => ended.ok_or_else(|| Error::Network("the node is stopping".into())),
+            () = late => {
+                let state = self.state();
+                let missing = state.wanted.len();
+                let why = if state.sessions.is_empty() {
+                    "no other device of this locker was reached".into()
+                } else {
+                    format!("the time was over before everything was here ({missing} packs are missing)")
+                };
+                Err(Error::Network(why))
+            }
+        }
+    }
+
+    /// Which devices are connected now, and when others were last.
+    pub(crate) fn presence(&self) -> (BTreeSet<VerifyingKey>, HashMap<VerifyingKey, u64>) {
+        let state = self.state();
+        (state.sessions.keys().copied().collect(), state.last_seen.clone())
+    }
+
+    /// What the owner of a transport key may ask for.
+    pub(super) fn scope_of(&self, transport: &VerifyingKey) -> Option<Scope> {
+        self.state().scopes.get(transport).cloned()
+    }
+
+    /// The connection over which a device is reached.
+    pub(super) fn connection_to(&self, device: &VerifyingKey) -> Option<ConnectionId> {
+        self.state().sessions.get(device).map(|session| session.connection.id)
+    }
+
+    /// Lets a session in. Of two with one device both ends keep the one that the lesser device dialed; `None` if it is
+    /// not this one.
+    pub(super) async fn admit(
+        &self,
+        device: VerifyingKey,
+        connection: &Connection,
+        scope: Scope,
+        we_dialed: bool,
+    ) -> Option<Place> {
+        let own = self.inner.keys().device_id();
+        let is_preferred = we_dialed == (own < device);
+        let (sender, end) = watch::channel(false);
+        {
+            let mut state = self.state();
+            if *self.stopping.borrow() {
+                return None;
+            }
+            if let Some(old) = state.sessions.get(&device) {
+                // A device that was started anew has another transport key: the old session is dead, whatever we
+                // still believe of it.
+                if !is_preferred && old.connection.peer == connection.peer {
+                    return None;
+                }
+                old.end.send_replace(true);
+            }
+            state.scopes.insert(connection.peer, scope);
+            state
+                .sessions
+                .insert(device, Session { connection: connection.clone(), is_level: false, end: sender });
+        }
+        // The node may be stopping; then there is nobody to tell.
+        let _ = self.net.set_session(connection.id, true).await;
+        Some(Place { end })
+    }
+
+    /// Notes whether a session has everything that its peer showed.
+    pub(super) fn set_level(&self, device: &VerifyingKey, connection: ConnectionId, is_level: bool) {
+        let mut state = self.state();
+        let Some(session) = state.sessions.get_mut(device) else { return };
+        if session.connection.id == connection && session.is_level != is_level {
+            session.is_level = is_level;
+            drop(state);
+            self.levelled.notify_waiters();
+        }
+    }
+
+    /// A session has ended.
+    pub(super) async fn leave(&self, device: &VerifyingKey, connection: &Connection) {
+        {
+            let now = self.inner.env().now_ms();
+            let mut state = self.state();
+            state.last_seen.insert(*device, now);
+            if state.sessions.get(device).is_some_and(|s| s.connection.id == connection.id) {
+                state.sessions.remove(device);
+                state.plan.lose(device);
+            }
+            if !state.sessions.values().any(|session| session.connection.peer == connection.peer) {
+                state.scopes.remove(&connection.peer);
+            }
+        }
+        self.bump();
+        let _ = self.net.set_session(connection.id, false).await;
+        let _ = self.net.close(connection.id).await;
+        self.fetches.notify_one();
+    }
+
+    /// Tells the DHT and the local network where this device is.
+    pub(super) async fn announce(&self) {
+        let mut doors = self.doors();
+        doors.extend(self.invitation().map(|invitation| invitation.rendezvous()));
+        let publications = doors.iter().map(|secret| Publication {
+            secret: secret.clone(),
+            r: Publishers::One.write(0),
+            certificate: self.certificate(),
+        });
+        let _ = self.net.publish(publications.collect()).await;
+        let _ = self.net.set_beacons(doors).await;
+        let own = self.inner.keys().device_id();
+        let others: Vec<RendezvousSecret> =
+            self.roster().iter().filter(|vk| **vk != own).flat_map(|vk| self.secrets_of(vk)).collect();
+        let _ = self.net.lan_watch(others).await;
+    }
+
+    /// Ends the sessions of devices that are no longer devices of the person.
+    fn turn_out(&self) {
+        let state = self.state();
+        for (_, session) in state.sessions.iter().filter(|(device, _)| !state.roster.contains(*device)) {
+            session.end.send_replace(true);
+        }
+    }
+
+    /// Takes in entries whose time has come.
+    async fn let_in_deferred(self: Arc<Self>) {
+        while self.until_stop(tokio::time::sleep(DEFERRED_INTERVAL)).await.is_some() {
+            if let Ok(taken) = self.blocking(Inner::release_deferred).await {
+                self.want(&taken.wanted);
+            }
+        }
+    }
+
+    /// Hears the network.
+    async fn listen_to(self: Arc<Self>, mut events: Events) {
+        while let Some(Some(event)) = self.until_stop(events.next()).await {
+            match event {
+                NetEvent::Inbound { protocol, connection, stream } => {
+                    let hub = Arc::clone(&self);
+                    match protocol {
+                        Protocol::Sync => self.spawn(conversation::serve(hub, connection, stream)),
+                        Protocol::Blob => self.spawn(blobs::serve(hub, connection, stream)),
+                        Protocol::Pair => self.spawn(invite::serve(hub, connection, stream)),
+                    }
+                }
+                NetEvent::LanFound { secret, address } => {
+                    let hub = Arc::clone(&self);
+                    self.spawn(dialer::beacon(hub, secret, address));
+                }
+                NetEvent::Listening { .. } | NetEvent::Closed { .. } => {}
+            }
+        }
+    }
+
+    /// Follows the commits of this process, and looks anew now and then.
+    async fn watch_commits(self: Arc<Self>) {
+        let mut stopping = self.stopping();
+        let mut commits = self.inner.commits();
+        let mut devices = self.roster();
+        let mut announced = Instant::now();
+        loop {
+            tokio::select! {
+                changed = commits.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                _ = stopping.wait_for(|stop| *stop) => return,
+            }
+            if self.look().await.is_err() {
+                // The store is in trouble; the next commit says so to whoever asked for it.
+                continue;
+            }
+            let now = self.roster();
+            if now != devices || announced.elapsed() >= ANNOUNCE_INTERVAL {
+                devices = now;
+                announced = Instant::now();
+                self.turn_out();
+                self.announce().await;
+            }
+        }
+    }
+}
+
+fn net_clock(inner: &Arc<Inner>) -> locker_net::Clock {
+    let inner = Arc::downgrade(inner);
+    locker_net::Clock::new(move || inner.upgrade().map_or(0, |inner| inner.env().now_ms() / 1_000))
+}

@@ -1,0 +1,240 @@
+//! The old device's side of pairing: a ticket runs, somebody comes under it, a person compares the digits, and the new
+//! device is enrolled (`docs/spec/07-links.md`, section 6).
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use locker_crypto::Refusal;
+use locker_crypto::id::VerifyingKey;
+use locker_crypto::secret::{RendezvousSecret, Ticket};
+use locker_net::{Connection, Stream, refuse};
+use locker_sync::limits::{CONFIRM_TIME_S, EARLY_FRAME_TIME_MS, TICKET_LIFE_S};
+use locker_sync::pairing::{OldDevice, OldStep, Role, Runs};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::hub::Hub;
+use crate::Error;
+use crate::report::{Guide, Paired, Secret, TicketShown};
+
+/// How often it is looked whether the person still wants to pair.
+const LOOK: Duration = Duration::from_millis(500);
+/// A frame of the handshake must come within this time.
+const FRAME_TIME: Duration = Duration::from_millis(EARLY_FRAME_TIME_MS);
+/// Longest run from the first digits on.
+const RUN_TIME: Duration = Duration::from_secs(CONFIRM_TIME_S + 60);
+
+/// A ticket that runs.
+pub(crate) struct Invitation {
+    ticket: Ticket,
+    runs: Mutex<Runs>,
+    news: mpsc::Sender<News>,
+}
+
+/// What a run tells the person who pairs.
+enum News {
+    /// Digits and name to compare.
+    Compare { digits: String, name: String, answer: oneshot::Sender<bool> },
+    /// A run failed.
+    Failed,
+    /// A device joined.
+    Joined(VerifyingKey, String),
+}
+
+impl Invitation {
+    /// The secret under which the new device finds this one.
+    pub(super) fn rendezvous(&self) -> RendezvousSecret {
+        self.ticket.rendezvous()
+    }
+
+    fn with_runs<T>(&self, f: impl FnOnce(&mut Runs) -> T) -> T {
+        f(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tell(&self, news: News) {
+        // Nobody hears it any more when the person gave up.
+        let _ = self.news.send(news);
+    }
+}
+
+/// Invites one device and waits until it joined, the ticket ended, or the person gave up.
+///
+/// # Errors
+/// [`Error::Exists`] if a ticket runs already; [`Error::Network`] when nobody came; [`Error::Pairing`] when the ticket
+/// ended otherwise.
+pub(crate) fn invite(
+    hub: &Arc<Hub>,
+    runtime: &tokio::runtime::Handle,
+    guide: &dyn Guide,
+) -> Result<Paired, Error> {
+    let ticket = Ticket::random(&mut **hub.inner().env().dice());
+    let (news, hear) = mpsc::channel();
+    let shown = TicketShown {
+        ticket: Secret::new(ticket.expose().iter().map(|byte| format!("{byte:02x}")).collect()),
+        words: Secret::new(ticket.words().to_string()),
+        expires: hub.inner().env().now_ms() + TICKET_LIFE_S * 1_000,
+    };
+    let invitation = Arc::new(Invitation { ticket, runs: Mutex::new(Runs::new(hub.now_s())), news });
+    if !hub.set_invitation(&invitation) {
+        return Err(Error::Pairing("another invitation is running".into()));
+    }
+    runtime.block_on(hub.announce());
+    let result = guide.ticket(&shown).map_err(gave_up).and_then(|()| wait(hub, &invitation, &hear, guide));
+    invitation.with_runs(Runs::end);
+    hub.end_invitation(&invitation);
+    runtime.block_on(hub.announce());
+    result
+}
+
+fn gave_up(_: std::io::Error) -> Error {
+    Error::Pairing("whoever asked for the pairing went away".into())
+}
+
+fn wait(
+    hub: &Hub,
+    invitation: &Invitation,
+    hear: &mpsc::Receiver<News>,
+    guide: &dyn Guide,
+) -> Result<Paired, Error> {
+    let mut begun = false;
+    loop {
+        match hear.recv_timeout(LOOK) {
+            Ok(News::Compare { digits, name, answer }) => {
+                begun = true;
+                let agreed = guide.confirm(&digits, Some(&name)).map_err(gave_up)?;
+                // The run may have ended meanwhile; it says so itself.
+                let _ = answer.send(agreed);
+                if !agreed {
+                    return Err(Error::Pairing("the digits were not confirmed here".into()));
+                }
+            }
+            Ok(News::Failed) if invitation.with_runs(|runs| runs.is_open(hub.now_s())) => {}
+            Ok(News::Failed) => return Err(Error::Pairing("the invitation ended after failed tries".into())),
+            Ok(News::Joined(device, name)) => return Ok(Paired { device_id: device.to_string(), name }),
+            Err(RecvTimeoutError::Timeout) => {
+                guide.waiting().map_err(gave_up)?;
+                if *hub.stopping().borrow() {
+                    return Err(Error::Network("the node is stopping".into()));
+                }
+                if !begun && !invitation.with_runs(|runs| runs.is_open(hub.now_s())) {
+                    return Err(Error::Network("nobody came while the invitation was valid".into()));
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::Network("the node is stopping".into())),
+        }
+    }
+}
+
+/// Answers a stream for pairing. Without a ticket, or to somebody who does not know it, as everything is refused.
+pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Stream) {
+    let invitation = hub.invitation().filter(|known| known.with_runs(|runs| runs.is_open(hub.now_s())));
+    let Some(outcome) = hub.until_stop(run(&hub, invitation.as_deref(), &mut stream)).await else { return };
+    let Err(failed) = outcome else { return };
+    if failed.has_begun
+        && let Some(invitation) = invitation
+    {
+        invitation.tell(News::Failed);
+    } else {
+        let _ = hub.net().handshake_failed(connection.remote.ip()).await;
+    }
+    refuse(stream, failed.frame_end).await;
+}
+
+/// A run that did not come to its end.
+struct Failed {
+    frame_end: Instant,
+    has_begun: bool,
+}
+
+async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Stream) -> Result<(), Failed> {
+    let mut buffer = vec![0; 4 * 1024];
+    let person = hub.inner().keys().person;
+    // Without a ticket the first frame is waited for all the same.
+    let ticket = invitation.map_or_else(|| Ticket::new([0; Ticket::LEN]), |known| known.ticket.clone());
+    let mut old = OldDevice::start(&ticket, person, &mut **hub.inner().env().dice())
+        .map_err(|_| Failed { frame_end: Instant::now(), has_begun: false })?;
+    let mut deadline = Instant::now() + FRAME_TIME;
+    let mut answer: Option<oneshot::Receiver<bool>> = None;
+    let mut enrolled: Option<(VerifyingKey, String)> = None;
+    loop {
+        let agreed = async {
+            match &mut answer {
+                Some(answer) => answer.await.unwrap_or(false),
+                None => std::future::pending().await,
+            }
+        };
+        let steps = tokio::select! {
+            read = stream.read(&mut buffer) => {
+                let frame_end = Instant::now();
+                let failed = |old: &OldDevice| Failed { frame_end, has_begun: old.has_begun() };
+                match (read, &enrolled, invitation) {
+                    (Ok(len), ..) if len > 0 => {
+                        old.receive(&buffer[..len], hub.now_s()).map_err(|_| failed(&old))?
+                    }
+                    // What was given is given: the device is in the log, though it did not say that it keeps it.
+                    (_, Some((device, name)), Some(invitation)) => {
+                        invitation.tell(News::Joined(*device, name.clone()));
+                        return Ok(());
+                    }
+                    _ => return Err(failed(&old)),
+                }
+            }
+            agreed = agreed => {
+                answer = None;
+                let failed = Failed { frame_end: Instant::now(), has_begun: true };
+                match agreed.then(|| old.confirm(hub.now_s())) {
+                    Some(Ok(bytes)) => vec![OldStep::Send(bytes)],
+                    Some(Err(_)) | None => return Err(failed),
+                }
+            }
+            () = tokio::time::sleep_until(deadline) => {
+                return Err(Failed { frame_end: Instant::now(), has_begun: old.has_begun() });
+            }
+        };
+        let failed = || Failed { frame_end: Instant::now(), has_begun: true };
+        for step in steps {
+            match step {
+                OldStep::Begun => {
+                    // Nobody comes so far without a ticket.
+                    let invitation = invitation.ok_or_else(failed)?;
+                    if !invitation.with_runs(|runs| runs.begin(hub.now_s())) {
+                        return Err(failed());
+                    }
+                    deadline = Instant::now() + FRAME_TIME;
+                }
+                OldStep::Send(bytes) => send(stream, &bytes).await.map_err(|_| failed())?,
+                OldStep::Compare(digits, name) => {
+                    if name.role != Role::Full {
+                        return Err(failed());
+                    }
+                    deadline = Instant::now() + RUN_TIME;
+                    let (sender, receiver) = oneshot::channel();
+                    answer = Some(receiver);
+                    let news = News::Compare { digits: digits.to_string(), name: name.name, answer: sender };
+                    invitation.ok_or_else(failed)?.tell(news);
+                }
+                OldStep::Enrol(enrol) => {
+                    let (device, name) = (enrol.device, enrol.name.clone());
+                    invitation.ok_or_else(failed)?.with_runs(Runs::end);
+                    let grant = hub.blocking(move |inner| inner.enrol(&enrol)).await.map_err(|_| failed())?;
+                    enrolled = Some((device, name));
+                    let bytes = old.grant(grant).map_err(|_: Refusal| failed())?;
+                    send(stream, &bytes).await.map_err(|_| failed())?;
+                }
+                OldStep::Done => {
+                    if let (Some((device, name)), Some(invitation)) = (enrolled, invitation) {
+                        invitation.tell(News::Joined(device, name));
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+async fn send(stream: &mut Stream, bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}

@@ -1,0 +1,506 @@
+//! What a session needs of the store: how far this node is, taking items in, handing items out. Everything here blocks
+//! and runs on threads of its own.
+//!
+//! An item is acknowledged only after its commit; a pack is held only after it is durable and its row says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use locker_catalog::log::Missing;
+use locker_catalog::operation::{Body, Op};
+use locker_catalog::roster::Roster;
+use locker_catalog::space::{OpenedEntry, Outcome, Space};
+use locker_catalog::tree;
+use locker_crypto::Refusal;
+use locker_crypto::entry::Envelope;
+use locker_crypto::id::{NodeId, ObjectHash, PackHash, SpaceTag, VerifyingKey};
+use locker_crypto::identity::person_tag;
+use locker_crypto::pack::PackOp;
+use locker_crypto::person::{self, Entry};
+use locker_crypto::pin::PinDelta;
+use locker_store::index::{self, Loc, NewPack, PackState};
+use locker_store::pins::{self, PinScope};
+use locker_store::{Reads, Snapshot, WriteTxn, keyring, objects, persons};
+use locker_sync::frontier::Log;
+use locker_sync::message::v1::{Ask, Head, LogKind};
+use locker_sync::session::{Fate, Item};
+
+use crate::Error;
+use crate::keys::person_log;
+use crate::locker::Inner;
+
+/// An item that a peer sent.
+pub(crate) struct Incoming {
+    /// To be named in the answer.
+    pub(crate) ticket: u64,
+    /// Where it belongs, by its own words.
+    pub(crate) log: Log,
+    /// Its bytes.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What became of a batch of items.
+#[derive(Default)]
+pub(crate) struct Taken {
+    /// Of each ticket.
+    pub(crate) fates: Vec<(u64, Fate)>,
+    /// Packs that the new entries name and that are not here.
+    pub(crate) wanted: Vec<(PackHash, u32)>,
+    /// Objects that the new entries of the person log name and that are not here.
+    pub(crate) objects: Vec<ObjectHash>,
+}
+
+/// How this node stands in its logs.
+pub(crate) struct LogStanding {
+    /// The newest item of every author.
+    pub(crate) heads: Vec<(Log, Vec<Head>)>,
+    /// What entries of the home space wait for.
+    pub(crate) missing: Vec<(VerifyingKey, u64)>,
+    /// Authors of the home space of whom two entries share a number, with the first such number.
+    pub(crate) forked: BTreeMap<VerifyingKey, u64>,
+    /// The person's active devices.
+    pub(crate) active: BTreeSet<VerifyingKey>,
+}
+
+impl Inner {
+    /// The log of this person's devices.
+    pub(crate) fn person_log(&self) -> Log {
+        Log { kind: LogKind::Person, tag: person_tag(&self.keys().person) }
+    }
+
+    /// The entries of the home space.
+    pub(crate) fn entry_log(&self) -> Log {
+        Log { kind: LogKind::Entries, tag: self.space_tag() }
+    }
+
+    /// The pins of the home space.
+    pub(crate) fn pin_log(&self) -> Log {
+        Log { kind: LogKind::Pins, tag: self.space_tag() }
+    }
+
+    /// How this node stands in every log that it shares with own devices.
+    pub(crate) fn standing(&self) -> Result<LogStanding, Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let keys = self.keys();
+        let mut person: BTreeMap<VerifyingKey, Head> = BTreeMap::new();
+        let log = person_log(&snapshot, &keys.person)?;
+        let roster = Roster::read(keys.person, &log);
+        for entry in log {
+            let head = Head { author: entry.author, seq: entry.seq, id: entry.id.0 };
+            let newest = person.entry(entry.author).or_insert(head);
+            *newest = (*newest).max(head);
+        }
+        let rows = snapshot.rows(keys.tag);
+        let space = Space::open(&rows, keys.space, keys.device_id())?;
+        let entries: Vec<Head> = space
+            .heads(&rows)?
+            .into_iter()
+            .map(|head| Head { author: head.author, seq: head.seq, id: head.id.0 })
+            .collect();
+        let mut pins = Vec::new();
+        let authors: BTreeSet<VerifyingKey> =
+            entries.iter().map(|head| head.author).chain(roster.brought_in.iter().copied()).collect();
+        for author in authors {
+            if let Some((seq, bytes)) = pins::newest(&snapshot, &PinScope { space: keys.tag, author })? {
+                let (_, id) = PinDelta::open(&bytes).map_err(|why| Error::damaged("a pin delta", why))?;
+                pins.push(Head { author, seq, id: id.0 });
+            }
+        }
+        let forked = space.forked().collect();
+        // What waits is known only to the space that is open for writing.
+        let waiting = self.space().as_ref().map(|space| space.waiting().missing()).unwrap_or_default();
+        let missing = waiting.into_iter().filter_map(|missing| match missing {
+            Missing::Entry { author, seq, .. } => Some((author, seq)),
+            Missing::Author(_) => None,
+        });
+        Ok(LogStanding {
+            heads: vec![
+                (self.person_log(), person.into_values().collect()),
+                (self.entry_log(), entries),
+                (self.pin_log(), pins),
+            ],
+            missing: missing.collect(),
+            forked,
+            active: roster.active,
+        })
+    }
+
+    /// Takes in entries whose time has come.
+    pub(crate) fn release_deferred(&self) -> Result<Taken, Error> {
+        let mut taken = Taken::default();
+        {
+            let store = self.store()?;
+            let snapshot = store.read()?;
+            let rows = snapshot.rows(self.space_tag());
+            let space = Space::open(&rows, self.keys().space, self.keys().device_id())?;
+            if space.deferred(&rows)? == 0 {
+                return Ok(taken);
+            }
+        }
+        self.change_space(|txn, space| {
+            let now_ms = self.env().now_ms();
+            let report = space.release_deferred(&mut txn.rows_mut(self.space_tag()), now_ms)?;
+            self.note_taken(txn, space, &report.taken, &mut taken)
+        })?;
+        Ok(taken)
+    }
+
+    /// Changes the home space in one durable commit.
+    pub(crate) fn change_space<T>(
+        &self,
+        change: impl FnOnce(&mut WriteTxn<'_>, &mut Space) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let store = self.store()?;
+        let mut txn = store.begin_write()?;
+        // As in `commit`: given up, the space is opened again from what is committed.
+        let mut slot = self.space();
+        let mut space = match slot.take() {
+            Some(space) => space,
+            None => Space::open(&txn.rows(self.space_tag()), self.keys().space, self.keys().device_id())?,
+        };
+        let value = change(&mut txn, &mut space)?;
+        txn.commit()?;
+        *slot = Some(space);
+        drop(slot);
+        self.note_commit();
+        Ok(value)
+    }
+
+    /// Checks and stores items of own devices, in one durable commit.
+    ///
+    /// # Errors
+    /// What the store gives; nothing of the batch is kept then.
+    pub(crate) fn take_items(&self, items: Vec<Incoming>) -> Result<Taken, Error> {
+        self.change_space(|txn, space| {
+            let mut taken = Taken::default();
+            for item in items {
+                let fate = match item.log.kind {
+                    LogKind::Person => self.take_person(txn, space, &item.bytes, &mut taken),
+                    LogKind::Entries => self.take_entry(txn, space, &item.bytes, &mut taken),
+                    LogKind::Pins => self.take_pins(txn, &item.bytes),
+                };
+                let fate = match fate {
+                    Ok(fate) => fate,
+                    Err(Error::Refused(why)) => Fate::Refused(why),
+                    Err(error) => return Err(error),
+                };
+                taken.fates.push((item.ticket, fate));
+            }
+            self.learn_dedup(txn)?;
+            Ok(taken)
+        })
+    }
+
+    /// Takes the dedup secret from the home space, if this device joined and does not have it yet.
+    fn learn_dedup(&self, txn: &mut WriteTxn<'_>) -> Result<(), Error> {
+        let keys = self.keys();
+        if keys.dedup.get().is_some() {
+            return Ok(());
+        }
+        let metas = tree::metas(&txn.rows(keys.tag), NodeId::ROOT)?;
+        let numbered = metas.iter().filter_map(|(key, value)| {
+            let m: u32 = key.strip_prefix("d/")?.parse().ok()?;
+            (person::dedup_meta_key(m) == *key).then_some((m, value))
+        });
+        let Some((m, sealed)) = numbered.max_by_key(|(m, _)| *m) else { return Ok(()) };
+        // What does not open was sealed under keys that are still to come.
+        if let Ok(secret) = person::open_dedup(&keys.person_keys, m, sealed) {
+            keyring::put(txn, &m, &secret);
+            // Nobody else sets it: there is one writer.
+            let _ = keys.dedup.set(secret);
+        }
+        Ok(())
+    }
+
+    fn take_person(
+        &self,
+        txn: &mut WriteTxn<'_>,
+        space: &mut Space,
+        bytes: &[u8],
+        taken: &mut Taken,
+    ) -> Result<Fate, Error> {
+        let person = self.keys().person;
+        let entry = Entry::read(&person, bytes).map_err(Error::Refused)?;
+        if persons::get(txn, &person, &entry.id)?.is_some() {
+            return Ok(Fate::Durable);
+        }
+        persons::put(txn, &person, &entry.id, bytes);
+        for hash in named_objects(&entry) {
+            if objects::get(txn, &hash)?.is_none() {
+                taken.objects.push(hash);
+            }
+        }
+        let roster = Roster::read(person, &person_log(txn, &person)?);
+        let tag = self.space_tag();
+        let report =
+            space.set_person(&mut txn.rows_mut(tag), person, &roster.brought_in, self.env().now_ms())?;
+        self.note_taken(txn, space, &report.taken, taken)?;
+        Ok(Fate::Durable)
+    }
+
+    fn take_entry(
+        &self,
+        txn: &mut WriteTxn<'_>,
+        space: &mut Space,
+        bytes: &[u8],
+        taken: &mut Taken,
+    ) -> Result<Fate, Error> {
+        let keys = self.keys();
+        let open = || -> Result<OpenedEntry, Refusal> {
+            let envelope = Envelope::parse(bytes)?;
+            envelope.verify()?;
+            envelope.check_space(&keys.space)?;
+            let header = envelope.header();
+            let key = keys.log_key(txn, &header.epoch).map_err(|_| Refusal::Epoch)?;
+            let body = Body::read(envelope.open(Some(&key))?)?;
+            Ok(OpenedEntry {
+                id: envelope.id(),
+                author: header.author,
+                seq: header.seq,
+                prev: header.prev,
+                epoch: header.epoch,
+                sealed: bytes.to_vec(),
+                body,
+            })
+        };
+        let entry = open().map_err(Error::Refused)?;
+        let now_ms = self.env().now_ms();
+        let report = space.accept(&mut txn.rows_mut(keys.tag), entry, now_ms)?;
+        self.note_taken(txn, space, &report.taken, taken)?;
+        Ok(match report.outcome {
+            Outcome::Taken | Outcome::Deferred | Outcome::Held => Fate::Durable,
+            Outcome::Waiting(_) => Fate::Waiting,
+            Outcome::Refused(why) => Fate::Refused(why),
+        })
+    }
+
+    /// Notes the packs that newly taken entries name.
+    fn note_taken(
+        &self,
+        txn: &mut WriteTxn<'_>,
+        space: &Space,
+        orders: &[locker_catalog::order::EntryOrder],
+        taken: &mut Taken,
+    ) -> Result<(), Error> {
+        let tag = self.space_tag();
+        for order in orders {
+            let mut found: Vec<PackOp> = Vec::new();
+            space.sealed_from(&txn.rows(tag), &order.author, order.seq, &mut |bytes| {
+                if let Ok(envelope) = Envelope::parse(bytes)
+                    && envelope.header().seq == order.seq
+                {
+                    found.extend(self.packs_of(txn, &envelope));
+                    return ControlFlow::Continue(());
+                }
+                ControlFlow::Break(())
+            })?;
+            for pack in found {
+                self.want_pack(txn, &pack, taken)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn packs_of<R: Reads>(&self, reads: &R, envelope: &Envelope<'_>) -> Vec<PackOp> {
+        let opened = self
+            .keys()
+            .log_key(reads, &envelope.header().epoch)
+            .ok()
+            .and_then(|key| envelope.open(Some(&key)).ok())
+            .and_then(|body| Body::read(body).ok());
+        let ops = opened.map_or_else(Vec::new, |body| body.ops);
+        ops.into_iter().filter_map(|op| if let Op::Pack(pack) = op { Some(pack) } else { None }).collect()
+    }
+
+    fn want_pack(&self, txn: &mut WriteTxn<'_>, pack: &PackOp, taken: &mut Taken) -> Result<(), Error> {
+        let locs: Vec<Loc> =
+            pack.locs().iter().map(|loc| Loc { tag: loc.tag, sealed_len: loc.sealed_len }).collect();
+        let new = NewPack { len: pack.len(), state: PackState::Wanted, locs: &locs };
+        index::add_pack(txn, &self.space_tag(), &pack.hash(), &new)?;
+        if let Some(known) = index::pack(txn, &pack.hash())?
+            && !matches!(known.state, PackState::Present { .. })
+        {
+            taken.wanted.push((pack.hash(), pack.len()));
+        }
+        Ok(())
+    }
+
+    fn take_pins(&self, txn: &mut WriteTxn<'_>, bytes: &[u8]) -> Result<Fate, Error> {
+        let (delta, _) = PinDelta::open(bytes).map_err(Error::Refused)?;
+        let scope = PinScope { space: self.space_tag(), author: delta.author };
+        if delta.space_tag != scope.space {
+            return Err(Error::Refused(Refusal::Scope));
+        }
+        let (next, prev) = match pins::newest(txn, &scope)? {
+            Some((seq, newest)) => {
+                let (_, id) = PinDelta::open(&newest).map_err(|why| Error::damaged("a pin delta", why))?;
+                (seq + 1, id)
+            }
+            None => (0, locker_crypto::id::PinId::ZERO),
+        };
+        if delta.seq < next {
+            return match pins::delta(txn, &scope, delta.seq)? {
+                Some(held) if held == bytes => Ok(Fate::Durable),
+                _ => Err(Error::Refused(Refusal::Fork)),
+            };
+        }
+        if delta.seq > next {
+            return Ok(Fate::Waiting);
+        }
+        if delta.prev != prev {
+            return Err(Error::Refused(Refusal::Chain));
+        }
+        for drop in &delta.drops {
+            if !pins::is_pinned(txn, &scope, drop)? && !delta.adds.contains(drop) {
+                return Err(Error::Refused(Refusal::Rights));
+            }
+        }
+        let stored = pins::PinDelta { seq: delta.seq, bytes, adds: &delta.adds, drops: &delta.drops };
+        pins::apply(txn, &scope, &stored);
+        Ok(Fate::Durable)
+    }
+
+    /// Loads items of one author from a number on: at least one if any is held, then as many as fit.
+    pub(crate) fn load_items(
+        &self,
+        log: Log,
+        author: &VerifyingKey,
+        from: u64,
+        to: u64,
+        bytes_max: u64,
+    ) -> Result<Vec<Item>, Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let mut items = Vec::new();
+        let mut bytes = 0;
+        let mut add = |seq: u64, item: Vec<u8>| {
+            // All branches of one number go together.
+            let is_full = bytes >= bytes_max && items.last().is_some_and(|last: &Item| last.seq != seq);
+            if seq > to || is_full {
+                return ControlFlow::Break(());
+            }
+            bytes += item.len() as u64;
+            items.push(Item { seq, bytes: item });
+            ControlFlow::Continue(())
+        };
+        match log.kind {
+            LogKind::Entries if log.tag == self.space_tag() => {
+                let rows = snapshot.rows(log.tag);
+                let space = Space::open(&rows, self.keys().space, self.keys().device_id())?;
+                space.sealed_from(&rows, author, from, &mut |sealed| match Envelope::parse(sealed) {
+                    Ok(envelope) => add(envelope.header().seq, sealed.to_vec()),
+                    Err(_) => ControlFlow::Break(()),
+                })?;
+            }
+            LogKind::Pins if log.tag == self.space_tag() => {
+                let scope = PinScope { space: log.tag, author: *author };
+                for seq in from..=to {
+                    let Some(delta) = pins::delta(&snapshot, &scope, seq)? else { break };
+                    if add(seq, delta).is_break() {
+                        break;
+                    }
+                }
+            }
+            LogKind::Person if log == self.person_log() => {
+                let mut entries = person_log(&snapshot, &self.keys().person)?;
+                entries.retain(|entry| entry.author == *author && entry.seq >= from);
+                entries.sort_by_key(|entry| (entry.seq, entry.id));
+                for entry in entries {
+                    if add(entry.seq, entry.to_bytes(&self.keys().person)).is_break() {
+                        break;
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(items)
+    }
+
+    /// Looks for what an own device asked for beside the logs.
+    pub(crate) fn look_up(&self, ask: &Ask) -> Result<Vec<Vec<u8>>, Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        Ok(match ask {
+            Ask::Object(hash) => objects::get(&snapshot, hash)?.into_iter().collect(),
+            Ask::Capsule(_) | Ask::Boxes(..) => Vec::new(),
+        })
+    }
+
+    /// Which of these packs are durable here, for the space.
+    pub(crate) fn held_packs(&self, tag: &SpaceTag, packs: &[PackHash]) -> Result<Vec<PackHash>, Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let mut held = Vec::new();
+        for hash in packs {
+            if is_held(&snapshot, tag, hash)? {
+                held.push(*hash);
+            }
+        }
+        Ok(held)
+    }
+
+    /// Every pack that the logs name and that is not here.
+    pub(crate) fn wanted_packs(&self) -> Result<Vec<(PackHash, u32)>, Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let mut wanted = Vec::new();
+        index::scan_packs(&snapshot, &mut |hash, pack| {
+            if matches!(pack.state, PackState::Wanted | PackState::Lost) {
+                wanted.push((hash, pack.len));
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(wanted)
+    }
+
+    /// Makes packs that came from own devices durable, and pins them.
+    pub(crate) fn keep_packs(&self, packs: &[(PackHash, Vec<u8>)]) -> Result<(), Error> {
+        let store = self.store()?;
+        let expected = packs.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let mut batch = store.packs().begin_batch(expected)?;
+        for (hash, bytes) in packs {
+            batch.add(hash, bytes)?;
+        }
+        batch.finish()?;
+        drop(store);
+        self.commit(|change| packs.iter().try_for_each(|(hash, _)| change.hold_pack(hash)))
+    }
+}
+
+/// Whether a pack of a space is durable here.
+pub(crate) fn is_held(snapshot: &Snapshot, tag: &SpaceTag, hash: &PackHash) -> Result<bool, Error> {
+    Ok(index::pack(snapshot, hash)?
+        .is_some_and(|pack| pack.spaces.contains(tag) && matches!(pack.state, PackState::Present { .. })))
+}
+
+/// The objects that an entry of a person log names.
+pub(crate) fn named_objects(entry: &Entry) -> Vec<ObjectHash> {
+    let mut named = Vec::new();
+    for op in &entry.body.ops {
+        match op {
+            person::Op::Genesis { root_box, device, person_box, boxes, .. } => {
+                named.extend([*root_box, device.box_key, *person_box]);
+                named.extend(boxes);
+            }
+            person::Op::AddDevice { device, boxes } => {
+                named.push(device.box_key);
+                named.extend(boxes);
+            }
+            person::Op::RemoveDevice { person_box, boxes, .. } => {
+                named.push(*person_box);
+                named.extend(boxes);
+            }
+            person::Op::Recover { device, person_box, boxes, .. } => {
+                named.extend([device.box_key, *person_box]);
+                named.extend(boxes);
+            }
+            person::Op::SetRoot { root_box, boxes, .. } => {
+                named.push(*root_box);
+                named.extend(boxes);
+            }
+            person::Op::SetHome { .. } | person::Op::Unknown(_) => {}
+        }
+    }
+    named
+}

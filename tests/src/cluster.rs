@@ -1,0 +1,111 @@
+//! Several lockers as real processes on loopback, each with ports of its own.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::files::write;
+use crate::program::{Outcome, Program, Running};
+use crate::{Home, wait::wait_for};
+
+/// A running `locker-bootstrap`.
+pub struct Meeting {
+    _process: Running,
+    address: String,
+}
+
+impl Meeting {
+    /// Starts one on a free port.
+    pub fn start() -> Self {
+        let mut command = Program::find().bootstrap().command();
+        command.args(["--listen", "127.0.0.1:0", "--json"]);
+        let mut process = Running::start(command);
+        let ready = process.event("ready");
+        let address = ready["listen"][0].as_str().unwrap().to_owned();
+        Self { _process: process, address }
+    }
+
+    /// Its address, with its key.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+/// A home whose `locker up` runs.
+pub struct Up {
+    process: Running,
+}
+
+impl Up {
+    /// Starts `locker up` with the local network off, and waits until it is ready.
+    pub fn start(home: &Home, more: &[&str]) -> Self {
+        let mut arguments: Vec<OsString> =
+            ["--json", "up", "--listen", "127.0.0.1:0", "--no-lan"].map(Into::into).into();
+        arguments.extend(more.iter().map(Into::into));
+        let mut process = home.start(arguments, "");
+        process.event("ready");
+        Self { process }
+    }
+
+    /// Asks it to end.
+    pub fn stop(self) -> Outcome {
+        self.process.stop()
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(self) -> Outcome {
+        self.process.kill()
+    }
+}
+
+impl Home {
+    /// Runs `locker pair` here and `locker join` in `new`, which knows the meeting point and the ticket and nothing
+    /// else. Gives the result of the join.
+    pub fn pair_with(&self, new: &Home, meeting: &Meeting, name: &str) -> Value {
+        let mut pair = self.start(["--json", "pair", "--assume-yes"], "");
+        let ticket = pair.event("ticket");
+        let words = new.beside("words.txt");
+        write(&words, ticket["words"].as_str().unwrap().as_bytes());
+        let words = words.to_str().unwrap();
+        let joined = new.json([
+            "join",
+            "--ticket-file",
+            words,
+            "--name",
+            name,
+            "--bootstrap",
+            meeting.address(),
+            "--no-lan",
+            "--assume-yes",
+        ]);
+        let confirm = pair.event("confirm");
+        assert_eq!(confirm["name"], name);
+        let paired = pair.event("joined");
+        assert_eq!(paired["device_id"], joined["device_id"]);
+        pair.finish().ok();
+        joined
+    }
+
+    /// Waits until everything that is known is here.
+    #[track_caller]
+    pub fn wait_synced(&self) {
+        self.ok(["wait", "--synced", "--timeout", "60"]);
+    }
+
+    /// Waits until a path is listed.
+    pub fn wait_for_path(&self, path: &str) {
+        wait_for(&format!("{path} in `ls`"), Duration::from_secs(20), || {
+            self.paths().iter().any(|known| known == path).then_some(())
+        });
+    }
+
+    /// Waits until this locker's state is that of another one, and gives it.
+    pub fn wait_equal(&self, other: &Home) -> String {
+        wait_for("the same state on both devices", Duration::from_secs(30), || {
+            let hash = |home: &Home| home.json(["status"])["state_hash"].as_str().unwrap().to_owned();
+            let (here, there) = (hash(self), hash(other));
+            (here == there).then_some(here)
+        })
+    }
+}
