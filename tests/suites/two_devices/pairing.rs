@@ -26,8 +26,7 @@ fn a_device_joins_with_the_words_and_is_listed_on_both() {
     assert_eq!(new.json(["verify"])["bad"], 0);
     up.stop().ok();
     // A joined home is a locker: it is not joined again.
-    new.run_json(["join", "--ticket-file", new.beside("words.txt").to_str().unwrap()])
-        .refused(1, "E_EXISTS");
+    new.run_json(["join", "--ticket-file", new.beside("words.txt").to_str().unwrap()]).refused(1, "E_EXISTS");
 }
 
 /// Goal: without the right words nothing is found or made; a ticket is for one device.
