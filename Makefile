@@ -19,7 +19,7 @@ release: tools ## build the program: one file, target/release/locker
 	cargo build --release --locked -p locker
 
 lab: tools ## build the program with failpoints, as the tests use it
-	cargo build --profile lab --locked -p locker --features failpoints
+	cargo build --profile lab --locked -p locker -p locker-bootstrap --features locker/failpoints
 
 test: tools media lab ## run every test
 	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" cargo nextest run --workspace --locked --no-fail-fast
