@@ -95,7 +95,9 @@ pub(super) fn replay_from(
             };
             match entry {
                 None => rows.delete(ORDER, &order_key(&order, 0))?,
-                Some(entry) => drop(apply_entry(rows, entry, limits, false)?),
+                Some(entry) => {
+                    apply_entry(rows, entry, limits, false)?;
+                }
             }
         }
     }
