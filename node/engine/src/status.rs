@@ -63,13 +63,11 @@ fn sentence(files: u64, bytes: u64, packs: &Packs) -> String {
     } else {
         match packs.least {
             0 | 1 => format!("{what}, all here, and only here: this device has the one copy."),
-            n => format!("{what}, all here, and on {} more.", others(n - 1)),
+            // Pins are signed words, not proofs: audits come later.
+            2 => format!("{what}, all here; one other device says that it holds everything too."),
+            n => format!("{what}, all here; {} other devices say that they hold everything too.", n - 1),
         }
     }
-}
-
-fn others(n: u32) -> String {
-    if n == 1 { "one device".into() } else { format!("{n} devices") }
 }
 
 fn human(bytes: u64) -> String {
