@@ -8,7 +8,7 @@ fn wrong_use() {
     bench.refuse(&[
         ("no command", &[], 2, "E_USAGE"),
         ("unknown command", &["teleport"], 2, "E_USAGE"),
-        ("a command of a later version", &["recover"], 2, "E_USAGE"),
+        ("a command of a later version", &["drill"], 2, "E_USAGE"),
         ("unknown option", &["ls", "--sideways"], 2, "E_USAGE"),
         ("quiet and loud at once", &["-q", "-v", "ls"], 2, "E_USAGE"),
         ("add without a path", &["add"], 2, "E_USAGE"),

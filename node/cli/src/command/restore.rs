@@ -14,7 +14,7 @@ use crate::request::Request;
 /// with --version, a file gets the content that `locker history` lists under that number. Nothing is lost: what is there
 /// now stays in the history.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(disable_version_flag = true, after_help = "\
 Examples:
   locker restore Photos/blurred.jpg
   locker restore Papers --at yesterday
