@@ -26,7 +26,9 @@ pub fn parse_time(text: &str, now: &ZonedDateTime) -> Result<u64, Error> {
     } else if let Some(span) = text.strip_suffix("ago") {
         let span: Span = span.trim().parse().map_err(|_| unknown())?;
         now.checked_sub(span).map_err(|_| unknown())?.timestamp()
-    } else if let Ok(date) = text.parse::<Date>() {
+    } else if !text.contains(':')
+        && let Ok(date) = text.parse::<Date>()
+    {
         let end = date.at(23, 59, 59, 999_000_000);
         end.to_zoned_datetime(now.time_zone().clone()).map_err(|_| unknown())?.timestamp()
     } else {
