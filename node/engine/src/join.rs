@@ -30,6 +30,8 @@ use crate::{Env, Error, Vault, vault};
 
 /// How long it is looked for the other device.
 const SEARCH_TIME: Duration = Duration::from_secs(30);
+/// The same on a local network, where the next beacon may be 30 seconds away.
+const SEARCH_TIME_LAN: Duration = Duration::from_secs(45);
 /// Pause between two look-ups.
 const SEARCH_PAUSE: Duration = Duration::from_millis(500);
 /// The next bytes must come within this time, but while people compare digits.
@@ -60,7 +62,9 @@ pub(crate) fn join(home: &Path, options: JoinOptions, guide: &dyn Guide, env: &E
         ));
     }
     let runtime = crate::node::runtime()?;
-    let joiner = Joiner { ticket, name, keys: DeviceKeys::random(&mut **env.dice()), env, guide };
+    let search_time = if options.node.lan { SEARCH_TIME_LAN } else { SEARCH_TIME };
+    let joiner =
+        Joiner { search_time, ticket, name, keys: DeviceKeys::random(&mut **env.dice()), env, guide };
     let joined = runtime.block_on(async {
         let dice = Box::new(crate::env::system_dice());
         let net_env = locker_net::Env { dice, clock: Clock::system() };
@@ -101,6 +105,7 @@ fn read_ticket(text: &Secret) -> Result<Ticket, Error> {
 
 /// The new device while it joins.
 struct Joiner<'a> {
+    search_time: Duration,
     ticket: Ticket,
     name: String,
     keys: DeviceKeys,
@@ -129,7 +134,7 @@ impl Joiner<'_> {
 
     /// Looks for the device that made the ticket, and runs with the first that knows it.
     async fn search(&self, net: &Handle, home: &Path, vault: &Vault) -> Result<Joined, Error> {
-        let deadline = Instant::now() + SEARCH_TIME;
+        let deadline = Instant::now() + self.search_time;
         let gone = |_| Error::Network("the network could not be used".into());
         let mut answered = false;
         while Instant::now() < deadline {
