@@ -14,12 +14,15 @@ use crate::request::Request;
 /// with --version, a file gets the content that `locker history` lists under that number. Nothing is lost: what is there
 /// now stays in the history.
 #[derive(Args)]
-#[command(disable_version_flag = true, after_help = "\
+#[command(
+    disable_version_flag = true,
+    after_help = "\
 Examples:
   locker restore Photos/blurred.jpg
   locker restore Papers --at yesterday
   locker restore Papers --at '2026-11-20 18:00'
-  locker restore notes.txt --version 2")]
+  locker restore notes.txt --version 2"
+)]
 pub(crate) struct Arguments {
     /// File or folder
     path: String,
