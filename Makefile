@@ -22,8 +22,8 @@ lab: tools ## build the program with failpoints, as the tests use it
 	cargo build --profile lab --locked -p locker -p locker-bootstrap --features locker/failpoints
 
 test: tools media lab ## run every test
-	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" cargo nextest run --workspace --locked --no-fail-fast
 	cargo test --workspace --locked --doc
+	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" cargo nextest run --workspace --locked --no-fail-fast
 
 deep: tools media lab ## run the long figures: many histories, many kills, the 3 GiB file
 	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" LOCKER_BIG=1 LOCKER_HISTORIES=10000 LOCKER_KILLS=1000 \
