@@ -77,15 +77,6 @@ impl Gift {
         }
     }
 
-    fn code(&self) -> u64 {
-        match self.kind() {
-            Kind::LiveRead => 1,
-            Kind::LiveWrite => 2,
-            Kind::Deposit => 3,
-            Kind::Snapshot => 4,
-        }
-    }
-
     fn write(&self, out: &mut Writer) {
         match self {
             Gift::LiveRead(secret) | Gift::LiveWrite(secret) => {
@@ -259,7 +250,7 @@ impl Capsule {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
-        out.array(7).u64(BODY_VERSION).u64(self.gift.code());
+        out.array(7).u64(BODY_VERSION).u64(self.gift.kind().code());
         out.bytes(&self.token.encode()).bytes(self.space.as_ref());
         out.array(self.path.len());
         for entry in &self.path {

@@ -13,6 +13,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroize;
 
 use crate::Refusal;
+use crate::aead;
 use crate::derive::{Purpose, kdf, kdf16, xof};
 use crate::id::{OwnerFp, PersonId, SpaceTag, VerifyingKey};
 use crate::sealed_box::BoxKeys;
@@ -209,6 +210,16 @@ impl PersonKeys {
     /// Gives every generation, newest first: the order in which a reader tries them.
     pub fn newest_first(&self) -> impl Iterator<Item = &PersonKey> {
         std::iter::once(&self.newest).chain(self.older.iter().rev())
+    }
+
+    /// Opens nonce 24 || XChaCha20-Poly1305 under the data key of some generation, the newest tried first.
+    ///
+    /// # Errors
+    /// [`Refusal::Tag`] if no key fits.
+    pub(crate) fn open_data(&self, ad: &[u8], stored: &[u8]) -> Result<Vec<u8>, Refusal> {
+        self.newest_first()
+            .find_map(|key| aead::xopen_prefixed(key.data_key().expose(), ad, stored).ok())
+            .ok_or(Refusal::Tag)
     }
 }
 

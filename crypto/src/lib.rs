@@ -23,7 +23,7 @@ pub mod identity;
 mod layout;
 pub mod link;
 pub mod pack;
-mod pack_list;
+pub mod pack_list;
 pub mod pairing;
 pub mod person;
 pub mod phrase;
@@ -33,6 +33,7 @@ pub mod rendezvous;
 mod sample;
 pub mod sealed_box;
 pub mod secret;
+pub mod share;
 pub mod sign;
 pub mod vault;
 

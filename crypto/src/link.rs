@@ -45,7 +45,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u64 {
         match self {
             Kind::LiveRead => 1,
             Kind::LiveWrite => 2,
@@ -54,7 +54,7 @@ impl Kind {
         }
     }
 
-    fn from_code(code: u8) -> Result<Self, Refusal> {
+    pub(crate) fn from_code(code: u8) -> Result<Self, Refusal> {
         match code {
             1 => Ok(Kind::LiveRead),
             2 => Ok(Kind::LiveWrite),
@@ -137,7 +137,8 @@ impl Link {
         let mut out = Zeroizing::new(Vec::with_capacity(PAYLOAD_LEN_MAX));
         let passphrase = if self.protection == Protection::Passphrase { FLAG_PASSPHRASE } else { 0 };
         let hints = if self.hints.is_empty() { 0 } else { FLAG_HINTS };
-        out.extend_from_slice(&[VERSION, self.kind.code() | passphrase | hints]);
+        let kind = u8::try_from(self.kind.code()).expect("there are four kinds");
+        out.extend_from_slice(&[VERSION, kind | passphrase | hints]);
         out.extend_from_slice(self.seed.expose());
         out.extend_from_slice(self.owner.as_bytes());
         if !self.hints.is_empty() {

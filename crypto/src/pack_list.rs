@@ -10,7 +10,8 @@ const ARRAY_OF_4: u8 = 0x84;
 const ARRAY_OF_3: u8 = 0x83;
 const CODE: u8 = 20;
 
-pub(crate) fn write(packs: &[PackOp], out: &mut Writer) {
+/// Appends the list: one array.
+pub fn write(packs: &[PackOp], out: &mut Writer) {
     out.array(packs.len());
     for pack in packs {
         let op = pack.encode();
@@ -18,8 +19,11 @@ pub(crate) fn write(packs: &[PackOp], out: &mut Writer) {
     }
 }
 
+/// Reads a list as the next item.
+///
+/// # Errors
 /// [`Refusal::Canon`] and [`Refusal::Limit`] as [`PackOp::decode`], which every pack of the list has to pass.
-pub(crate) fn read(from: &mut Reader<'_>) -> Result<Vec<PackOp>, Refusal> {
+pub fn read(from: &mut Reader<'_>) -> Result<Vec<PackOp>, Refusal> {
     let len = from.array()?;
     (0..len)
         .map(|_| {

@@ -95,7 +95,7 @@ pub fn seal_name(
 /// # Errors
 /// [`Refusal::Tag`] if no key fits; [`Refusal::Canon`] if the name is not UTF-8.
 pub fn open_name(keys: &PersonKeys, device: &VerifyingKey, sealed: &[u8]) -> Result<String, Refusal> {
-    String::from_utf8(open_data(keys, device.as_bytes(), sealed)?).map_err(|_| Refusal::Canon)
+    String::from_utf8(keys.open_data(device.as_bytes(), sealed)?).map_err(|_| Refusal::Canon)
 }
 
 /// Returns the key under which generation `m` of the dedup secret stands in the home space: `d/<m>`.
@@ -120,14 +120,8 @@ pub fn seal_dedup<R: CryptoRng + ?Sized>(
 /// # Errors
 /// [`Refusal::Tag`] if no key fits or `m` is another one; [`Refusal::Canon`] if it holds no secret.
 pub fn open_dedup(keys: &PersonKeys, m: u32, stored: &[u8]) -> Result<DedupSecret, Refusal> {
-    let secret = Zeroizing::new(open_data(keys, dedup_meta_key(m).as_bytes(), stored)?);
+    let secret = Zeroizing::new(keys.open_data(dedup_meta_key(m).as_bytes(), stored)?);
     DedupSecret::from_slice(&secret)
-}
-
-fn open_data(keys: &PersonKeys, ad: &[u8], stored: &[u8]) -> Result<Vec<u8>, Refusal> {
-    keys.newest_first()
-        .find_map(|key| aead::xopen_prefixed(key.data_key().expose(), ad, stored).ok())
-        .ok_or(Refusal::Tag)
 }
 
 fn back_key(newer: &PersonKey) -> AeadKey {

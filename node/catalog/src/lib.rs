@@ -9,6 +9,7 @@ pub mod clock;
 pub mod epochs;
 pub mod fork;
 pub mod log;
+pub mod manifest;
 pub mod name;
 pub mod operation;
 pub mod order;
