@@ -59,7 +59,10 @@ impl Manifest {
         out.array(3).u64(VERSION).array(self.nodes.len());
         for node in &self.nodes {
             let kind = if node.file.is_some() { NodeKind::File } else { NodeKind::Folder };
-            out.array(6).u64(node.parent.map_or(0, |index| index as u64 + 1)).text(&node.name).u64(kind.code());
+            out.array(6)
+                .u64(node.parent.map_or(0, |index| index as u64 + 1))
+                .text(&node.name)
+                .u64(kind.code());
             match &node.file {
                 Some(file) => file.write(&mut out),
                 None => _ = out.array(0),

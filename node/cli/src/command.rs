@@ -12,9 +12,11 @@ mod join;
 mod ls;
 mod mkdir;
 mod mv;
+mod open;
 mod pair;
 mod restore;
 mod rm;
+mod share;
 mod status;
 mod tree;
 mod up;
@@ -98,6 +100,8 @@ pub(crate) enum Command {
     Join(join::Arguments),
     Device(device::Arguments),
     Wait(wait::Arguments),
+    Share(share::Arguments),
+    Open(open::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -125,6 +129,8 @@ impl Command {
             Command::Join(arguments) => arguments.run(context).map(done),
             Command::Device(arguments) => arguments.run(context).map(done),
             Command::Wait(arguments) => arguments.run(context).map(done),
+            Command::Share(arguments) => arguments.run(context).map(done),
+            Command::Open(arguments) => arguments.run(context).map(done),
             Command::Completions(arguments) => arguments.run().map(done),
         }
     }

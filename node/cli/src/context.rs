@@ -75,6 +75,11 @@ impl Context {
         })
     }
 
+    /// The same for a command in which the passphrase file is not that of the vault.
+    pub(crate) fn without_passphrase_file(&self) -> Self {
+        Self { home: self.home.clone(), terminal: self.terminal, passphrase_file: None }
+    }
+
     /// The file given with `--passphrase-file`.
     pub(crate) fn passphrase_file(&self) -> Option<&Path> {
         self.passphrase_file.as_deref()

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use locker_engine::report::{Entry, Guide, Observer, TicketShown};
-use locker_engine::{Locker, NodeOptions};
+use locker_engine::{Locker, NodeOptions, ShareOptions};
 
 use crate::failure::Failure;
 use crate::request::{PairEvent, Reply, Request};
@@ -69,6 +69,11 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         Request::Verify => Reply::Verified(locker.verify(&AsObserver(sink))?),
         Request::Pair => Reply::Paired(locker.pair(remembered(locker)?, &AsGuide(sink))?),
         Request::Devices => Reply::Devices(locker.devices()?),
+        Request::Share { path, expires_s, label, passphrase } => {
+            Reply::Shared(Box::new(locker.share(&path, &ShareOptions { expires_s, label, passphrase })?))
+        }
+        Request::Shares => Reply::Shares(locker.shares()?),
+        Request::RevokeShare { id } => Reply::Shares(vec![locker.revoke_share(&id)?]),
         Request::Wait { timeout_ms } => {
             locker.wait_synced(remembered(locker)?, timeout_ms.map(Duration::from_millis))?;
             Reply::Done

@@ -164,6 +164,16 @@ impl From<Error> for Failure {
                  one local network."
                     .into(),
             ),
+            Error::LinkRefused(_) => (
+                Exit::Refused,
+                "E_LINK",
+                "Ask whoever gave it to you for a new one. Nothing was changed here.".into(),
+            ),
+            Error::LinkPassphraseNeeded => (
+                Exit::Refused,
+                "E_PASSPHRASE",
+                "Run the command at a terminal, or give the passphrase of the link with --passphrase-file FILE.".into(),
+            ),
             Error::Pairing(_) => (
                 Exit::Refused,
                 "E_PAIRING",

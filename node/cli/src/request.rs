@@ -1,12 +1,13 @@
 //! The verbs of the command line as values: what one process asks of another over the socket, or of the locker that
-//! it opened itself. No secret travels here; a running process is already unlocked.
+//! it opened itself. Of secrets only those of a link and a ticket travel here; a running process is already unlocked.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use locker_engine::report::{
-    Added, Device, Event, Got, Paired, Removed, Restored, Status, TicketShown, Verified,
+    Added, Device, Event, Got, Paired, Removed, Restored, Secret, Shared, SharedLink, Status, TicketShown,
+    Verified,
 };
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,24 @@ pub(crate) enum Request {
     Pair,
     /// The devices of the person.
     Devices,
+    /// Make a link.
+    Share {
+        /// To what.
+        path: String,
+        /// How long it lasts, in seconds.
+        expires_s: u64,
+        /// What it is called.
+        label: Option<String>,
+        /// A passphrase that it takes.
+        passphrase: Option<Secret>,
+    },
+    /// Every link.
+    Shares,
+    /// End a link.
+    RevokeShare {
+        /// Its id, or the beginning of it.
+        id: String,
+    },
     /// Wait until everything is here.
     Wait {
         /// How long at most.
@@ -118,6 +137,10 @@ pub(crate) enum Reply {
     Paired(Paired),
     /// To `Devices`.
     Devices(Vec<Device>),
+    /// To `Share`.
+    Shared(Box<SharedLink>),
+    /// To `Shares` and `RevokeShare`.
+    Shares(Vec<Shared>),
     /// To verbs that have nothing more to say.
     Done,
 }

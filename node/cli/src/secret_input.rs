@@ -77,6 +77,21 @@ pub(crate) fn ticket(file: Option<&Path>) -> Result<Secret, Failure> {
     }
 }
 
+/// Gets a link from `file` (`-` is standard input), or from a prompt at a terminal.
+pub(crate) fn link(file: Option<&Path>) -> Result<Secret, Failure> {
+    match passphrase(file, "Link: ") {
+        Ok(link) => Ok(link),
+        Err(Error::PassphraseNeeded) => Err(Failure::usage(
+            "the link is needed",
+            "Give it with --link-file FILE, or on standard input with --link-file -.",
+        )),
+        Err(Error::Io { path, source, .. }) => {
+            Err(Error::Io { doing: "cannot read the link from", path, source }.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Gets a new passphrase; at a terminal it is asked for twice.
 pub(crate) fn new_passphrase(file: Option<&Path>) -> Result<Secret, Failure> {
     let first = passphrase(file, "New passphrase: ").map_err(|error| {

@@ -107,6 +107,12 @@ pub enum Error {
     /// The network, or who was to be reached over it.
     #[error("{0}")]
     Network(String),
+    /// A link was refused by a device that serves it: revoked, expired, or its passphrase is another.
+    #[error("{0}")]
+    LinkRefused(String),
+    /// A link takes a passphrase that was not given.
+    #[error("this link is closed with a passphrase")]
+    LinkPassphraseNeeded,
     /// A pairing was not completed: who took part broke it off, or the digits differ.
     #[error("{0}")]
     Pairing(String),

@@ -7,7 +7,8 @@
 //! | `create` | a new person, device and home space |
 //! | `writer` | the one place that signs and commits |
 //! | `import` | files in: walking, cutting, sealing, packing, committing |
-//! | `reader`, `export` | bytes out |
+//! | `reader`, `export`, `place` | bytes out |
+//! | `share`, `open` | links: made and listed here, opened anywhere |
 //! | `listing`, `organise`, `history`, `status`, `verify` | one verb or family of verbs each |
 //!
 //! It knows neither HTTP nor clap; floors above name nothing below it.
@@ -25,13 +26,16 @@ mod limits;
 mod listing;
 mod locker;
 mod node;
+mod open;
 mod organise;
 mod path;
+mod place;
 mod process;
 mod progress;
 mod reader;
 pub mod report;
 mod restore;
+mod share;
 mod status;
 mod time;
 mod tree;
@@ -45,9 +49,11 @@ pub use error::Error;
 pub use join::JoinOptions;
 pub use locker::{InitOptions, Locker};
 pub use node::{Node, NodeOptions};
+pub use open::{OpenOptions, link_needs_passphrase, open_link};
 pub use process::guard_process;
 pub use report::Secret;
-pub use time::parse_time;
+pub use share::{EXPIRES_DEFAULT_S, EXPIRES_MAX_S, ShareOptions};
+pub use time::{parse_span_s, parse_time};
 pub use vault::Vault;
 
 /// Whether a text is a valid recovery phrase of 24 words; used to refuse one that was given in the wrong place.

@@ -17,8 +17,9 @@ use crate::keys::Keys;
 use crate::node::{Hub, Node, NodeOptions};
 use crate::report::{
     Added, Created, Device, Entry, Event, Got, Guide, Joined, Observer, Paired, Removed, Restored, Secret,
-    Status, Verified,
+    Shared, SharedLink, Status, Verified,
 };
+use crate::share::ShareOptions;
 use crate::vault::{self, Vault};
 use crate::{Env, Error};
 
@@ -106,7 +107,7 @@ impl Locker {
         store.recover()?;
         let keys = Keys::load(&store.read()?)?.ok_or_else(|| Error::NoLocker(home.to_path_buf()))?;
         start_workers(config.threads);
-        let umask = current_umask();
+        let umask = crate::place::current_umask();
         Ok(Self(Arc::new(Inner {
             store: RwLock::new(Some(store)),
             keys,
@@ -154,6 +155,31 @@ impl Locker {
     /// If the locker is closed.
     pub fn home(&self) -> Result<PathBuf, Error> {
         Ok(self.0.store()?.home().path().to_path_buf())
+    }
+
+    /// Makes a link that gives a file or folder, as it stands now, to whoever has its text.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Limit`] for more than 65,536 files and folders; [`Error::Argument`] for a life or
+    /// label that a link cannot have.
+    pub fn share(&self, path: &str, options: &ShareOptions) -> Result<SharedLink, Error> {
+        crate::share::share(&self.0, path, options)
+    }
+
+    /// Every link that any device of the person made, newest first.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn shares(&self) -> Result<Vec<Shared>, Error> {
+        crate::share::list(&self.0)
+    }
+
+    /// Ends a link, named by its id or the beginning of it. Devices that hear of it refuse its holder from then on.
+    ///
+    /// # Errors
+    /// [`Error::NoSuch`]; [`Error::Argument`] for what is no id, or names several.
+    pub fn revoke_share(&self, id: &str) -> Result<Shared, Error> {
+        crate::share::revoke(&self.0, id)
     }
 
     fn on_node<T>(
@@ -352,9 +378,9 @@ impl Inner {
         self.keys.tag
     }
 
-    /// Mode of a file that is written out.
-    pub(crate) fn export_mode(&self, exec: bool) -> u32 {
-        (if exec { 0o777 } else { 0o666 }) & !self.umask
+    /// The umask under which files are written out.
+    pub(crate) fn umask(&self) -> u32 {
+        self.umask
     }
 }
 
@@ -374,11 +400,4 @@ fn start_workers(threads: usize) {
         .num_threads(threads)
         .thread_name(|i| format!("work-{i}"))
         .build_global();
-}
-
-/// The process's umask. There is no other way to read it than to set it, so it is done once, at opening.
-fn current_umask() -> u32 {
-    let mask = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    rustix::process::umask(mask);
-    mask.bits()
 }

@@ -7,8 +7,10 @@ mod blobs;
 mod conversation;
 mod dialer;
 mod enrol;
+mod guest;
 mod hub;
 mod invite;
+mod knock;
 mod ledger;
 
 use std::net::SocketAddr;
@@ -20,6 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::hub::Hub;
+pub(crate) use self::knock::{KnockError, knock};
 use crate::report::{Guide, Paired};
 use crate::{Error, Locker};
 

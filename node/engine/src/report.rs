@@ -302,6 +302,77 @@ pub struct Joined {
     pub name: String,
 }
 
+/// What a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShareKind {
+    /// To read files as they stood when the link was made.
+    Snapshot,
+    /// To read a folder as it goes on.
+    Read,
+    /// To read and write it.
+    Write,
+    /// To hand something in.
+    Deposit,
+}
+
+/// A link that was just made: the only time that its text is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SharedLink {
+    /// By which it is named when it is to end.
+    pub id: String,
+    /// Its text. Whoever has it can use it.
+    pub link: Secret,
+    /// What it is for.
+    pub kind: ShareKind,
+    /// When it ends, unix milliseconds.
+    pub expires: u64,
+    /// What was shared.
+    pub path: String,
+    /// What it is called.
+    pub label: String,
+    /// Files that it gives.
+    pub files: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+}
+
+/// One link in the list of all.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Shared {
+    /// By which it is named.
+    pub id: String,
+    /// Where what was shared lies now, or lay.
+    pub path: String,
+    /// What it is for.
+    pub kind: ShareKind,
+    /// What it is called.
+    pub label: String,
+    /// When it ends, unix milliseconds.
+    pub expires: u64,
+    /// When it was made, unix milliseconds.
+    pub created: u64,
+    /// How often it was opened at this device.
+    pub uses: u64,
+    /// Whether it was ended before its time.
+    pub revoked: bool,
+}
+
+/// What came of opening a link.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Opened {
+    /// Files that it gives.
+    pub files: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// What its giver calls it.
+    pub label: String,
+    /// When it ends, unix milliseconds.
+    pub expires: u64,
+    /// What it gives, in its order.
+    pub entries: Vec<Entry>,
+}
+
 /// The person in front of a pairing. A failure of any method gives the pairing up.
 pub trait Guide: Sync {
     /// Shows the ticket.

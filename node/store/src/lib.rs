@@ -3,7 +3,7 @@
 //! - [`home`]: the directory: modes, format, lock.
 //! - [`Store`]: opening, reading ([`Snapshot`]) and changing ([`WriteTxn`]) the database; deleting packs.
 //! - [`rows`]: the catalog's rows of one space.
-//! - [`settings`], [`keyring`], [`objects`], [`persons`], [`index`], [`pins`], [`files`]: one module for each kind of
+//! - [`settings`], [`keyring`], [`objects`], [`persons`], [`index`], [`pins`], [`files`], [`links`]: one module for each kind of
 //!   row of the store's own; `tables.rs` has every key and value in words.
 //! - [`packs`]: pack files and their outboards.
 //!
@@ -23,6 +23,7 @@ pub mod home;
 pub mod index;
 pub mod keyring;
 pub mod limits;
+pub mod links;
 pub mod objects;
 pub mod packs;
 pub mod persons;

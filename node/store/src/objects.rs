@@ -15,6 +15,14 @@ pub fn get<R: Reads>(reads: &R, hash: &ObjectHash) -> Result<Option<Vec<u8>>, St
     reads.view().get(OBJECTS, hash.as_bytes())
 }
 
+/// Whether an object is here.
+///
+/// # Errors
+/// As [`get`].
+pub fn holds<R: Reads>(reads: &R, hash: &ObjectHash) -> Result<bool, StoreError> {
+    Ok(get(reads, hash)?.is_some())
+}
+
 /// Writes an object and returns its name, the BLAKE3 of its bytes.
 pub fn put(txn: &mut WriteTxn<'_>, bytes: &[u8]) -> ObjectHash {
     let hash = ObjectHash(*blake3::hash(bytes).as_bytes());

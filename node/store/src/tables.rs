@@ -23,6 +23,7 @@
 //! | `pin-deltas` | SpaceTag 16, author 32, seq u64 | the signed `LKG1` delta |
 //! | `files` | BLAKE3.keyed_hash(KDF("dedup-index", VK), b3 of the file) 32 | FileRef bytes |
 //! | `stats` | keyed hash of the absolute path 16 | dev u64, inode u64, size u64, mtime_ns i64, ctime_ns i64, ContentHash 32 |
+//! | `link-uses` | LinkTag 16 | u64: how often the link was used here |
 //! | `rows/…` | SpaceTag 16, then the catalog's key | the catalog's value; one table for each table of the catalog |
 //!
 //! | State of a pack | Byte | Means |
@@ -80,5 +81,6 @@ pub(crate) const PINS: TableName = TableName::Own("pins");
 pub(crate) const PIN_DELTAS: TableName = TableName::Own("pin-deltas");
 pub(crate) const FILES: TableName = TableName::Own("files");
 pub(crate) const STATS: TableName = TableName::Own("stats");
+pub(crate) const LINK_USES: TableName = TableName::Own("link-uses");
 pub(crate) const KEYED_ROWS: &str = "keyed rows";
 pub(crate) const KEYED_PATHS: &str = "keyed paths";

@@ -13,7 +13,7 @@ use locker_sync::plan::{Fetch, Outcome, Plan};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::hub::Hub;
+use super::hub::{Admitted, Hub};
 use super::ledger::is_held;
 use crate::Error;
 
@@ -54,12 +54,18 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
             Err(FrameError::Ended) => return,
             Err(_) => None,
         };
-        // Rights first, from the session alone.
-        let scope = hub.scope_of(&connection.peer);
-        let allowed =
-            request.filter(|get| scope.as_ref().is_some_and(|scope| scope.may_get_pack(&get.space)));
-        let Some(get) = allowed else { return refuse(stream, frame_end).await };
-        let (space, pack) = (get.space, get.pack);
+        // Rights first, from the session alone; what a link gives is part of them.
+        let admitted = hub.admitted(&connection.peer);
+        let may_get = |get: &GetPack| {
+            admitted.as_ref().is_some_and(|Admitted { scope, packs }| {
+                scope.may_get_pack(&get.space) && packs.as_ref().is_none_or(|packs| packs.contains(&get.pack))
+            })
+        };
+        let Some(get) = request.filter(may_get) else { return refuse(stream, frame_end).await };
+        // The packs of a link lie in the home space.
+        let is_guest = admitted.is_some_and(|admitted| admitted.packs.is_some());
+        let space = if is_guest { hub.inner().space_tag() } else { get.space };
+        let pack = get.pack;
         let opened = hub
             .blocking(move |inner| {
                 let store = inner.store()?;

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use locker_crypto::Refusal;
 use locker_crypto::capability::{Rights, VerifiedChains};
-use locker_crypto::id::{PackHash, VerifyingKey};
-use locker_net::{Connection, Protocol, Stream, refuse};
+use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
+use locker_net::{Connection, Stream, refuse};
 use locker_sync::frontier::Log;
 use locker_sync::handshake::{
-    Admission, Answered, Client, ClientStep, Credential, Directory, Expected, Grant, Nonce, Person, Proofs,
-    Server, ServerStep, Showing, Standing, TransportKeys,
+    Admission, Credential, Directory, Expected, Grant, Nonce, Person, Proofs, Server, ServerStep, Showing,
+    Standing, TransportKeys, Welcome,
 };
-use locker_sync::limits::{EARLY_FRAME_TIME_MS, REFUSAL_DELAY_MS};
+use locker_sync::limits::REFUSAL_DELAY_MS;
 use locker_sync::message::REFUSAL;
 use locker_sync::message::v1::Ask;
 use locker_sync::scope::Scope;
@@ -22,12 +22,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::guest;
 use super::hub::{Hub, Place};
+use super::knock::{HANDSHAKE_TIME, knock};
 use super::ledger::Incoming;
 use crate::Error;
 
-/// A frame of the handshake must come within this time.
-const HANDSHAKE_TIME: Duration = Duration::from_millis(EARLY_FRAME_TIME_MS);
 /// Frames of the other end in a handshake, on either side.
 const HANDSHAKE_FRAMES: u32 = 3;
 /// Bytes read in one go.
@@ -41,7 +41,10 @@ const CHAINS: usize = 64;
 pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Stream) {
     let Some(outcome) = hub.until_stop(welcome(&hub, &connection, &mut stream)).await else { return };
     match outcome {
-        Ok((device, rest)) => talk(hub, connection, stream, device, rest, false).await,
+        Ok((admission, rest)) => match admission.device_key().filter(|_| admission.is_own_device()) {
+            Some(device) => talk(hub, connection, stream, device, rest, false).await,
+            None => guest::serve(hub, connection, stream, admission, rest).await,
+        },
         Err(frame_end) => {
             let _ = hub.net().handshake_failed(connection.remote.ip()).await;
             refuse(stream, frame_end).await;
@@ -54,7 +57,7 @@ async fn welcome(
     hub: &Hub,
     connection: &Connection,
     stream: &mut Stream,
-) -> Result<(VerifyingKey, Vec<u8>), Instant> {
+) -> Result<(Admission, Vec<u8>), Instant> {
     let now = Instant::now;
     let keys = TransportKeys { server: hub.net().transport_key(), client: connection.peer };
     let nonce = Nonce::random(&mut **hub.inner().env().dice());
@@ -81,12 +84,14 @@ async fn welcome(
             }
             Ok(ServerStep::Judge(proofs)) => {
                 let admission = judge(hub, &proofs).map_err(|_| frame_end)?;
-                let device = admission.device_key().filter(|_| admission.is_own_device());
-                let device = device.ok_or(frame_end)?;
+                // An own device, or the holder of one link; nobody else has anything to ask here.
+                if !admission.is_own_device() && (admission.device.is_some() || admission.links.len() != 1) {
+                    return Err(frame_end);
+                }
                 let (frame, rest) = server.admit(&admission).map_err(|_| frame_end)?;
                 stream.write_all(&frame).await.map_err(|_| frame_end)?;
                 stream.flush().await.map_err(|_| frame_end)?;
-                return Ok((device, rest));
+                return Ok((admission, rest));
             }
             Err(_) => return Err(frame_end),
         }
@@ -96,7 +101,10 @@ async fn welcome(
 /// Judges who a peer proved to be, by what is known now.
 fn judge(hub: &Hub, proofs: &Proofs) -> Result<Admission, Refusal> {
     let persons = BTreeMap::from([(hub.inner().keys().person, own_person(hub))]);
-    let directory = Directory { persons: &persons, links: &BTreeMap::new(), facts: &|_| None };
+    let (register, now_s) = (hub.register(), hub.now_s());
+    let links = register.entries(now_s);
+    let facts = |tag: &SpaceTag| register.facts(tag, now_s);
+    let directory = Directory { persons: &persons, links: &links, facts: &facts };
     proofs.judge(&directory, &mut VerifiedChains::new(CHAINS))
 }
 
@@ -122,57 +130,22 @@ pub(super) async fn call(
     expected: BTreeSet<VerifyingKey>,
 ) -> Result<(), Error> {
     let id = connection.id;
-    let ended = match hub.until_stop(knock(hub, &connection, &expected)).await {
-        Some(Ok((stream, device, rest))) => {
+    let own = hub.inner().keys();
+    let secrets = expected.iter().flat_map(|vk| hub.secrets_of(vk)).collect();
+    let credential = Credential::Device { person: own.person, device: own.device.signing() };
+    let (net, env) = (hub.net(), hub.inner().env());
+    let whom = Expected::OneOf(&expected);
+    let knocking = knock(net, env, &connection, secrets, &whom, credential);
+    let ended = match hub.until_stop(knocking).await {
+        Some(Ok((stream, Welcome { device, rest, .. }))) => {
             talk(Arc::clone(hub), connection, stream, device, rest, true).await;
             return Ok(());
         }
-        Some(Err(error)) => error,
+        Some(Err(error)) => error.into(),
         None => Error::Network("the node is stopping".into()),
     };
     let _ = hub.net().close(id).await;
     Err(ended)
-}
-
-/// The client's side of the handshake.
-async fn knock(
-    hub: &Hub,
-    connection: &Connection,
-    expected: &BTreeSet<VerifyingKey>,
-) -> Result<(Stream, VerifyingKey, Vec<u8>), Error> {
-    let failed = |what: &str| Error::Network(what.to_owned());
-    let mut stream =
-        hub.net().open(connection.id, Protocol::Sync).await.map_err(|e| Error::Network(e.to_string()))?;
-    let keys = TransportKeys { server: connection.peer, client: hub.net().transport_key() };
-    let secrets: Vec<_> = expected.iter().flat_map(|vk| hub.secrets_of(vk)).take(32).collect();
-    let mut client = Client::start(keys, secrets, &mut **hub.inner().env().dice()).map_err(Error::Refused)?;
-    let mut buffer = vec![0; 4 * 1024];
-    loop {
-        let len = tokio::time::timeout(HANDSHAKE_TIME, stream.read(&mut buffer))
-            .await
-            .map_err(|_| failed("no answer in time"))?
-            .map_err(|e| Error::Network(e.to_string()))?;
-        if len == 0 {
-            return Err(failed("the other end broke off"));
-        }
-        let frame = match client.receive(&buffer[..len]).map_err(Error::Refused)? {
-            ClientStep::Wait => continue,
-            ClientStep::Knock(frame) => frame,
-            ClientStep::Answered(Answered { .. }) => {
-                let own = hub.inner().keys();
-                let credential = Credential::Device { person: own.person, device: own.device.signing() };
-                client
-                    .prove(&Expected::OneOf(expected), &[credential], hub.now_s())
-                    .map_err(Error::Refused)?
-            }
-            ClientStep::Welcome(welcome) => {
-                return Ok((stream, welcome.device, welcome.rest));
-            }
-            ClientStep::Refused => return Err(failed("the other end refused")),
-        };
-        stream.write_all(&frame).await.map_err(|e| Error::Network(e.to_string()))?;
-        stream.flush().await.map_err(|e| Error::Network(e.to_string()))?;
-    }
 }
 
 /// A session from OK to its end.
@@ -263,11 +236,16 @@ impl Talk {
         }
         self.queue.push_back(Event::Opened);
         self.tell_changes();
+        self.ask_missing().await;
         if !rest.is_empty() {
             self.queue.push_back(Event::Received(rest));
         }
         let mut buffer = vec![0; READ_BYTES];
+        let mut asks_again = false;
         loop {
+            if std::mem::take(&mut asks_again) {
+                self.ask_missing().await;
+            }
             self.work_off().await;
             let is_level = self.session.has_heard() && self.session.is_level();
             self.hub.set_level(&self.device, self.connection.id, is_level);
@@ -292,6 +270,7 @@ impl Talk {
                     if self.asked_at.elapsed() >= WANT_AGAIN {
                         self.asked.clear();
                         self.tell_changes();
+                        asks_again = true;
                     }
                 }
                 _ = place.end.wait_for(|end| *end) => self.queue.push_back(Event::Close { reason: 0 }),
@@ -337,6 +316,12 @@ impl Talk {
         }
     }
 
+    /// Asks for the objects that are named here and missing.
+    async fn ask_missing(&mut self) {
+        let missing = self.hub.blocking(|inner| inner.missing_objects()).await.unwrap_or_default();
+        self.queue.extend(missing.into_iter().map(|hash| Event::Ask(Ask::Object(hash))));
+    }
+
     /// Hands the session what is queued and carries out what it says, until nothing is left.
     async fn work_off(&mut self) {
         while !self.is_over {
@@ -367,6 +352,8 @@ impl Talk {
                         })
                     })
                     .await;
+                // What was waited for may be here now.
+                self.hub.inner().note_commit();
                 let fate = if stored.is_ok() { Fate::Durable } else { Fate::Refused(Refusal::Limit) };
                 self.queue.push_back(Event::Taken { ticket, fate });
             }

@@ -1,11 +1,12 @@
 //! The middle of a node: who is connected, what is held, what is wanted. Sessions, fetches and the dialer meet here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use locker_crypto::certificate::Certificate;
-use locker_crypto::id::{PackHash, VerifyingKey};
+use locker_crypto::id::{LinkTag, PackHash, VerifyingKey};
 use locker_crypto::rendezvous::Publishers;
 use locker_crypto::secret::RendezvousSecret;
 use locker_net::{
@@ -24,6 +25,7 @@ use super::invite::Invitation;
 use super::{blobs, conversation, dialer, invite};
 use crate::Error;
 use crate::locker::Inner;
+use crate::share::Register;
 
 /// How long a certificate of a transport key lasts; a node that runs longer makes a new one at its next look.
 const CERTIFICATE_LIFE_S: u64 = 10 * 86_400;
@@ -33,6 +35,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(86_400);
 /// How often it is looked whether the time of deferred entries has come.
 const DEFERRED_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Holders of links with a session at one time.
+const GUESTS_MAX: usize = 64;
 
 /// The shared middle of a node.
 pub(crate) struct Hub {
@@ -59,7 +64,11 @@ struct State {
     heads: BTreeMap<Log, BTreeMap<VerifyingKey, Head>>,
     sessions: HashMap<VerifyingKey, Session>,
     /// What the owner of a transport key may ask for.
-    scopes: HashMap<VerifyingKey, Scope>,
+    scopes: HashMap<VerifyingKey, Admitted>,
+    /// Holders of links with a session, by their transport keys.
+    guests: HashMap<VerifyingKey, Guest>,
+    /// The links of the person.
+    register: Arc<Register>,
     plan: Plan,
     wanted: BTreeSet<PackHash>,
     roster: BTreeSet<VerifyingKey>,
@@ -94,6 +103,22 @@ pub(super) struct Knowledge {
 struct Session {
     connection: Connection,
     is_level: bool,
+    end: watch::Sender<bool>,
+}
+
+/// What the owner of a transport key may ask for.
+#[derive(Clone)]
+pub(super) struct Admitted {
+    /// What a session gave it.
+    pub(super) scope: Scope,
+    /// For the holder of a link: the packs that it gives.
+    pub(super) packs: Option<Arc<HashSet<PackHash>>>,
+}
+
+/// The session of a link's holder.
+struct Guest {
+    connection: ConnectionId,
+    link: LinkTag,
     end: watch::Sender<bool>,
 }
 
@@ -135,8 +160,12 @@ impl Hub {
     /// Ends everything, in order.
     pub(crate) async fn stop(&self) {
         self.stopping.send_replace(true);
-        for session in self.state().sessions.values() {
-            session.end.send_replace(true);
+        {
+            let state = self.state();
+            let guests = state.guests.values().map(|guest| &guest.end);
+            for end in state.sessions.values().map(|session| &session.end).chain(guests) {
+                end.send_replace(true);
+            }
         }
         // Tasks that end may start others, which end at once.
         loop {
@@ -239,8 +268,15 @@ impl Hub {
         Certificate::issue(keys.device.signing(), self.net.transport_key(), self.now_s() + CERTIFICATE_LIFE_S)
     }
 
-    /// The secrets under which this device is found: of the newest person key and the one before.
+    /// The secrets under which this device hears knocks: its own, and those of the links that it serves.
     pub(super) fn doors(&self) -> Vec<RendezvousSecret> {
+        let mut doors = self.own_doors();
+        doors.extend(self.register().secrets(self.now_s()));
+        doors
+    }
+
+    /// The secrets under which this device is found: of the newest person key and the one before.
+    fn own_doors(&self) -> Vec<RendezvousSecret> {
         let keys = self.inner.keys();
         let own = keys.device_id();
         keys.person_keys.newest_first().take(2).map(|key| key.device_rendezvous(&own)).collect()
@@ -276,6 +312,7 @@ impl Hub {
         state.roster = standing.active;
         state.missing = standing.missing;
         state.forked = standing.forked;
+        state.register = Arc::new(standing.register);
         for (log, heads) in standing.heads {
             state.heads.insert(log, heads.into_iter().map(|head| (head.author, head)).collect());
         }
@@ -415,8 +452,50 @@ impl Hub {
     }
 
     /// What the owner of a transport key may ask for.
-    pub(super) fn scope_of(&self, transport: &VerifyingKey) -> Option<Scope> {
+    pub(super) fn admitted(&self, transport: &VerifyingKey) -> Option<Admitted> {
         self.state().scopes.get(transport).cloned()
+    }
+
+    /// The links of the person, as the log lists them now.
+    pub(super) fn register(&self) -> Arc<Register> {
+        Arc::clone(&self.state().register)
+    }
+
+    /// Lets the holder of a link in, unless too many are here or the link has just ended.
+    pub(super) async fn admit_guest(
+        &self,
+        connection: &Connection,
+        link: LinkTag,
+        scope: Scope,
+        packs: Arc<HashSet<PackHash>>,
+    ) -> Option<Place> {
+        let (sender, end) = watch::channel(false);
+        let now_s = self.now_s();
+        {
+            let mut state = self.state();
+            let is_own = state.sessions.values().any(|session| session.connection.peer == connection.peer);
+            let is_full = state.guests.len() >= GUESTS_MAX || state.guests.contains_key(&connection.peer);
+            if *self.stopping.borrow() || is_own || is_full || !state.register.is_open(&link, now_s) {
+                return None;
+            }
+            state.scopes.insert(connection.peer, Admitted { scope, packs: Some(packs) });
+            state.guests.insert(connection.peer, Guest { connection: connection.id, link, end: sender });
+        }
+        let _ = self.net.set_session(connection.id, true).await;
+        Some(Place { end })
+    }
+
+    /// The session of a link's holder has ended.
+    pub(super) async fn leave_guest(&self, connection: &Connection) {
+        {
+            let mut state = self.state();
+            if state.guests.get(&connection.peer).is_some_and(|guest| guest.connection == connection.id) {
+                state.guests.remove(&connection.peer);
+                state.scopes.remove(&connection.peer);
+            }
+        }
+        let _ = self.net.set_session(connection.id, false).await;
+        let _ = self.net.close(connection.id).await;
     }
 
     /// The connection over which a device is reached.
@@ -449,7 +528,7 @@ impl Hub {
                 }
                 old.end.send_replace(true);
             }
-            state.scopes.insert(connection.peer, scope);
+            state.scopes.insert(connection.peer, Admitted { scope, packs: None });
             state
                 .sessions
                 .insert(device, Session { connection: connection.clone(), is_level: false, end: sender });
@@ -492,26 +571,40 @@ impl Hub {
 
     /// Tells the DHT and the local network where this device is.
     pub(super) async fn announce(&self) {
-        let mut doors = self.doors();
-        doors.extend(self.invitation().map(|invitation| invitation.rendezvous()));
-        let publications = doors.iter().map(|secret| Publication {
-            secret: secret.clone(),
-            r: Publishers::One.write(0),
-            certificate: self.certificate(),
-        });
-        let _ = self.net.publish(publications.collect()).await;
-        let _ = self.net.set_beacons(doors).await;
         let own = self.inner.keys().device_id();
+        let mut doors = self.own_doors();
+        doors.extend(self.invitation().map(|invitation| invitation.rendezvous()));
+        let links = self.register().secrets(self.now_s());
+        // Several devices publish under the secret of a link, each at its own place.
+        let index = self.roster().iter().position(|vk| *vk == own).unwrap_or(0);
+        let certificate = self.certificate();
+        let publication = |secret: &RendezvousSecret, r: Range<u8>| Publication {
+            secret: secret.clone(),
+            r,
+            certificate: certificate.clone(),
+        };
+        let publications = doors.iter().map(|secret| publication(secret, Publishers::One.write(0)));
+        let of_links = links.iter().map(|secret| publication(secret, Publishers::Several.write(index)));
+        let _ = self.net.publish(publications.chain(of_links).collect()).await;
+        doors.extend(links);
+        let _ = self.net.set_beacons(doors).await;
         let others: Vec<RendezvousSecret> =
             self.roster().iter().filter(|vk| **vk != own).flat_map(|vk| self.secrets_of(vk)).collect();
         let _ = self.net.lan_watch(others).await;
     }
 
-    /// Ends the sessions of devices that are no longer devices of the person.
+    /// Ends the sessions of devices that are no longer devices of the person, and of holders of links that have ended.
     fn turn_out(&self) {
-        let state = self.state();
-        for (_, session) in state.sessions.iter().filter(|(device, _)| !state.roster.contains(*device)) {
+        let now_s = self.now_s();
+        let mut state = self.state();
+        let State { sessions, guests, roster, register, scopes, .. } = &mut *state;
+        for (_, session) in sessions.iter().filter(|(device, _)| !roster.contains(*device)) {
             session.end.send_replace(true);
+        }
+        for (transport, guest) in guests.iter().filter(|(_, guest)| !register.is_open(&guest.link, now_s)) {
+            // At once, before its session has said goodbye.
+            scopes.remove(transport);
+            guest.end.send_replace(true);
         }
     }
 
@@ -549,7 +642,7 @@ impl Hub {
     async fn watch_commits(self: Arc<Self>) {
         let mut stopping = self.stopping();
         let mut commits = self.inner.commits();
-        let mut devices = self.roster();
+        let mut told = (self.roster(), self.register().heard_tags(self.now_s()));
         let mut announced = Instant::now();
         loop {
             tokio::select! {
@@ -561,11 +654,11 @@ impl Hub {
                 // The store is in trouble; the next commit says so to whoever asked for it.
                 continue;
             }
-            let now = self.roster();
-            if now != devices || announced.elapsed() >= ANNOUNCE_INTERVAL {
-                devices = now;
+            self.turn_out();
+            let now = (self.roster(), self.register().heard_tags(self.now_s()));
+            if now != told || announced.elapsed() >= ANNOUNCE_INTERVAL {
+                told = now;
                 announced = Instant::now();
-                self.turn_out();
                 self.announce().await;
             }
         }

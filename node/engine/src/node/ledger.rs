@@ -7,17 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use locker_catalog::log::Missing;
-use locker_catalog::operation::{Body, Op};
+use locker_catalog::operation::{Body, Op, Share as ShareOp};
 use locker_catalog::roster::Roster;
 use locker_catalog::space::{OpenedEntry, Outcome, Space};
 use locker_catalog::tree;
 use locker_crypto::Refusal;
 use locker_crypto::entry::Envelope;
-use locker_crypto::id::{NodeId, ObjectHash, PackHash, SpaceTag, VerifyingKey};
+use locker_crypto::id::{NodeId, ObjectHash, PackHash, SpaceTag, TokenId, VerifyingKey};
 use locker_crypto::identity::person_tag;
 use locker_crypto::pack::PackOp;
 use locker_crypto::person::{self, Entry};
 use locker_crypto::pin::PinDelta;
+use locker_crypto::share::Registered;
 use locker_store::index::{self, Loc, NewPack, PackState};
 use locker_store::pins::{self, PinScope};
 use locker_store::{Reads, Snapshot, WriteTxn, keyring, objects, persons};
@@ -28,6 +29,7 @@ use locker_sync::session::{Fate, Item};
 use crate::Error;
 use crate::keys::person_log;
 use crate::locker::Inner;
+use crate::share::Register;
 
 /// An item that a peer sent.
 pub(crate) struct Incoming {
@@ -46,7 +48,7 @@ pub(crate) struct Taken {
     pub(crate) fates: Vec<(u64, Fate)>,
     /// Packs that the new entries name and that are not here.
     pub(crate) wanted: Vec<(PackHash, u32)>,
-    /// Objects that the new entries of the person log name and that are not here.
+    /// Objects that the new entries name and that are not here.
     pub(crate) objects: Vec<ObjectHash>,
 }
 
@@ -60,6 +62,8 @@ pub(crate) struct LogStanding {
     pub(crate) forked: BTreeMap<VerifyingKey, u64>,
     /// The person's active devices.
     pub(crate) active: BTreeSet<VerifyingKey>,
+    /// The person's links.
+    pub(crate) register: Register,
 }
 
 impl Inner {
@@ -107,6 +111,7 @@ impl Inner {
                 pins.push(Head { author, seq, id: id.0 });
             }
         }
+        let register = Register::of(self, &snapshot, &space, &roster)?;
         let forked = space.forked().collect();
         // What waits is known only to the space that is open for writing.
         let waiting = self.space().as_ref().map(|space| space.waiting().missing()).unwrap_or_default();
@@ -123,6 +128,7 @@ impl Inner {
             missing: missing.collect(),
             forked,
             active: roster.active,
+            register,
         })
     }
 
@@ -275,7 +281,7 @@ impl Inner {
         })
     }
 
-    /// Notes the packs that newly taken entries name.
+    /// Notes the packs and objects that newly taken entries name.
     fn note_taken(
         &self,
         txn: &mut WriteTxn<'_>,
@@ -285,32 +291,66 @@ impl Inner {
     ) -> Result<(), Error> {
         let tag = self.space_tag();
         for order in orders {
-            let mut found: Vec<PackOp> = Vec::new();
+            let mut found: Vec<Op> = Vec::new();
             space.sealed_from(&txn.rows(tag), &order.author, order.seq, &mut |bytes| {
                 if let Ok(envelope) = Envelope::parse(bytes)
                     && envelope.header().seq == order.seq
                 {
-                    found.extend(self.packs_of(txn, &envelope));
+                    found.extend(self.ops_of(txn, &envelope));
                     return ControlFlow::Continue(());
                 }
                 ControlFlow::Break(())
             })?;
-            for pack in found {
-                self.want_pack(txn, &pack, taken)?;
+            for op in found {
+                match op {
+                    Op::Pack(pack) => self.want_pack(txn, &pack, taken)?,
+                    Op::Share(share) => self.want_objects(txn, &share, taken)?,
+                    _ => {}
+                }
             }
         }
         Ok(())
     }
 
-    fn packs_of<R: Reads>(&self, reads: &R, envelope: &Envelope<'_>) -> Vec<PackOp> {
+    fn ops_of<R: Reads>(&self, reads: &R, envelope: &Envelope<'_>) -> Vec<Op> {
         let opened = self
             .keys()
             .log_key(reads, &envelope.header().epoch)
             .ok()
             .and_then(|key| envelope.open(Some(&key)).ok())
             .and_then(|body| Body::read(body).ok());
-        let ops = opened.map_or_else(Vec::new, |body| body.ops);
-        ops.into_iter().filter_map(|op| if let Op::Pack(pack) = op { Some(pack) } else { None }).collect()
+        opened.map_or_else(Vec::new, |body| body.ops)
+    }
+
+    /// Asks for what it takes to serve a link of this person.
+    fn want_objects(&self, txn: &WriteTxn<'_>, share: &ShareOp, taken: &mut Taken) -> Result<(), Error> {
+        let root = TokenId(share.token);
+        let Ok(registered) = Registered::open(&self.keys().person_keys, &root, &share.sealed) else {
+            return Ok(());
+        };
+        for hash in [Some(registered.capsule), registered.extent, Some(share.link_box)].into_iter().flatten()
+        {
+            if !objects::holds(txn, &hash)? {
+                taken.objects.push(hash);
+            }
+        }
+        Ok(())
+    }
+
+    /// Objects that the logs name and that are not here.
+    pub(crate) fn missing_objects(&self) -> Result<Vec<ObjectHash>, Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let now_s = self.env().now_ms() / 1_000;
+        let mut missing = Register::read(self, &snapshot)?.missing_objects(&snapshot, now_s)?;
+        for entry in person_log(&snapshot, &self.keys().person)? {
+            for hash in named_objects(&entry) {
+                if !objects::holds(&snapshot, &hash)? {
+                    missing.push(hash);
+                }
+            }
+        }
+        Ok(missing)
     }
 
     fn want_pack(&self, txn: &mut WriteTxn<'_>, pack: &PackOp, taken: &mut Taken) -> Result<(), Error> {

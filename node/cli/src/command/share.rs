@@ -1,0 +1,130 @@
+//! `locker share`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use locker_engine::report::Shared;
+use locker_engine::{EXPIRES_DEFAULT_S, parse_span_s};
+use serde::Serialize;
+
+use super::reply_of;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{count, printable, size, time};
+use crate::request::Request;
+use crate::secret_input;
+
+/// Share by a link
+///
+/// Makes a link that gives a file or folder, as it stands now, to whoever has its text, until it ends or is revoked.
+/// Whoever opens it needs no locker. It is served by the devices of this locker that run `locker up`.
+#[derive(Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  locker share Photos/2026
+  locker share Photos/2026 --expires 7d --label 'for Anna'
+  locker share ls
+  locker share revoke 1a2b3c4d"
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    /// File or folder of the locker; / is everything
+    #[arg(required = true)]
+    path: Option<String>,
+    /// How long the link lasts: 12h, 30d, 2w, 1y [default: 30d]
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    /// What the link is called in the list of links [default: the name of what is shared]
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
+    /// Give the state of now; changes made later do not show. This is what links do
+    #[arg(long)]
+    snapshot: bool,
+    /// Close the link with a passphrase, asked for at the terminal; --passphrase-file gives it otherwise
+    #[arg(long)]
+    with_passphrase: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// List every link that was made, on whatever device
+    Ls,
+    /// End a link, on every device
+    Revoke {
+        /// Its id, or the beginning of it
+        id: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    shares: &'a [Shared],
+}
+
+impl Arguments {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        match self.verb {
+            None => self.make(context),
+            Some(Verb::Ls) => list(context),
+            Some(Verb::Revoke { id }) => revoke(context, id),
+        }
+    }
+
+    fn make(self, context: &Context) -> Result<(), Failure> {
+        let expires_s = self.expires.as_deref().map_or(Ok(EXPIRES_DEFAULT_S), parse_span_s)?;
+        // With this command the file holds the passphrase of the link, not that of the vault.
+        let file = context.passphrase_file().map(PathBuf::from);
+        let passphrase = match self.with_passphrase || file.is_some() {
+            true => Some(secret_input::new_passphrase(file.as_deref())?),
+            false => None,
+        };
+        let request =
+            Request::Share { path: self.path.unwrap_or_default(), expires_s, label: self.label, passphrase };
+        let watch = context.terminal.watch("Looking");
+        let reply = context.without_passphrase_file().ask(request, &watch);
+        watch.finish();
+        let made = reply_of!(reply?, Shared);
+        context.terminal.say(&format!(
+            "A link to {} ({}, {}), until {}. Whoever has it can open it; `locker share revoke {}` ends it.",
+            if made.path.is_empty() { "everything".into() } else { printable(&made.path) },
+            count(made.files, "file", "files"),
+            size(made.bytes),
+            time(i64::try_from(made.expires).unwrap_or(i64::MAX)),
+            made.id,
+        ));
+        context.terminal.result(&made, || made.link.expose().to_owned())
+    }
+}
+
+fn list(context: &Context) -> Result<(), Failure> {
+    let watch = context.terminal.watch("Looking");
+    let reply = context.ask(Request::Shares, &watch);
+    watch.finish();
+    let shares = reply_of!(reply?, Shares);
+    context.terminal.result(&Told { shares: &shares }, || match shares.as_slice() {
+        [] => "There are no links.".into(),
+        shares => shares.iter().map(line).collect::<Vec<_>>().join("\n"),
+    })
+}
+
+fn revoke(context: &Context, id: String) -> Result<(), Failure> {
+    let watch = context.terminal.watch("Looking");
+    let reply = context.ask(Request::RevokeShare { id }, &watch);
+    watch.finish();
+    let [ended] = <[Shared; 1]>::try_from(reply_of!(reply?, Shares)).map_err(|_| super::mismatched())?;
+    context.terminal.result(&ended, || {
+        format!("{} has ended. Devices refuse it as soon as they hear of it.", printable(&ended.label))
+    })
+}
+
+/// One link as a line.
+fn line(shared: &Shared) -> String {
+    let until = time(i64::try_from(shared.expires).unwrap_or(i64::MAX));
+    let state = if shared.revoked { "revoked".to_owned() } else { format!("until {until}") };
+    let path = if shared.path.is_empty() { "/".to_owned() } else { printable(&shared.path) };
+    let uses = count(shared.uses, "use", "uses");
+    format!("{}  {path}  \"{}\"  {state}, {uses} here", shared.id, printable(&shared.label))
+}

@@ -1,0 +1,75 @@
+//! The side that made a connection shows who it is (`docs/spec/09-rendezvous.md`, section 2).
+
+use std::time::Duration;
+
+use locker_crypto::Refusal;
+use locker_crypto::secret::RendezvousSecret;
+use locker_net::{Connection, Handle, Protocol, Stream};
+use locker_sync::handshake::{Client, ClientStep, Credential, Expected, TransportKeys, Welcome};
+use locker_sync::limits::{EARLY_FRAME_TIME_MS, KNOCK_MACS};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::Env;
+
+/// A frame of the handshake must come within this time.
+pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_millis(EARLY_FRAME_TIME_MS);
+
+/// Why there is no session.
+pub(crate) enum KnockError {
+    /// The other end heard who this is, or would not hear it, and refused.
+    Refused,
+    /// It is not who was expected, or speaks another way.
+    Wrong(Refusal),
+    /// It broke off or took too long.
+    Broken(String),
+}
+
+impl From<KnockError> for crate::Error {
+    fn from(error: KnockError) -> Self {
+        match error {
+            KnockError::Refused => Self::Network("the other end refused".into()),
+            KnockError::Wrong(why) => Self::Refused(why),
+            KnockError::Broken(what) => Self::Network(what),
+        }
+    }
+}
+
+/// Knocks with any of `secrets` and proves `credential` to whoever is `expected`. Of more secrets than a knock holds the
+/// first count. Dropping the future is safe: close the connection then.
+pub(crate) async fn knock(
+    net: &Handle,
+    env: &Env,
+    connection: &Connection,
+    secrets: Vec<RendezvousSecret>,
+    expected: &Expected<'_>,
+    credential: Credential<'_>,
+) -> Result<(Stream, Welcome), KnockError> {
+    let broken = |what: &dyn std::fmt::Display| KnockError::Broken(what.to_string());
+    let mut stream = net.open(connection.id, Protocol::Sync).await.map_err(|e| broken(&e))?;
+    let keys = TransportKeys { server: connection.peer, client: net.transport_key() };
+    let secrets = secrets.into_iter().take(KNOCK_MACS).collect();
+    let mut client = Client::start(keys, secrets, &mut **env.dice()).map_err(KnockError::Wrong)?;
+    let mut credential = Some(credential);
+    let mut buffer = vec![0; 4 * 1024];
+    loop {
+        let len = tokio::time::timeout(HANDSHAKE_TIME, stream.read(&mut buffer))
+            .await
+            .map_err(|_| broken(&"no answer in time"))?
+            .map_err(|e| broken(&e))?;
+        if len == 0 {
+            return Err(broken(&"the other end broke off"));
+        }
+        let frame = match client.receive(&buffer[..len]).map_err(KnockError::Wrong)? {
+            ClientStep::Wait => continue,
+            ClientStep::Knock(frame) => frame,
+            ClientStep::Answered(_) => {
+                let credentials: Vec<Credential<'_>> = credential.take().into_iter().collect();
+                client.prove(expected, &credentials, env.now_ms() / 1_000).map_err(KnockError::Wrong)?
+            }
+            ClientStep::Welcome(welcome) => return Ok((stream, welcome)),
+            ClientStep::Refused => return Err(KnockError::Refused),
+        };
+        stream.write_all(&frame).await.map_err(|e| broken(&e))?;
+        stream.flush().await.map_err(|e| broken(&e))?;
+    }
+}

@@ -1,0 +1,199 @@
+//! Where plain copies are written: an open folder and a free name in it (`docs/spec/08-at-rest.md`, "Writing outside the
+//! home").
+//!
+//! Everything is written below an open folder handle under a temporary name, synced, and renamed: the destination
+//! appears whole or not at all. No path string is followed inside it, so a link put there meanwhile is never written
+//! through.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt, PermissionsExt};
+
+use crate::{Env, Error};
+
+/// Where the copy goes: an open folder and a free name in it.
+pub(crate) struct Place {
+    /// The open folder.
+    pub(crate) parent: Dir,
+    /// The destination, as errors name it.
+    pub(crate) shown: PathBuf,
+    name: OsString,
+    /// An empty folder of this name may be replaced.
+    fills_empty: bool,
+}
+
+impl Place {
+    /// A name in a folder that exists.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if the name is taken; [`Error::Io`] if the folder cannot be opened.
+    pub(crate) fn in_folder(folder: &Path, name: OsString) -> Result<Self, Error> {
+        Self::new(folder, name, false)
+    }
+
+    /// A name that is free, or an empty folder.
+    ///
+    /// # Errors
+    /// As [`Place::in_folder`]; [`Error::Argument`] for a path without a name.
+    pub(crate) fn named(to: &Path, fills_empty: bool) -> Result<Self, Error> {
+        let name = to.file_name().ok_or_else(|| {
+            Error::Argument(format!("{} has no name of its own; name a folder in it", to.display()))
+        })?;
+        let parent = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::new(parent, name.to_owned(), fills_empty)
+    }
+
+    fn new(folder: &Path, name: OsString, fills_empty: bool) -> Result<Self, Error> {
+        let parent = Dir::open_ambient_dir(folder, ambient_authority())
+            .map_err(|e| Error::io("cannot open", folder, e))?;
+        let shown = folder.join(&name);
+        let taken = match parent.symlink_metadata(&name) {
+            Ok(meta) if fills_empty && meta.is_dir() => {
+                let mut entries = parent.read_dir(&name).map_err(|e| Error::io("cannot read", &shown, e))?;
+                entries.next().is_some()
+            }
+            Ok(_) => true,
+            Err(_) => false,
+        };
+        if taken {
+            Err(Error::Exists(shown.display().to_string()))
+        } else {
+            Ok(Self { parent, name, shown, fills_empty })
+        }
+    }
+
+    /// Refuses to write into the locker itself.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub(crate) fn check_outside(&self, home: &Path) -> Result<(), Error> {
+        let real = |path: &Path| path.canonicalize().map_err(|e| Error::io("cannot open", path, e));
+        let folder =
+            real(self.shown.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        if folder.starts_with(real(home)?) {
+            return Err(Error::Argument(format!(
+                "{} lies in the locker's own home; name a place outside it",
+                self.shown.display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// A name beside the destination that nobody else uses.
+    pub(crate) fn temporary(&self, env: &Env) -> Temporary<'_> {
+        let mut random = [0; 8];
+        env.dice().fill_bytes(&mut random);
+        let name = format!(".locker-{:016x}.part", u64::from_le_bytes(random)).into();
+        Temporary { parent: &self.parent, name }
+    }
+
+    /// Gives the copy its name, if that is still free, and makes it durable.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Full`], [`Error::Io`]; the destination is then untouched.
+    pub(crate) fn publish(&self, temporary: Temporary<'_>) -> Result<(), Error> {
+        use rustix::fs::{RenameFlags, renameat_with};
+        let io = |e: std::io::Error| Error::io("cannot write", self.shown.as_path(), e);
+        let folder = readable(&self.parent).map_err(io)?;
+        // One sync of the whole file system costs less than one for each of many files.
+        rustix::fs::syncfs(&folder).map_err(|e| io(e.into()))?;
+        let quiet = renameat_with(
+            &self.parent,
+            temporary.name.as_os_str(),
+            &self.parent,
+            self.name.as_os_str(),
+            RenameFlags::NOREPLACE,
+        );
+        match quiet {
+            Ok(()) => {}
+            // An empty folder may be replaced, as may nothing at all on a file system without this flag.
+            Err(rustix::io::Errno::EXIST | rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS)
+                if self.is_free_or_empty() =>
+            {
+                self.parent.rename(&temporary.name, &self.parent, &self.name).map_err(io)?;
+            }
+            Err(rustix::io::Errno::EXIST) => return Err(Error::Exists(self.shown.display().to_string())),
+            Err(error) => return Err(io(error.into())),
+        }
+        std::mem::forget(temporary);
+        rustix::fs::fsync(&folder).map_err(|e| io(e.into()))
+    }
+
+    fn is_free_or_empty(&self) -> bool {
+        match self.parent.read_dir(&self.name) {
+            Ok(mut entries) => self.fills_empty && entries.next().is_none(),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+}
+
+/// What is being written; removed again unless it was given its name.
+pub(crate) struct Temporary<'p> {
+    /// The folder in which it lies.
+    pub(crate) parent: &'p Dir,
+    /// Its name there.
+    pub(crate) name: OsString,
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if self.parent.remove_file(&self.name).is_err() {
+            let _ = self.parent.remove_dir_all(&self.name);
+        }
+    }
+}
+
+/// Makes a folder and opens it, without following a link in its last part.
+pub(crate) fn make_folder(parent: &Dir, name: &OsStr) -> std::io::Result<Dir> {
+    parent.create_dir(name)?;
+    open_folder(parent, name)
+}
+
+/// Opens a folder, without following a link in its last part.
+pub(crate) fn open_folder(parent: &Dir, name: &OsStr) -> std::io::Result<Dir> {
+    let fd = rustix::fs::openat(
+        parent,
+        name,
+        rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
+    Ok(Dir::from_std_file(std::fs::File::from(fd)))
+}
+
+/// Makes a file that nobody else may read yet.
+pub(crate) fn make_file(parent: &Dir, name: &OsStr) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    parent.open_with(name, &options)
+}
+
+/// Gives a written file its mode and its time.
+pub(crate) fn finish_file(file: &File, mode: u32, mtime_ms: i64) -> std::io::Result<()> {
+    file.set_permissions(cap_std::fs::Permissions::from_mode(mode))?;
+    let time = rustix::fs::Timespec {
+        tv_sec: mtime_ms.div_euclid(1_000),
+        tv_nsec: mtime_ms.rem_euclid(1_000) * 1_000_000,
+    };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    Ok(rustix::fs::futimens(file, &times)?)
+}
+
+/// Mode of a file that is written out, under the umask of the process.
+pub(crate) fn file_mode(exec: bool, umask: u32) -> u32 {
+    (if exec { 0o777 } else { 0o666 }) & !umask
+}
+
+/// The process's umask. There is no other way to read it than to set it, so it is done once, at opening.
+pub(crate) fn current_umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    rustix::process::umask(mask);
+    mask.bits()
+}
+
+/// The same folder, opened so that it can be synced; a handle of a path alone cannot.
+fn readable(dir: &Dir) -> std::io::Result<std::os::fd::OwnedFd> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, ".", flags, rustix::fs::Mode::empty())?)
+}
