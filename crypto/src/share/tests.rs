@@ -1,3 +1,5 @@
+//! The private half of the register and extents: who opens them, and what passes.
+
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Manifests of strangers: what passes and what does not.
+
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use locker_crypto::id::{ChunkTag, PackHash};

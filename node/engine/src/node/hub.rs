@@ -1,17 +1,15 @@
 //! The middle of a node: who is connected, what is held, what is wanted. Sessions, fetches and the dialer meet here.
 
+mod announce;
+mod guests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use locker_crypto::certificate::Certificate;
-use locker_crypto::id::{LinkTag, PackHash, VerifyingKey};
-use locker_crypto::rendezvous::Publishers;
-use locker_crypto::secret::RendezvousSecret;
+use locker_crypto::id::{PackHash, VerifyingKey};
 use locker_net::{
-    Config, Connection, ConnectionId, Env as NetEnv, Event as NetEvent, Events, Handle, NodeAddress,
-    Protocol, Publication,
+    Config, Connection, ConnectionId, Env as NetEnv, Event as NetEvent, Events, Handle, NodeAddress, Protocol,
 };
 use locker_sync::frontier::Log;
 use locker_sync::message::v1::Head;
@@ -21,23 +19,19 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::guests::Guest;
 use super::invite::Invitation;
 use super::{blobs, conversation, dialer, invite};
 use crate::Error;
 use crate::locker::Inner;
 use crate::share::Register;
 
-/// How long a certificate of a transport key lasts; a node that runs longer makes a new one at its next look.
-const CERTIFICATE_LIFE_S: u64 = 10 * 86_400;
 /// How often roster and heads are looked at without a commit.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How often certificates and publications are made anew.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(86_400);
 /// How often it is looked whether the time of deferred entries has come.
 const DEFERRED_INTERVAL: Duration = Duration::from_secs(30);
-
-/// Holders of links with a session at one time.
-const GUESTS_MAX: usize = 64;
 
 /// The shared middle of a node.
 pub(crate) struct Hub {
@@ -113,13 +107,6 @@ pub(super) struct Admitted {
     pub(super) scope: Scope,
     /// For the holder of a link: the packs that it gives.
     pub(super) packs: Option<Arc<HashSet<PackHash>>>,
-}
-
-/// The session of a link's holder.
-struct Guest {
-    connection: ConnectionId,
-    link: LinkTag,
-    end: watch::Sender<bool>,
 }
 
 /// What a session is given when it is let in.
@@ -260,37 +247,6 @@ impl Hub {
     /// Unix seconds.
     pub(super) fn now_s(&self) -> u64 {
         self.inner.env().now_ms() / 1_000
-    }
-
-    /// A certificate of this device for the transport key of this node.
-    pub(super) fn certificate(&self) -> Certificate {
-        let keys = self.inner.keys();
-        Certificate::issue(keys.device.signing(), self.net.transport_key(), self.now_s() + CERTIFICATE_LIFE_S)
-    }
-
-    /// The secrets under which this device hears knocks: its own, and those of the links that it serves.
-    pub(super) fn doors(&self) -> Vec<RendezvousSecret> {
-        let mut doors = self.own_doors();
-        doors.extend(self.register().secrets(self.now_s()));
-        doors
-    }
-
-    /// The secrets under which this device is found: of the newest person key and the one before.
-    fn own_doors(&self) -> Vec<RendezvousSecret> {
-        let keys = self.inner.keys();
-        let own = keys.device_id();
-        keys.person_keys.newest_first().take(2).map(|key| key.device_rendezvous(&own)).collect()
-    }
-
-    /// The secrets under which another own device is found.
-    pub(super) fn secrets_of(&self, device: &VerifyingKey) -> Vec<RendezvousSecret> {
-        self.inner
-            .keys()
-            .person_keys
-            .newest_first()
-            .take(2)
-            .map(|key| key.device_rendezvous(device))
-            .collect()
     }
 
     /// The person's active devices, this one included.
@@ -461,43 +417,6 @@ impl Hub {
         Arc::clone(&self.state().register)
     }
 
-    /// Lets the holder of a link in, unless too many are here or the link has just ended.
-    pub(super) async fn admit_guest(
-        &self,
-        connection: &Connection,
-        link: LinkTag,
-        scope: Scope,
-        packs: Arc<HashSet<PackHash>>,
-    ) -> Option<Place> {
-        let (sender, end) = watch::channel(false);
-        let now_s = self.now_s();
-        {
-            let mut state = self.state();
-            let is_own = state.sessions.values().any(|session| session.connection.peer == connection.peer);
-            let is_full = state.guests.len() >= GUESTS_MAX || state.guests.contains_key(&connection.peer);
-            if *self.stopping.borrow() || is_own || is_full || !state.register.is_open(&link, now_s) {
-                return None;
-            }
-            state.scopes.insert(connection.peer, Admitted { scope, packs: Some(packs) });
-            state.guests.insert(connection.peer, Guest { connection: connection.id, link, end: sender });
-        }
-        let _ = self.net.set_session(connection.id, true).await;
-        Some(Place { end })
-    }
-
-    /// The session of a link's holder has ended.
-    pub(super) async fn leave_guest(&self, connection: &Connection) {
-        {
-            let mut state = self.state();
-            if state.guests.get(&connection.peer).is_some_and(|guest| guest.connection == connection.id) {
-                state.guests.remove(&connection.peer);
-                state.scopes.remove(&connection.peer);
-            }
-        }
-        let _ = self.net.set_session(connection.id, false).await;
-        let _ = self.net.close(connection.id).await;
-    }
-
     /// The connection over which a device is reached.
     pub(super) fn connection_to(&self, device: &VerifyingKey) -> Option<ConnectionId> {
         self.state().sessions.get(device).map(|session| session.connection.id)
@@ -567,30 +486,6 @@ impl Hub {
         let _ = self.net.set_session(connection.id, false).await;
         let _ = self.net.close(connection.id).await;
         self.fetches.notify_one();
-    }
-
-    /// Tells the DHT and the local network where this device is.
-    pub(super) async fn announce(&self) {
-        let own = self.inner.keys().device_id();
-        let mut doors = self.own_doors();
-        doors.extend(self.invitation().map(|invitation| invitation.rendezvous()));
-        let links = self.register().secrets(self.now_s());
-        // Several devices publish under the secret of a link, each at its own place.
-        let index = self.roster().iter().position(|vk| *vk == own).unwrap_or(0);
-        let certificate = self.certificate();
-        let publication = |secret: &RendezvousSecret, r: Range<u8>| Publication {
-            secret: secret.clone(),
-            r,
-            certificate: certificate.clone(),
-        };
-        let publications = doors.iter().map(|secret| publication(secret, Publishers::One.write(0)));
-        let of_links = links.iter().map(|secret| publication(secret, Publishers::Several.write(index)));
-        let _ = self.net.publish(publications.chain(of_links).collect()).await;
-        doors.extend(links);
-        let _ = self.net.set_beacons(doors).await;
-        let others: Vec<RendezvousSecret> =
-            self.roster().iter().filter(|vk| **vk != own).flat_map(|vk| self.secrets_of(vk)).collect();
-        let _ = self.net.lan_watch(others).await;
     }
 
     /// Ends the sessions of devices that are no longer devices of the person, and of holders of links that have ended.

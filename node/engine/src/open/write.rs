@@ -8,6 +8,7 @@ use cap_std::fs::{Dir, File};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use locker_catalog::manifest::{Manifest, ManifestNode};
+use locker_crypto::Refusal;
 use locker_crypto::chunk::sealed_len;
 use locker_crypto::file_ref::ChunkRecord;
 
@@ -82,7 +83,8 @@ async fn write_into(
             _ => content.records(file, &paths[index]).await?,
         };
         if records.is_empty() {
-            writer.piece(Piece { node: index, is_first: true, is_last: true }, &[])?;
+            // Beside the file whose chunks are on their way.
+            writer.empty(index)?;
         }
         let count = records.len();
         for (n, record) in records.into_iter().enumerate() {
@@ -171,6 +173,26 @@ impl Writer<'_> {
             .map_err(|e| Error::io("cannot write", to, e))
     }
 
+    fn empty(&mut self, index: usize) -> Result<(), Error> {
+        let to = self.to;
+        let io = |e: std::io::Error| Error::io("cannot write", to, e);
+        let file = self.at(index, make_file)?.map_err(io)?;
+        self.finish(&file, index, &blake3::Hasher::new())
+    }
+
+    /// Checks what was written against the content that the link names, and gives the file its mode and time.
+    fn finish(&self, file: &File, index: usize, hasher: &blake3::Hasher) -> Result<(), Error> {
+        let node = &self.nodes[index];
+        if let Some(content) = &node.file {
+            let hash = (*hasher.finalize().as_bytes()).into();
+            content.check_content(hash).map_err(|why| Error::damaged(&self.paths[index], why))?;
+        }
+        finish_file(file, file_mode(node.exec, self.umask), node.mtime_ms)
+            .map_err(|e| Error::io("cannot write", self.to, e))?;
+        self.meter.add(1, 0);
+        Ok(())
+    }
+
     fn pieces(&mut self, (pieces, chunks): (Vec<Piece>, Vec<Vec<u8>>)) -> Result<(), Error> {
         pieces.into_iter().zip(chunks).try_for_each(|(piece, plain)| self.piece(piece, &plain))
     }
@@ -183,19 +205,16 @@ impl Writer<'_> {
             let file = self.at(piece.node, make_file)?.map_err(io)?;
             self.open = Some((file, blake3::Hasher::new()));
         }
-        let Some((file, hasher)) = &mut self.open else { return Ok(()) };
+        let Some((file, hasher)) = &mut self.open else {
+            return Err(Error::damaged(&self.paths[piece.node], Refusal::Canon));
+        };
         hasher.update(plain);
         file.write_all(plain).map_err(io)?;
         self.meter.add(0, plain.len() as u64);
-        if piece.is_last {
-            let node = &self.nodes[piece.node];
-            if let Some(content) = &node.file {
-                let hash = (*hasher.finalize().as_bytes()).into();
-                content.check_content(hash).map_err(|why| Error::damaged(&self.paths[piece.node], why))?;
-            }
-            finish_file(file, file_mode(node.exec, self.umask), node.mtime_ms).map_err(io)?;
-            self.open = None;
-            self.meter.add(1, 0);
+        if piece.is_last
+            && let Some((file, hasher)) = self.open.take()
+        {
+            self.finish(&file, piece.node, &hasher)?;
         }
         Ok(())
     }
