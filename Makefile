@@ -29,7 +29,8 @@ deep: tools media lab ## run the long figures: many histories, many kills, the 3
 	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" LOCKER_BIG=1 LOCKER_HISTORIES=10000 LOCKER_KILLS=1000 \
 	  cargo nextest run --workspace --locked --no-fail-fast --profile deep
 
-bench: release ## measure, and print a table
+bench: release ## measure, and print tables
+	cargo build --release --locked -p locker-bootstrap
 	tests/benches/run "$(abspath $(TARGET))/release/locker"
 
 media: tools ## fetch the free sample media into .cache/media
