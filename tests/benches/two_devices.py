@@ -21,17 +21,26 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 # ---------------------------------------------------------------- what a process and the wire cost
 
+def family(pid):
+    """A process and those that it started: a peer may run under a monitor of its own."""
+    pids = [pid]
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        pids += family(int(child))
+    return pids
+
+
 def cpu_of(*pids):
     total = 0
-    for pid in pids:
+    for pid in (one for pid in pids for one in family(pid)):
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         total += int(fields[11]) + int(fields[12])
     return total / TICK
 
 
 def memory_of(pid, what="VmHWM"):
-    line = next(line for line in open(f"/proc/{pid}/status") if line.startswith(what))
-    return int(line.split()[1]) * 1024
+    def of(pid):
+        return int(next(line for line in open(f"/proc/{pid}/status") if line.startswith(what)).split()[1]) * 1024
+    return sum(of(one) for one in family(pid))
 
 
 def wire():
@@ -229,7 +238,8 @@ class Peer:
     def __init__(self, work, n):
         self.home, self.dir, self.n = work / f"st-home-{n}", work / f"st-{n}", n
         self.dir.mkdir()
-        subprocess.run(["syncthing", "generate", "--no-default-folder", "--home", self.home], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["syncthing", "generate", "--no-default-folder", "--home", self.home], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
         text = (self.home / "config.xml").read_text()
         self.id = re.search(r'<device id="([^"]+)"', text).group(1)
         self.key = re.search(r"<apikey>([^<]+)", text).group(1)
