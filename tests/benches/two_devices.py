@@ -24,8 +24,9 @@ TICK = os.sysconf("SC_CLK_TCK")
 def family(pid):
     """A process and those that it started: a peer may run under a monitor of its own."""
     pids = [pid]
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        pids += family(int(child))
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            pids += family(int(child))
     return pids
 
 
