@@ -1,5 +1,6 @@
 //! The beacon on the local network (`docs/spec/09-rendezvous.md`, section 5): sends the ids of the secrets under which
-//! this node wants to be found, and hears those of others. Equal in length always; ids change every ten minutes.
+//! this node wants to be found, and hears those of others. Equal in length always; ids change every ten minutes. Who looks
+//! for somebody calls, with a beacon without a port, and whoever is called sends its own at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -28,6 +29,11 @@ const HEARD_MAX: usize = 64;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Whoever was told of last waits longer, so that a second node under the same secret has its turn.
 const SAME_AGAIN: Duration = Duration::from_secs(80);
+
+/// Calls are answered no more often than this.
+const ANSWER_PAUSE: Duration = Duration::from_millis(500);
+/// The port of a call: nobody can be dialed there.
+const CALL_PORT: u16 = 0;
 
 /// A beacon of somebody who is watched or sought.
 pub(crate) struct Heard {
@@ -75,6 +81,7 @@ impl Beacon {
                 sockets: Vec::new(),
                 own: Vec::new(),
                 rotation: 0,
+                answered: None,
                 told: Told::new(per_minute),
                 config,
             };
@@ -123,6 +130,8 @@ struct Actor {
     /// Our own addresses: what comes from them and names our port is our own beacon.
     own: Vec<IpAddr>,
     rotation: usize,
+    /// When a call was answered last.
+    answered: Option<Instant>,
     told: Told,
 }
 
@@ -130,7 +139,7 @@ impl Actor {
     async fn run(mut self) {
         let mut beat = interval(self.config.interval);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sent: Vec<RendezvousSecret> = Vec::new();
+        let (mut sent, mut called) = (Vec::new(), Vec::new());
         let mut buffer = [0; BEACON_LEN + 1];
         loop {
             tokio::select! {
@@ -138,18 +147,26 @@ impl Actor {
                     if changed.is_err() {
                         return;
                     }
-                    let beacons = self.plan.borrow_and_update().beacons.clone();
+                    let Plan { beacons, sought, .. } = self.plan.borrow_and_update().clone();
                     if beacons != sent {
                         sent = beacons;
-                        self.send().await;
+                        self.send(None).await;
                     }
+                    if sought.iter().any(|secret| !called.contains(secret)) {
+                        self.call().await;
+                    }
+                    called = sought;
                 }
                 _ = beat.tick() => {
                     self.join_groups();
-                    self.send().await;
+                    self.send(None).await;
+                    self.call().await;
                 }
                 Some((len, from)) = receive(&self.sockets, &mut buffer) => {
-                    self.on_datagram(buffer.get(..len).unwrap_or(&[]), from);
+                    let caller = self.on_datagram(buffer.get(..len).unwrap_or(&[]), from);
+                    if let Some(secret) = caller.filter(|_| self.may_answer()) {
+                        self.send(Some(secret)).await;
+                    }
                 }
             }
         }
@@ -182,14 +199,31 @@ impl Actor {
         }
     }
 
-    async fn send(&mut self) {
-        let beacons = self.plan.borrow().beacons.clone();
-        if beacons.is_empty() {
+    /// Tells where this node is, under `first` in any case and, of more secrets than fit, the next in turn.
+    async fn send(&mut self, first: Option<RendezvousSecret>) {
+        let mut secrets = self.plan.borrow().beacons.clone();
+        if secrets.is_empty() {
             return;
         }
-        let beacon =
-            write_beacon(&beacons, self.rotation, lan_window(self.clock.now_s()), self.port, &mut self.dice);
-        self.rotation = (self.rotation + IDS) % beacons.len().max(1);
+        match first.and_then(|first| secrets.iter().position(|secret| *secret == first)) {
+            Some(at) => secrets.rotate_left(at),
+            None => self.rotation = turn(&mut secrets, self.rotation),
+        }
+        self.send_out(&secrets, self.port).await;
+    }
+
+    /// Asks those who are sought to send their beacons now.
+    async fn call(&mut self) {
+        let mut sought = self.plan.borrow().sought.clone();
+        // A look-up asks under few secrets; of more, those that came last are called.
+        sought.reverse();
+        if !sought.is_empty() {
+            self.send_out(&sought, CALL_PORT).await;
+        }
+    }
+
+    async fn send_out(&mut self, secrets: &[RendezvousSecret], port: u16) {
+        let beacon = write_beacon(secrets, lan_window(self.clock.now_s()), port, &mut self.dice);
         for group in &self.sockets {
             if group.socket.send_to(&beacon, group.target).await.is_ok() {
                 metrics::count(&self.metrics.beacons_sent);
@@ -197,20 +231,37 @@ impl Actor {
         }
     }
 
-    fn on_datagram(&mut self, bytes: &[u8], from: SocketAddr) {
-        let Some((ids, port)) = read_beacon(bytes) else { return };
-        if port == 0 || (port == self.port && self.own.contains(&from.ip())) {
-            return;
+    fn may_answer(&mut self) -> bool {
+        let now = Instant::now();
+        let is_free = self.answered.is_none_or(|at| now.duration_since(at) >= ANSWER_PAUSE);
+        if is_free {
+            self.answered = Some(now);
+        }
+        is_free
+    }
+
+    /// Takes a datagram; gives the secret of ours under which somebody called, if it is a call.
+    fn on_datagram(&mut self, bytes: &[u8], from: SocketAddr) -> Option<RendezvousSecret> {
+        let (ids, port) = read_beacon(bytes)?;
+        let window = lan_window(self.clock.now_s());
+        let windows = [window.saturating_sub(1), window, window + 1];
+        if port == CALL_PORT {
+            let plan = self.plan.borrow();
+            let is_called = |secret: &&RendezvousSecret| {
+                windows.iter().any(|window| ids.contains(&lan_id(secret, *window)))
+            };
+            return plan.beacons.iter().find(is_called).cloned();
+        }
+        if port == self.port && self.own.contains(&from.ip()) {
+            return None;
         }
         // An IPv6 address of the link means nothing without its interface, which no dial can name.
         if matches!(from.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()) {
-            return;
+            return None;
         }
         metrics::count(&self.metrics.beacons_heard);
         let address = SocketAddr::new(from.ip().to_canonical(), port);
-        let window = lan_window(self.clock.now_s());
         let plan = self.plan.borrow().clone();
-        let windows = [window.saturating_sub(1), window, window + 1];
         let everybody = plan.watched.iter().chain(&plan.sought);
         let mut done: Vec<&RendezvousSecret> = Vec::new();
         for secret in everybody {
@@ -226,6 +277,7 @@ impl Actor {
                 let _ = self.heard.try_send(Heard { secret: secret.clone(), address, watched });
             }
         }
+        None
     }
 }
 
@@ -288,18 +340,23 @@ fn open_group(config: &LanConfig, interface: (IpAddr, u32)) -> io::Result<Group>
     Ok(Group { socket, interface, target })
 }
 
-/// Writes a beacon: the ids of up to eight secrets from `rotation` on, random ids for the rest, the port.
+/// Puts those whose turn it is in front; gives the next turn.
+fn turn(secrets: &mut [RendezvousSecret], rotation: usize) -> usize {
+    let len = secrets.len().max(1);
+    secrets.rotate_left(rotation % len);
+    (rotation % len + IDS) % len
+}
+
+/// Writes a beacon: the ids of the first eight secrets, random ids for the rest, the port.
 fn write_beacon(
     secrets: &[RendezvousSecret],
-    rotation: usize,
     window: u64,
     port: u16,
     dice: &mut ChaCha20Rng,
 ) -> [u8; BEACON_LEN] {
     let mut out = [0; BEACON_LEN];
     dice.fill_bytes(&mut out);
-    let chosen = secrets.iter().cycle().skip(rotation).take(secrets.len().min(IDS));
-    for (slot, secret) in out.chunks_exact_mut(16).zip(chosen) {
+    for (slot, secret) in out.chunks_exact_mut(16).zip(secrets.iter().take(IDS)) {
         slot.copy_from_slice(&lan_id(secret, window));
     }
     out[IDS * 16..].copy_from_slice(&port.to_le_bytes());
