@@ -15,8 +15,8 @@ help: ## list what can be made
 run: release media ## build the program and show a locker at work on the sample media
 	docs/walk.sh "$(abspath $(TARGET))/release/locker"
 
-release: tools ## build the program: one file, target/release/locker
-	cargo build --release --locked -p locker
+release: tools ## build the program, target/release/locker, and the meeting point beside it
+	cargo build --release --locked -p locker -p locker-bootstrap
 
 lab: tools ## build the program with failpoints, as the tests use it
 	cargo build --profile lab --locked -p locker -p locker-bootstrap --features locker/failpoints
@@ -30,7 +30,6 @@ deep: tools media lab ## run the long figures: many histories, many kills, the 3
 	  cargo nextest run --workspace --locked --no-fail-fast --profile deep
 
 bench: release ## measure, and print tables
-	cargo build --release --locked -p locker-bootstrap
 	tests/benches/run "$(abspath $(TARGET))/release/locker"
 
 media: tools ## fetch the free sample media into .cache/media
