@@ -14,7 +14,7 @@ mod visit;
 mod write;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use locker_catalog::manifest::Manifest;
@@ -102,7 +102,7 @@ async fn open(
     observer: &dyn Observer,
 ) -> Result<Opened, Error> {
     let (source, given) = visitor.begin().await?;
-    let source = Arc::new(source);
+    let source = Rc::new(source);
     let expires = given.token.expires().saturating_mul(1_000);
     let space = given.token.space_tag();
     let (source, manifest) = match given.gift {

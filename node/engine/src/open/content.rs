@@ -1,7 +1,7 @@
 //! Chunks out of the packs of a link: which groups are asked for, of whom, and what happens when a node goes away.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use locker_crypto::Refusal;
@@ -41,7 +41,7 @@ struct Place {
 
 /// Of whom it is asked now.
 struct Current {
-    source: Arc<Source>,
+    source: Rc<Source>,
     /// Streams to it that wait for their next request.
     idle: Vec<Stream>,
     /// Devices that refused or lied.
@@ -60,7 +60,7 @@ impl<'a> Content<'a> {
     /// Content that lies in `packs`, asked for in the context of `space`.
     pub(super) fn new(
         visitor: &'a Visitor<'a>,
-        source: Arc<Source>,
+        source: Rc<Source>,
         space: SpaceTag,
         packs: &[PackOp],
     ) -> Self {
@@ -77,7 +77,7 @@ impl<'a> Content<'a> {
     }
 
     /// Gives the node back that is asked now.
-    pub(super) fn into_source(self) -> Arc<Source> {
+    pub(super) fn into_source(self) -> Rc<Source> {
         self.current.into_inner().source
     }
 
@@ -106,12 +106,12 @@ impl<'a> Content<'a> {
         for _ in 0..TRIES {
             let (source, stream) = {
                 let mut current = self.current.lock().await;
-                (Arc::clone(&current.source), current.idle.pop())
+                (Rc::clone(&current.source), current.idle.pop())
             };
             let failed = match self.try_chunks(&source, stream, wanted).await {
                 Ok((chunks, stream)) => {
                     let mut current = self.current.lock().await;
-                    if Arc::ptr_eq(&current.source, &source) {
+                    if Rc::ptr_eq(&current.source, &source) {
                         current.idle.push(stream);
                     }
                     return Ok(chunks);
@@ -132,18 +132,18 @@ impl<'a> Content<'a> {
     }
 
     /// Looks for a node to go on with, unless somebody else has found one meanwhile.
-    async fn go_on(&self, failed: &Arc<Source>, is_bad: bool) -> Result<(), Error> {
+    async fn go_on(&self, failed: &Rc<Source>, is_bad: bool) -> Result<(), Error> {
         let mut current = self.current.lock().await;
         if is_bad {
             current.bad.insert(failed.device);
         }
-        if !Arc::ptr_eq(&current.source, failed) {
+        if !Rc::ptr_eq(&current.source, failed) {
             return Ok(());
         }
         current.idle.clear();
         let _ = self.visitor.net.close(failed.connection.id).await;
         let next = self.visitor.again(&current.bad).await?;
-        current.source = Arc::new(next);
+        current.source = Rc::new(next);
         Ok(())
     }
 

@@ -142,11 +142,9 @@ impl Window {
 type Come = Result<(Vec<Piece>, Vec<Vec<u8>>), Error>;
 
 impl Window {
-    fn fetch<'c>(self, content: &'c Content<'_>, what: &'c str) -> impl Future<Output = Come> + 'c {
-        async move {
-            let chunks = content.chunks(&self.records, what).await?;
-            Ok((self.pieces, chunks))
-        }
+    async fn fetch(self, content: &Content<'_>, what: &str) -> Come {
+        let chunks = content.chunks(&self.records, what).await?;
+        Ok((self.pieces, chunks))
     }
 }
 
