@@ -1,6 +1,7 @@
 //! The middle of a node: who is connected, what is held, what is wanted. Sessions, fetches and the dialer meet here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::invite::Invitation;
-use super::{blobs, conversation, dialer, invite};
+use super::{blobs, conversation, dialer, folding, invite};
 use crate::Error;
 use crate::locker::Inner;
 
@@ -49,6 +50,8 @@ pub(crate) struct Hub {
     /// Something for the fetches to do.
     pub(super) fetches: Notify,
     tasks: Mutex<JoinSet<()>>,
+    /// The count of commits at which nothing was left to fold.
+    folded: AtomicU64,
     /// The invitation that runs.
     invitation: Mutex<Option<Arc<Invitation>>>,
 }
@@ -119,6 +122,7 @@ impl Hub {
             levelled: Notify::new(),
             fetches: Notify::new(),
             tasks: Mutex::new(JoinSet::new()),
+            folded: AtomicU64::new(u64::MAX),
             invitation: Mutex::new(None),
         });
         hub.look().await?;
@@ -127,6 +131,7 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).listen_to(events));
         hub.spawn(Arc::clone(&hub).watch_commits());
         hub.spawn(Arc::clone(&hub).let_in_deferred());
+        hub.spawn(folding::run(Arc::clone(&hub)));
         hub.spawn(dialer::run(Arc::clone(&hub)));
         hub.spawn(blobs::run(Arc::clone(&hub)));
         Ok(hub)
@@ -358,13 +363,20 @@ impl Hub {
         f(&mut self.state().plan)
     }
 
+    /// Notes the count of commits at which nothing was left to fold.
+    pub(super) fn note_folded(&self, commits: u64) {
+        self.folded.store(commits, Ordering::Release);
+        self.levelled.notify_waiters();
+    }
+
     /// Whether everything known is here: at least one other device is connected, or there is none, all sessions are
-    /// level, and no pack is wanted.
+    /// level, no pack is wanted, and nothing is to be folded.
     pub(crate) fn is_synced(&self) -> bool {
         let state = self.state();
         let alone = state.roster.len() <= 1;
         let met = !state.sessions.is_empty() && state.sessions.values().all(|session| session.is_level);
-        (alone || met) && state.wanted.is_empty()
+        let is_folded = self.folded.load(Ordering::Acquire) == *self.inner.commits().borrow();
+        (alone || met) && state.wanted.is_empty() && is_folded
     }
 
     /// Waits until [`Hub::is_synced`].
