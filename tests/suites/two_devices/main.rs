@@ -3,5 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "test code: a broken surrounding ends the test")]
 
+mod apart;
 mod pairing;
 mod replication;
