@@ -11,6 +11,7 @@ mod folding;
 mod hub;
 mod invite;
 mod ledger;
+mod remembered;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::replication::pair;
 
 /// Takes a text in as a file of a folder of the locker.
-fn put(home: &Home, folder: &str, name: &str, text: &str) {
+pub(super) fn put(home: &Home, folder: &str, name: &str, text: &str) {
     let path = home.beside("texts").join(name);
     write(&path, text.as_bytes());
     home.ok(["add".as_ref(), path.as_os_str(), "--to".as_ref(), folder.as_ref()]);

@@ -6,3 +6,4 @@
 mod apart;
 mod pairing;
 mod replication;
+mod set_back;

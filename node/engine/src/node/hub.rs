@@ -22,7 +22,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::invite::Invitation;
-use super::{blobs, conversation, dialer, folding, invite};
+use super::remembered::Remembered;
+use super::{blobs, conversation, dialer, folding, invite, remembered};
 use crate::Error;
 use crate::locker::Inner;
 
@@ -73,8 +74,8 @@ struct State {
     forked: BTreeMap<VerifyingKey, u64>,
     /// Packs that came to be here while the node ran, in that order: what sessions tell those who wanted them.
     arrived: Vec<PackHash>,
-    /// How far each device once was, while this node ran.
-    remembered: HashMap<VerifyingKey, BTreeMap<(Log, VerifyingKey), u64>>,
+    /// How far each device once was.
+    remembered: Remembered,
 }
 
 /// What a session tells its peer, as it stands now.
@@ -125,6 +126,8 @@ impl Hub {
             folded: AtomicU64::new(u64::MAX),
             invitation: Mutex::new(None),
         });
+        let marks = hub.blocking(Inner::load_remembered).await?;
+        hub.with_remembered(|known| *known = marks);
         hub.look().await?;
         hub.want_all().await?;
         hub.announce().await;
@@ -132,6 +135,7 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).watch_commits());
         hub.spawn(Arc::clone(&hub).let_in_deferred());
         hub.spawn(folding::run(Arc::clone(&hub)));
+        hub.spawn(remembered::run(Arc::clone(&hub)));
         hub.spawn(dialer::run(Arc::clone(&hub)));
         hub.spawn(blobs::run(Arc::clone(&hub)));
         Ok(hub)
@@ -344,18 +348,9 @@ impl Hub {
         }
     }
 
-    /// Notes how far a device said that it is.
-    pub(super) fn remember(&self, device: &VerifyingKey, log: Log, heads: &[(VerifyingKey, u64)]) {
-        let mut state = self.state();
-        let remembered = state.remembered.entry(*device).or_default();
-        remembered.extend(heads.iter().map(|(author, seq)| ((log, *author), *seq)));
-    }
-
-    /// How far a device was, in earlier sessions of this run.
-    pub(super) fn remembered(&self, device: &VerifyingKey) -> Vec<(Log, VerifyingKey, u64)> {
-        let state = self.state();
-        let of_device = state.remembered.get(device).into_iter().flatten();
-        of_device.map(|((log, author), seq)| (*log, *author, *seq)).collect()
+    /// Works on what is remembered of other devices.
+    pub(super) fn with_remembered<T>(&self, f: impl FnOnce(&mut Remembered) -> T) -> T {
+        f(&mut self.state().remembered)
     }
 
     /// Works on the plan.
