@@ -7,6 +7,7 @@
 
 mod apply;
 mod children;
+mod fold;
 mod history;
 mod late;
 pub mod limits;
@@ -22,6 +23,7 @@ mod view;
 use locker_crypto::Refusal;
 use locker_crypto::id::NodeId;
 
+pub use self::fold::{Bounds, Fold, fold, has_twins, settle};
 pub use self::history::{Event, Happened, history, node_at, version, walk_at, walk_versions};
 pub use self::row::{Counts, Newest, Version};
 pub use self::state::state_hash;
@@ -65,6 +67,14 @@ pub trait Counted {
     /// # Errors
     /// [`RowError`] as the store gives it.
     fn tree_entry(&self, rows: &dyn ReadRows, order: &EntryOrder) -> Result<Option<TreeEntry>, RowError>;
+
+    /// Returns what the author of such an entry knew; `None` if the entry does not count any more.
+    ///
+    /// # Errors
+    /// [`RowError`] as the store gives it.
+    fn past(&self, rows: &dyn ReadRows, order: &EntryOrder) -> Result<Option<Past>, RowError> {
+        Ok(self.tree_entry(rows, order)?.map(|entry| entry.past))
+    }
 }
 
 /// Adds one entry and returns the operations of it that have no effect, with the reason.

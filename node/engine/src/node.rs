@@ -7,11 +7,13 @@ mod blobs;
 mod conversation;
 mod dialer;
 mod enrol;
+mod folding;
 mod guest;
 mod hub;
 mod invite;
 mod knock;
 mod ledger;
+mod remembered;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use locker_catalog::tree as catalog;
+use locker_crypto::Refusal;
 use locker_store::Snapshot;
 use locker_store::index::{self, PackState};
 use locker_store::pins::{self, PinScope};
@@ -14,6 +15,8 @@ use crate::{Error, vault};
 
 /// Copies that are wanted of everything, until a policy says otherwise.
 const COPIES_WANTED: u32 = 2;
+/// How long it is told that a device was set back: as long as its word is proof of a copy.
+const SET_BACK_SHOWN_S: u64 = 7 * 86_400;
 
 /// Tells how the locker is.
 pub(crate) fn status(inner: &Inner) -> Result<Status, Error> {
@@ -22,7 +25,9 @@ pub(crate) fn status(inner: &Inner) -> Result<Status, Error> {
     let tree = Tree::new(&snapshot, inner.space_tag());
     let counts = catalog::counts(tree.rows())?;
     let packs = Packs::read(&snapshot, inner)?;
-    let problems = problems(&tree, &packs)?;
+    let devices = devices(inner)?;
+    let mut problems = problems(&tree, &packs)?;
+    problems.extend(set_back(inner, &snapshot, &devices)?);
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
         sentence: sentence(files, bytes, &packs),
@@ -30,7 +35,7 @@ pub(crate) fn status(inner: &Inner) -> Result<Status, Error> {
         folders: counts.folders,
         bytes,
         store_bytes: packs.bytes + store.database_bytes()?,
-        devices: devices(inner)?,
+        devices,
         copies: Copies {
             wanted: COPIES_WANTED,
             least: if files == 0 { COPIES_WANTED } else { packs.least },
@@ -157,6 +162,25 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
         let online = this || online.contains(&vk);
         let last_seen = if online { now } else { last_seen.get(&vk).copied().unwrap_or(0) };
         Device { id: vk.to_string(), name, role: "full".into(), online, last_seen, this }
+    });
+    Ok(told.collect())
+}
+
+/// Devices that had less than before when they were met.
+fn set_back(inner: &Inner, snapshot: &Snapshot, devices: &[Device]) -> Result<Vec<Problem>, Error> {
+    let since = (inner.env().now_ms() / 1_000).saturating_sub(SET_BACK_SHOWN_S);
+    let ids = inner.set_back_since(snapshot, since)?;
+    let told = ids.into_iter().filter_map(|id| {
+        let id = id.to_string();
+        let device = devices.iter().find(|device| device.id == id)?;
+        Some(Problem {
+            code: Refusal::Rollback.code().into(),
+            message: format!(
+                "the device {:?} came back with less than it had before, as after a restore from a backup; what it \
+                 said that it holds is not to be relied on until it is checked there with `locker verify`",
+                device.name
+            ),
+        })
     });
     Ok(told.collect())
 }

@@ -7,7 +7,7 @@ use locker_catalog::clock::Now;
 use locker_catalog::operation::{Body, Op};
 use locker_catalog::rows::ReadRows;
 use locker_catalog::space::{OpenedEntry, Outcome, OwnState, Space};
-use locker_catalog::tree::{self as catalog, Listed, Node, limits};
+use locker_catalog::tree::{self as catalog, Bounds, Fold, Listed, Node, limits};
 use locker_crypto::Refusal;
 use locker_crypto::encode::Writer;
 use locker_crypto::entry::{self, Place};
@@ -147,6 +147,17 @@ impl<'s> Change<'_, 's> {
     /// Whether a node has a meta item.
     pub(crate) fn has_meta(&self, node: NodeId, item: &str) -> Result<bool, Error> {
         Ok(catalog::meta(&self.rows(), node, item)?.is_some())
+    }
+
+    /// Plans a step of folding on the state that this change is made on. To be called before anything is pushed.
+    pub(crate) fn plan_fold(&self, bounds: Bounds) -> Result<Fold, Error> {
+        Ok(catalog::fold(&self.rows(), &self.space, bounds)?)
+    }
+
+    /// Takes groups off the list of those to be looked at.
+    pub(crate) fn settle_fold(&mut self, groups: &[Vec<u8>]) -> Result<(), Error> {
+        let tag = self.inner.space_tag();
+        Ok(catalog::settle(&mut self.txn.rows_mut(tag), groups)?)
     }
 
     /// Whether `node` is `folder` or lies below it.

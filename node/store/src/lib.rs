@@ -28,6 +28,7 @@ pub mod objects;
 pub mod packs;
 pub mod persons;
 pub mod pins;
+pub mod remembered;
 mod reserve;
 pub mod rows;
 pub mod settings;

@@ -21,6 +21,7 @@
 //! | `scopes` | SpaceTag 16, PackHash 32 | empty; the packs of a space |
 //! | `pins` | SpaceTag 16, author 32, PackHash 32 | empty; a standing pin |
 //! | `pin-deltas` | SpaceTag 16, author 32, seq u64 | the signed `LKG1` delta |
+//! | `remembered` | device 32, kind of log u8, SpaceTag 16, author 32 | number of items u64, unix seconds u64: how far another device was, and when it went back |
 //! | `files` | BLAKE3.keyed_hash(KDF("dedup-index", VK), b3 of the file) 32 | FileRef bytes |
 //! | `stats` | keyed hash of the absolute path 16 | dev u64, inode u64, size u64, mtime_ns i64, ctime_ns i64, ContentHash 32 |
 //! | `link-uses` | LinkTag 16 | u64: how often the link was used here |
@@ -79,6 +80,7 @@ pub(crate) const CHUNKS: TableName = TableName::Own("chunks");
 pub(crate) const SCOPES: TableName = TableName::Own("scopes");
 pub(crate) const PINS: TableName = TableName::Own("pins");
 pub(crate) const PIN_DELTAS: TableName = TableName::Own("pin-deltas");
+pub(crate) const REMEMBERED: TableName = TableName::Own("remembered");
 pub(crate) const FILES: TableName = TableName::Own("files");
 pub(crate) const STATS: TableName = TableName::Own("stats");
 pub(crate) const LINK_USES: TableName = TableName::Own("link-uses");

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "test code: a broken surrounding ends the test")]
 
+mod apart;
 mod links;
 mod pairing;
 mod replication;
+mod set_back;

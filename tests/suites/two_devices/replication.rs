@@ -5,7 +5,7 @@ use locker_tests::wait::wait_for;
 use locker_tests::{Dice, Home, Meeting, Tree, Up};
 
 /// Two paired devices, both up.
-fn pair() -> (Meeting, Home, Home, Up, Up) {
+pub(super) fn pair() -> (Meeting, Home, Home, Up, Up) {
     let meeting = Meeting::start();
     let (a, b) = (Home::new(), Home::empty());
     let up_a = Up::start(&a, &["--bootstrap", meeting.address()]);

@@ -199,6 +199,19 @@ impl Space {
         }
     }
 
+    /// The entry with this place that counts and whose time has come.
+    fn counting_at(&self, rows: &dyn ReadRows, order: &EntryOrder) -> Result<Option<EntryRow>, RowError> {
+        for name in row::at_place(rows, order)? {
+            if self.is_of_counting_branch(&name) {
+                let entry = row::named(rows, &name)?;
+                if !row::is_deferred(rows, &entry)? {
+                    return Ok(Some(entry));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Makes the tree's view of an entry that counts.
     pub(super) fn tree_view(&self, rows: &dyn ReadRows, entry: &EntryRow) -> Result<TreeEntry, RowError> {
         let past = self.past(rows, entry)?;
@@ -275,15 +288,13 @@ fn access_ops(entry: &EntryRow, past: &Past) -> Vec<AccessOp> {
 
 impl Counted for Space {
     fn tree_entry(&self, rows: &dyn ReadRows, order: &EntryOrder) -> Result<Option<TreeEntry>, RowError> {
-        for name in row::at_place(rows, order)? {
-            if self.is_of_counting_branch(&name) {
-                let entry = row::named(rows, &name)?;
-                if !row::is_deferred(rows, &entry)? {
-                    return self.tree_view(rows, &entry).map(Some);
-                }
-            }
-        }
-        Ok(None)
+        let Some(entry) = self.counting_at(rows, order)? else { return Ok(None) };
+        self.tree_view(rows, &entry).map(Some)
+    }
+
+    fn past(&self, rows: &dyn ReadRows, order: &EntryOrder) -> Result<Option<Past>, RowError> {
+        let Some(entry) = self.counting_at(rows, order)? else { return Ok(None) };
+        Space::past(self, rows, &entry).map(Some)
     }
 }
 

@@ -4,12 +4,16 @@
 //! least numbers whose names are free. A numbered name can meet only the first of the group that has this very key
 //! ([`crate::name::unnumbered`] has one answer), so that a group needs to know of the others only which of its
 //! numbers are taken in this way: no other name is looked at when a child comes or goes.
+//!
+//! A group that gets another member, or of which a member gets another content, is noted among the twins
+//! ([`super::row::TWINS`]): it may hold something to fold ([`super::fold`]).
 
 use std::ops::ControlFlow;
 
+use locker_crypto::Refusal;
 use locker_crypto::id::NodeId;
 
-use super::row::{CHILDREN, Child, Row, after, intact, key, op_key};
+use super::row::{CHILDREN, Child, OP_KEY_LEN, Row, TWINS, after, intact, key, op_from_key, op_key};
 use crate::name::{collision_key, numbered, unnumbered};
 use crate::order::OpOrder;
 use crate::rows::{ReadRows, RowError, WriteRows};
@@ -24,7 +28,11 @@ pub(super) fn join(rows: &mut dyn WriteRows, node: NodeId, row: &Row) -> Result<
         Some(before) => group.free_number(rows, before.number)?,
     };
     rows.put(CHILDREN, &own, &Child::of(node, row, number).encode())?;
-    if was_empty { group.key_changed_hands(rows) } else { group.renumber(rows, behind(&own), number) }
+    if was_empty {
+        return group.key_changed_hands(rows);
+    }
+    group.note_twins(rows)?;
+    group.renumber(rows, behind(&own), number)
 }
 
 /// Removes the child from its group.
@@ -46,11 +54,14 @@ pub(super) fn leave(rows: &mut dyn WriteRows, row: &Row) -> Result<(), RowError>
     }
 }
 
-/// Writes anew what is shown of a child that stays in its group.
-pub(super) fn refresh(rows: &mut dyn WriteRows, node: NodeId, row: &Row) -> Result<(), RowError> {
-    let own = Group::of(rows, row.place.parent, collision_key(&row.place.name)).member(&row.created);
+/// Writes anew what is shown of a child that stays in its group. `old` is its row before.
+pub(super) fn refresh(rows: &mut dyn WriteRows, node: NodeId, old: &Row, row: &Row) -> Result<(), RowError> {
+    let group = Group::of(rows, row.place.parent, collision_key(&row.place.name));
+    let own = group.member(&row.created);
     let number = number_at(rows, &own)?;
-    rows.put(CHILDREN, &own, &Child::of(node, row, number).encode())
+    rows.put(CHILDREN, &own, &Child::of(node, row, number).encode())?;
+    // A first content makes no new twins: a group with a file without any stays noted.
+    if old.versions.is_empty() { Ok(()) } else { group.note_twins(rows) }
 }
 
 /// Returns the name under which a child is shown.
@@ -92,6 +103,35 @@ pub(super) fn page(
     let next = last.filter(|_| children.len() >= limit);
     let children = children.into_iter().collect();
     Ok((intact(children)?, next))
+}
+
+/// A child with the operation that made it.
+pub(super) type Made = (OpOrder, Child);
+
+/// Returns the key of the group of a name: what stands before the creating operation in the keys of its members.
+pub(super) fn group_key(rows: &(impl ReadRows + ?Sized), folder: NodeId, name: &str) -> Vec<u8> {
+    Group::of(rows, folder, collision_key(name)).prefix
+}
+
+/// Returns up to `limit` members of a group in the order of their creation, or children of a folder by its id, after
+/// the given key, and the key to go on from, if there may be more.
+pub(super) fn made(
+    rows: &(impl ReadRows + ?Sized),
+    prefix: &[u8],
+    after_key: Option<&[u8]>,
+    limit: usize,
+) -> Result<(Vec<Made>, Option<Vec<u8>>), RowError> {
+    let from = after_key.map_or_else(|| prefix.to_vec(), behind);
+    let (mut children, mut last) = (Vec::new(), None);
+    rows.scan(CHILDREN, &from, after(prefix).as_deref(), &mut |key, value| {
+        let op =
+            key.len().checked_sub(OP_KEY_LEN).ok_or(Refusal::Canon).and_then(|at| op_from_key(&key[at..]));
+        children.push(op.and_then(|op| Ok((op, Child::decode(value)?))));
+        last = Some(key.to_vec());
+        if children.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    let next = last.filter(|_| children.len() >= limit);
+    Ok((intact(children.into_iter().collect())?, next))
 }
 
 fn number_at(rows: &dyn ReadRows, member: &[u8]) -> Result<u32, RowError> {
@@ -185,6 +225,17 @@ impl Group {
             (from, last) = (behind(&key), number);
         }
         Ok(())
+    }
+
+    /// Notes that something of this group may be there to be folded. Two of one author never are: each author knows
+    /// what it made itself.
+    fn note_twins(&self, rows: &mut dyn WriteRows) -> Result<(), RowError> {
+        let (members, _) = made(rows, &self.prefix, None, 3)?;
+        match members.as_slice() {
+            [] | [_] => Ok(()),
+            [(one, _), (other, _)] if one.entry.author == other.entry.author => Ok(()),
+            _ => rows.put(TWINS, &self.prefix, &[]),
+        }
     }
 
     /// This group has just got its first member or lost its last one: another group may have to give the name up,

@@ -203,8 +203,8 @@ impl<'a> Nodes<'a> {
         let stays = matches!((old, new), (Some(old), Some(new))
             if old.place.parent == new.place.parent && old.place.name == new.place.name && old.place.by == new.place.by);
         match (old, new) {
-            (Some(_), Some(new)) if stays && new.place.parent != NodeId::TRASH => {
-                children::refresh(self.rows, node, new)?;
+            (Some(old), Some(new)) if stays && new.place.parent != NodeId::TRASH => {
+                children::refresh(self.rows, node, old, new)?;
             }
             _ if stays => {}
             _ => {

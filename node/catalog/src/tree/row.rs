@@ -20,6 +20,9 @@ pub(super) const NODES: Table = Table("tree_nodes");
 pub(super) const HISTORY: Table = Table("tree_history");
 /// Folder id, hash of the collision key, creating operation → [`Child`].
 pub(super) const CHILDREN: Table = Table("tree_children");
+/// Folder id, hash of the collision key → nothing. Children of one folder with one collision key that may be there to be
+/// folded; looked at by [`super::fold`], which takes the row away.
+pub(super) const TWINS: Table = Table("tree_twins");
 /// Folder id → [`Folder`].
 pub(super) const FOLDERS: Table = Table("tree_folders");
 /// Trashing operation, node id → nothing.

@@ -1,5 +1,6 @@
-//! Vectors, limits and attacks; `random` compares with the naive model.
+//! Vectors, limits and attacks; `random` compares with the naive model, `folding` lets devices fold.
 
+mod folding;
 mod limits;
 mod random;
 mod vectors;

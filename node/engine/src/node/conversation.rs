@@ -8,7 +8,7 @@ use locker_crypto::Refusal;
 use locker_crypto::capability::{Rights, VerifiedChains};
 use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
 use locker_net::{Connection, Stream, refuse};
-use locker_sync::frontier::Log;
+use locker_sync::frontier::{Log, Warning};
 use locker_sync::handshake::{
     Admission, Credential, Directory, Expected, Grant, Nonce, Person, Proofs, Server, ServerStep, Showing,
     Standing, TransportKeys, Welcome,
@@ -17,7 +17,7 @@ use locker_sync::limits::REFUSAL_DELAY_MS;
 use locker_sync::message::REFUSAL;
 use locker_sync::message::v1::Ask;
 use locker_sync::scope::Scope;
-use locker_sync::session::{Action, End, Event, Fate, Session, Source, Terms};
+use locker_sync::session::{Action, End, Event, Fate, Notice, Session, Source, Terms};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -166,11 +166,12 @@ async fn talk(
         }
         return;
     };
-    let remembered = hub.remembered(&device);
+    let remembered = hub.with_remembered(|known| known.of(&device));
     let terms = Terms { peer: scope.clone(), own: scope, remembered, ends_ms: None };
     let mut talk = Talk::new(Arc::clone(&hub), connection.clone(), device, terms);
     talk.run(stream, rest, place).await;
     hub.leave(&device, &connection).await;
+    hub.save_remembered().await;
 }
 
 /// A session that stands, with what it was told.
@@ -382,7 +383,14 @@ impl Talk {
                 }
                 self.is_over = true;
             }
-            Action::Remember { log, heads } => self.hub.remember(&self.device, log, &heads),
+            Action::Remember { log, heads } => {
+                self.hub.with_remembered(|known| known.note(&self.device, log, &heads));
+            }
+            Action::Notice(Notice::Warning(log, Warning::Rollback { author, offered, .. })) => {
+                let (device, now_s) = (self.device, self.hub.now_s());
+                self.hub.with_remembered(|known| known.note_back(&device, log, &author, offered, now_s));
+                self.hub.save_remembered().await;
+            }
             Action::Acknowledged { .. } | Action::DepositStored(_) | Action::Notice(_) => {}
         }
     }

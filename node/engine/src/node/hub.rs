@@ -4,6 +4,7 @@ mod announce;
 mod guests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ use tokio::time::Instant;
 
 use self::guests::Guest;
 use super::invite::Invitation;
-use super::{blobs, conversation, dialer, invite};
+use super::remembered::Remembered;
+use super::{blobs, conversation, dialer, folding, invite, remembered};
 use crate::Error;
 use crate::locker::Inner;
 use crate::share::Register;
@@ -48,6 +50,8 @@ pub(crate) struct Hub {
     /// Something for the fetches to do.
     pub(super) fetches: Notify,
     tasks: Mutex<JoinSet<()>>,
+    /// The count of commits at which nothing was left to fold.
+    folded: AtomicU64,
     /// The invitation that runs.
     invitation: Mutex<Option<Arc<Invitation>>>,
 }
@@ -73,8 +77,8 @@ struct State {
     forked: BTreeMap<VerifyingKey, u64>,
     /// Packs that came to be here while the node ran, in that order: what sessions tell those who wanted them.
     arrived: Vec<PackHash>,
-    /// How far each device once was, while this node ran.
-    remembered: HashMap<VerifyingKey, BTreeMap<(Log, VerifyingKey), u64>>,
+    /// How far each device once was.
+    remembered: Remembered,
 }
 
 /// What a session tells its peer, as it stands now.
@@ -131,14 +135,19 @@ impl Hub {
             levelled: Notify::new(),
             fetches: Notify::new(),
             tasks: Mutex::new(JoinSet::new()),
+            folded: AtomicU64::new(u64::MAX),
             invitation: Mutex::new(None),
         });
+        let marks = hub.blocking(Inner::load_remembered).await?;
+        hub.with_remembered(|known| *known = marks);
         hub.look().await?;
         hub.want_all().await?;
         hub.announce().await;
         hub.spawn(Arc::clone(&hub).listen_to(events));
         hub.spawn(Arc::clone(&hub).watch_commits());
         hub.spawn(Arc::clone(&hub).let_in_deferred());
+        hub.spawn(folding::run(Arc::clone(&hub)));
+        hub.spawn(remembered::run(Arc::clone(&hub)));
         hub.spawn(dialer::run(Arc::clone(&hub)));
         hub.spawn(blobs::run(Arc::clone(&hub)));
         Ok(hub)
@@ -332,18 +341,9 @@ impl Hub {
         }
     }
 
-    /// Notes how far a device said that it is.
-    pub(super) fn remember(&self, device: &VerifyingKey, log: Log, heads: &[(VerifyingKey, u64)]) {
-        let mut state = self.state();
-        let remembered = state.remembered.entry(*device).or_default();
-        remembered.extend(heads.iter().map(|(author, seq)| ((log, *author), *seq)));
-    }
-
-    /// How far a device was, in earlier sessions of this run.
-    pub(super) fn remembered(&self, device: &VerifyingKey) -> Vec<(Log, VerifyingKey, u64)> {
-        let state = self.state();
-        let of_device = state.remembered.get(device).into_iter().flatten();
-        of_device.map(|((log, author), seq)| (*log, *author, *seq)).collect()
+    /// Works on what is remembered of other devices.
+    pub(super) fn with_remembered<T>(&self, f: impl FnOnce(&mut Remembered) -> T) -> T {
+        f(&mut self.state().remembered)
     }
 
     /// Works on the plan.
@@ -351,13 +351,20 @@ impl Hub {
         f(&mut self.state().plan)
     }
 
+    /// Notes the count of commits at which nothing was left to fold.
+    pub(super) fn note_folded(&self, commits: u64) {
+        self.folded.store(commits, Ordering::Release);
+        self.levelled.notify_waiters();
+    }
+
     /// Whether everything known is here: at least one other device is connected, or there is none, all sessions are
-    /// level, and no pack is wanted.
+    /// level, no pack is wanted, and nothing is to be folded.
     pub(crate) fn is_synced(&self) -> bool {
         let state = self.state();
         let alone = state.roster.len() <= 1;
         let met = !state.sessions.is_empty() && state.sessions.values().all(|session| session.is_level);
-        (alone || met) && state.wanted.is_empty()
+        let is_folded = self.folded.load(Ordering::Acquire) == *self.inner.commits().borrow();
+        (alone || met) && state.wanted.is_empty() && is_folded
     }
 
     /// Waits until [`Hub::is_synced`].

@@ -21,18 +21,18 @@ const NARROW: Limits = Limits { nodes: 13, children: 4, depth: 4, versions: 2 };
 const NAMES: [&str; 12] =
     ["n", "N", "n (2)", "N (3)", "a.txt", "A.TXT", "a (2).txt", ".rc", "straße", "STRASSE", "CON", "x"];
 
-struct Dice(ChaCha8Rng);
+pub(super) struct Dice(pub(super) ChaCha8Rng);
 
 impl Dice {
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.0.next_u64() % n as u64).unwrap()
     }
 
-    fn percent(&mut self, chance: usize) -> bool {
+    pub(super) fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }
 
-    fn of<T: Clone>(&mut self, from: &[T]) -> T {
+    pub(super) fn of<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }
 }
@@ -307,7 +307,7 @@ fn run(seed: u64, tally: &mut Tally) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the number of histories comes from whoever runs the tests")]
-fn setting(name: &str, default: u64) -> u64 {
+pub(super) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 

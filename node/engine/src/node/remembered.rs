@@ -1,0 +1,167 @@
+//! How far other devices once were (`docs/spec/12-sync.md`, "Rollback"): what a session is told of its peer, kept in
+//! the store so that a device that was set back is found out after a restart too.
+//!
+//! Marks change with every frontier and are written now and then and when a session ends, and at once when a device went
+//! back: an older mark only finds less.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use locker_crypto::id::VerifyingKey;
+use locker_store::Reads;
+use locker_store::remembered::{self, Chain, Mark};
+use locker_sync::frontier::Log;
+use locker_sync::message::v1::LogKind;
+
+use super::hub::Hub;
+use crate::Error;
+use crate::locker::Inner;
+
+/// Chains that are remembered of one device: the authors of a space, in three logs, and some.
+const CHAINS_MAX: usize = 4_096;
+/// How often new marks are written while sessions stand.
+const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What is remembered, by device.
+#[derive(Default)]
+pub(super) struct Remembered {
+    devices: HashMap<VerifyingKey, BTreeMap<(Log, VerifyingKey), Mark>>,
+    unsaved: BTreeSet<Chain>,
+}
+
+impl Remembered {
+    /// Notes how far a device said that it is.
+    pub(super) fn note(&mut self, device: &VerifyingKey, log: Log, heads: &[(VerifyingKey, u64)]) {
+        for (author, seq) in heads {
+            self.set(device, log, author, |mark| mark.count = seq.saturating_add(1));
+        }
+    }
+
+    /// Notes that a device has less than it once had.
+    pub(super) fn note_back(
+        &mut self,
+        device: &VerifyingKey,
+        log: Log,
+        author: &VerifyingKey,
+        offered: Option<u64>,
+        now_s: u64,
+    ) {
+        self.set(device, log, author, |mark| {
+            *mark = Mark { count: offered.map_or(0, |seq| seq.saturating_add(1)), went_back_at: now_s };
+        });
+    }
+
+    fn set(
+        &mut self,
+        device: &VerifyingKey,
+        log: Log,
+        author: &VerifyingKey,
+        change: impl FnOnce(&mut Mark),
+    ) {
+        let marks = self.devices.entry(*device).or_default();
+        if marks.len() >= CHAINS_MAX && !marks.contains_key(&(log, *author)) {
+            return;
+        }
+        let mark = marks.entry((log, *author)).or_default();
+        let before = *mark;
+        change(mark);
+        if *mark != before {
+            self.unsaved.insert(chain(device, log, author));
+        }
+    }
+
+    /// How far a device was, as a session takes it.
+    pub(super) fn of(&self, device: &VerifyingKey) -> Vec<(Log, VerifyingKey, u64)> {
+        let marks = self.devices.get(device).into_iter().flatten();
+        let known =
+            marks.filter_map(|((log, author), mark)| Some((*log, *author, mark.count.checked_sub(1)?)));
+        known.collect()
+    }
+
+    /// Takes out what is not yet in the store.
+    fn take_unsaved(&mut self) -> Vec<(Chain, Mark)> {
+        let unsaved = std::mem::take(&mut self.unsaved).into_iter();
+        let marks = unsaved.filter_map(|chain| {
+            let log = Log { kind: kind_of(chain.kind)?, tag: chain.tag };
+            Some((chain, *self.devices.get(&chain.device)?.get(&(log, chain.author))?))
+        });
+        marks.collect()
+    }
+}
+
+/// Writes new marks now and then, until the node stops.
+pub(super) async fn run(hub: Arc<Hub>) {
+    while hub.until_stop(tokio::time::sleep(SAVE_INTERVAL)).await.is_some() {
+        hub.save_remembered().await;
+    }
+}
+
+impl Hub {
+    /// Writes down what is new.
+    pub(super) async fn save_remembered(&self) {
+        let unsaved = self.with_remembered(Remembered::take_unsaved);
+        if !unsaved.is_empty() {
+            // If the store is in trouble, older marks stay, which only find less.
+            let _ = self.blocking(move |inner| inner.save_remembered(&unsaved)).await;
+        }
+    }
+}
+
+impl Inner {
+    /// Reads what is remembered of the person's active devices; forgets what is of others.
+    pub(super) fn load_remembered(&self) -> Result<Remembered, Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let active = crate::keys::active(&snapshot, &self.keys().person)?;
+        let (mut remembered, mut gone) = (Remembered::default(), Vec::new());
+        for (chain, mark) in remembered::all(&snapshot)? {
+            match kind_of(chain.kind).filter(|_| active.contains(&chain.device)) {
+                Some(kind) => {
+                    let log = Log { kind, tag: chain.tag };
+                    let marks = remembered.devices.entry(chain.device).or_default();
+                    marks.insert((log, chain.author), mark);
+                }
+                None => gone.push(chain),
+            }
+        }
+        drop(snapshot);
+        store.write(|txn| {
+            gone.iter().for_each(|chain| remembered::delete(txn, chain));
+            Ok::<_, Error>(())
+        })?;
+        Ok(remembered)
+    }
+
+    fn save_remembered(&self, marks: &[(Chain, Mark)]) -> Result<(), Error> {
+        self.store()?.write(|txn| {
+            marks.iter().for_each(|(chain, mark)| remembered::put(txn, chain, mark));
+            Ok(())
+        })
+    }
+
+    /// The other devices that were found set back since a time, in unix seconds.
+    pub(crate) fn set_back_since<R: Reads>(&self, reads: &R, since: u64) -> Result<Vec<VerifyingKey>, Error> {
+        let marks = remembered::all(reads)?.into_iter().filter(|(_, mark)| mark.went_back_at > since);
+        let devices: BTreeSet<VerifyingKey> = marks.map(|(chain, _)| chain.device).collect();
+        Ok(devices.into_iter().collect())
+    }
+}
+
+fn chain(device: &VerifyingKey, log: Log, author: &VerifyingKey) -> Chain {
+    let kind = match log.kind {
+        LogKind::Entries => 0,
+        LogKind::Pins => 1,
+        LogKind::Person => 2,
+    };
+    Chain { device: *device, kind, tag: log.tag, author: *author }
+}
+
+fn kind_of(byte: u8) -> Option<LogKind> {
+    match byte {
+        0 => Some(LogKind::Entries),
+        1 => Some(LogKind::Pins),
+        2 => Some(LogKind::Person),
+        _ => None,
+    }
+}
