@@ -26,7 +26,7 @@ test: tools media lab ## run every test
 	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" cargo nextest run --workspace --locked --no-fail-fast
 
 deep: tools media lab ## run the long figures: many histories, many kills, the 3 GiB file
-	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" LOCKER_BIG=1 LOCKER_HISTORIES=10000 LOCKER_KILLS=1000 \
+	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" LOCKER_BIG=1 LOCKER_HISTORIES=10000 LOCKER_KILLS=1000 LOCKER_TRIES=1000 \
 	  cargo nextest run --workspace --locked --no-fail-fast --profile deep
 
 bench: release ## measure, and print tables

@@ -81,8 +81,9 @@ mod tests {
         serde_json::from_str(include_str!("../../docs/spec/vectors/kdf.json")).unwrap()
     }
 
+    /// T68: one name for each key and one key for each name.
     #[test]
-    fn names_are_the_frozen_list_and_unique() {
+    fn t68_names_are_the_frozen_list_and_unique() {
         let listed: Vec<String> = vectors()["frozen_names"]
             .as_array()
             .unwrap()

@@ -35,17 +35,41 @@ impl Meeting {
 /// A home whose `locker up` runs.
 pub struct Up {
     process: Running,
+    listen: Vec<String>,
 }
 
 impl Up {
     /// Starts `locker up` with the local network off, and waits until it is ready.
     pub fn start(home: &Home, more: &[&str]) -> Self {
-        let mut arguments: Vec<OsString> =
-            ["--json", "up", "--listen", "127.0.0.1:0", "--no-lan"].map(Into::into).into();
+        Self::start_at(home, "127.0.0.1:0", more)
+    }
+
+    /// The same at a given address.
+    pub fn start_at(home: &Home, listen: &str, more: &[&str]) -> Self {
+        let mut arguments: Vec<&str> = vec!["--listen", listen, "--no-lan"];
+        arguments.extend(more);
+        Self::start_as_is(home, &arguments)
+    }
+
+    /// Starts `locker up` as somebody does who says nothing: on every interface, with the local network on.
+    pub fn start_as_is(home: &Home, more: &[&str]) -> Self {
+        let mut arguments: Vec<OsString> = ["--json", "up"].map(Into::into).into();
         arguments.extend(more.iter().map(Into::into));
         let mut process = home.start(arguments, "");
-        process.event("ready");
-        Self { process }
+        let ready = process.event("ready");
+        let listen = ready["listen"].as_array().unwrap().iter();
+        let listen = listen.map(|address| address.as_str().unwrap().to_owned()).collect();
+        Self { process, listen }
+    }
+
+    /// The addresses on which it listens, as multiaddrs.
+    pub fn listen(&self) -> &[String] {
+        &self.listen
+    }
+
+    /// What it has said on standard error so far.
+    pub fn said(&mut self) -> String {
+        self.process.said()
     }
 
     /// Asks it to end.
@@ -63,22 +87,20 @@ impl Home {
     /// Runs `locker pair` here and `locker join` in `new`, which knows the meeting point and the ticket and nothing
     /// else. Gives the result of the join.
     pub fn pair_with(&self, new: &Home, meeting: &Meeting, name: &str) -> Value {
+        self.pair_by(new, name, &["--bootstrap", meeting.address(), "--no-lan"])
+    }
+
+    /// The same for a device that is told of the network what `network` says; with nothing, it looks around on the
+    /// local network.
+    pub fn pair_by(&self, new: &Home, name: &str, network: &[&str]) -> Value {
         let mut pair = self.start(["--json", "pair", "--assume-yes"], "");
         let ticket = pair.event("ticket");
         let words = new.beside("words.txt");
         write(&words, ticket["words"].as_str().unwrap().as_bytes());
         let words = words.to_str().unwrap();
-        let joined = new.json([
-            "join",
-            "--ticket-file",
-            words,
-            "--name",
-            name,
-            "--bootstrap",
-            meeting.address(),
-            "--no-lan",
-            "--assume-yes",
-        ]);
+        let mut arguments = vec!["join", "--ticket-file", words, "--name", name, "--assume-yes"];
+        arguments.extend(network);
+        let joined = new.json(arguments);
         let confirm = pair.event("confirm");
         assert_eq!(confirm["name"], name);
         let paired = pair.event("joined");

@@ -10,8 +10,10 @@
     reason = "test code: a broken surrounding ends the test, and seeds and skipped parts are told on standard error"
 )]
 
+pub mod capture;
 pub mod cluster;
 pub mod dice;
+pub mod enclosure;
 pub mod files;
 pub mod home;
 pub mod media;

@@ -263,6 +263,64 @@ fn a_capsule_by_anybody_else_is_refused() {
     assert_eq!(Capsule::open(&raw, &scene.link.end(), &told).err(), Some(Refusal::Revoked));
 }
 
+/// Seals signed bytes to a link, whoever signed them.
+fn seal_plain(plain: &[u8], tag: &LinkTag, link_box: &BoxPublicKey) -> Vec<u8> {
+    let sealed = link_box.seal(&info(tag), &[], plain, &mut dice(5));
+    let (enc, text) = sealed.split_at(ENC_LEN);
+    let len = u32::try_from(text.len()).unwrap().to_le_bytes();
+    [MAGIC.as_slice(), tag.as_bytes(), enc, &len, text].concat()
+}
+
+/// T33: whoever stands between cannot put another person, another space or another inbox key into a capsule; not even
+/// with all public keys and, in the last cases, as a holder of the link. What is refused gives no inbox key, so there is
+/// nothing to seal an upload to.
+#[test]
+fn t33_a_substituted_capsule_is_refused() {
+    let scene = Scene::new();
+    let inbox = |n: u8| EpochSecret::new([n; 32]).inbox_keys().public().clone();
+    let honest = scene.capsule(Gift::Deposit(inbox(9)));
+    let raw = scene.seal(&honest);
+    assert!(scene.open(&raw).is_ok());
+
+    // Mallory makes a whole capsule of his own, as a person with a device, for this very link.
+    let root = Root::from_entropy(&Entropy::new([66; 32]));
+    let device = DeviceKeys::random(&mut dice(66));
+    let made =
+        Author::genesis(&root, &device, &PersonKey::new([66; 32]), "gateway", 1, &mut dice(67)).unwrap();
+    let link = End::from_secret([3; 32]);
+    let mallory = Scene { device, person: root.person_id(), path: vec![made.entry], link };
+    let his = mallory.capsule(Gift::Deposit(inbox(66)));
+    let forged = mallory.seal(&his);
+    let as_himself = Capsule::open(&forged, &scene.link.end(), &opener(owner_fp(&mallory.person)));
+    assert!(as_himself.is_ok(), "well made, and refused only for whose it is");
+    assert_eq!(scene.open(&forged).err(), Some(Refusal::Chain), "another person");
+    let under_her_path = Capsule { path: scene.path.clone(), ..his };
+    assert_eq!(
+        scene.open(&mallory.seal(&under_her_path)).err(),
+        Some(Refusal::Rights),
+        "her path, his token"
+    );
+
+    // Who can open it (a fellow holder) and seal it again, but not sign.
+    let plain = unseal(&raw, &scene.link.end()).unwrap();
+    let resealed = |from: &[u8], to: &[u8]| {
+        let mut changed = plain.clone();
+        let at = changed.windows(from.len()).position(|part| part == from).unwrap();
+        changed[at..at + to.len()].copy_from_slice(to);
+        scene.open(&seal_plain(&changed, &scene.link.tag, scene.link.boxes.public())).err()
+    };
+    assert_eq!(resealed(b"trip", b"trip"), None, "the control");
+    assert_eq!(resealed(&SPACE.0, &[0x52; 32]), Some(Refusal::Sig), "another space");
+    assert_eq!(resealed(inbox(9).as_bytes(), inbox(66).as_bytes()), Some(Refusal::Sig), "another inbox key");
+    // A capsule of hers for another space, put in the place of this one: it is for another link.
+    let other_link = Scene { link: End::from_secret([4; 32]), ..Scene::new() };
+    let other = other_link.seal(&other_link.capsule(Gift::Deposit(inbox(8))));
+    assert_eq!(scene.open(&other).err(), Some(Refusal::Canon), "a capsule of another link");
+    let mut renamed = other;
+    renamed[4..20].copy_from_slice(&raw[4..20]);
+    assert_eq!(scene.open(&renamed).err(), Some(Refusal::Tag), "under this link's tag");
+}
+
 /// T70: an inbox key of low order is refused when the capsule is read, before anything is sealed to it.
 #[test]
 fn t70_a_low_order_inbox_key_in_a_capsule_is_refused() {

@@ -60,5 +60,6 @@ pub(crate) fn options(listen: &[SocketAddr], resolved: &Resolved) -> Result<Node
         listen: listen.to_vec(),
         bootstrap: NodeOptions::read_bootstrap(&resolved.bootstrap)?,
         lan: resolved.lan,
+        limits: None,
     })
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::ops::{ControlFlow, Deref};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Locker(Arc<Inner>);
 /// What the rooms share.
 pub(crate) struct Inner {
     store: RwLock<Option<Store>>,
+    /// Counts looks into the store, whoever caused them.
+    looks: AtomicU64,
     keys: Keys,
     env: Env,
     umask: u32,
@@ -110,6 +113,7 @@ impl Locker {
         let umask = crate::place::current_umask();
         Ok(Self(Arc::new(Inner {
             store: RwLock::new(Some(store)),
+            looks: AtomicU64::new(0),
             keys,
             env,
             umask,
@@ -134,6 +138,12 @@ impl Locker {
     /// [`Error::Network`] when the time is over.
     pub fn wait_synced(&self, options: NodeOptions, timeout: Option<Duration>) -> Result<(), Error> {
         self.on_node(options, |hub| crate::node::wait_synced(hub, timeout))
+    }
+
+    /// How often the store was looked into since the locker was opened, by whomever. A running node looks once in half
+    /// a minute by itself; what a stranger asks must not add to it.
+    pub fn store_looks(&self) -> u64 {
+        self.0.looks.load(Ordering::Relaxed)
     }
 
     /// The devices of the person.
@@ -325,6 +335,7 @@ impl Deref for OpenStore<'_> {
 impl Inner {
     /// The store, for reading and committing.
     pub(crate) fn store(&self) -> Result<OpenStore<'_>, Error> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         Ok(OpenStore(self.store.read().unwrap_or_else(PoisonError::into_inner)))
     }
 

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locker_net::{Config, NodeAddress, both_transports};
+use locker_net::{Config, Limits, NodeAddress, both_transports};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -40,6 +40,8 @@ pub struct NodeOptions {
     pub bootstrap: Vec<NodeAddress>,
     /// Whether others on the local network are looked for and told.
     pub lan: bool,
+    /// The limits of the network, those of the design if `None`. Many nodes on one address, as in tests, need others.
+    pub limits: Option<Limits>,
 }
 
 impl NodeOptions {
@@ -144,6 +146,9 @@ pub(crate) fn config(options: NodeOptions) -> Config {
     }
     if !options.lan {
         config.lan = None;
+    }
+    if let Some(limits) = options.limits {
+        config.limits = limits;
     }
     config
 }

@@ -6,9 +6,9 @@ mod lan;
 mod strangers;
 mod streams;
 
-/// What would answer, store or dial behind our back (design: blob transfer, rule 1).
+/// T38: what would answer, store or dial behind our back (design: blob transfer, rule 1).
 #[test]
-fn only_the_harmless_parts_of_the_blob_library_are_named() {
+fn t38_only_the_harmless_parts_of_the_blob_library_are_named() {
     let mut files = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
     let mut read = 0;
     while let Some(path) = files.pop() {

@@ -17,8 +17,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("locker-folders", &["locker-engine"]),
     ("locker", &["locker-gateways", "locker-folders", "locker-engine"]),
     ("locker-bootstrap", &["locker-net", "locker-crypto"]),
-    // Looks at the program from outside and links none of it.
-    ("locker-tests", &[]),
+    // The kit looks at the program from outside and links none of it. One suite does: `VISITOR`.
+    ("locker-tests", &["locker-engine", "locker-sync", "locker-net", "locker-crypto"]),
 ];
 
 /// Foreign crates whose types stop at one of ours.
@@ -35,10 +35,15 @@ const WALLS: &[(&str, &[&str])] = &[
     ("icu_casemap", &["locker-catalog"]),
     ("indicatif", &["locker"]),
     ("iroh-blobs", &["locker-net"]),
-    ("libp2p", &["locker-net"]),
+    // In the tests it is the tool of strangers, in `VISITOR` alone.
+    ("libp2p", &["locker-net", "locker-tests"]),
     ("redb", &["locker-store"]),
     ("x25519-dalek", &["locker-crypto"]),
 ];
+
+/// The only folder of the tests that may name our crates, or what lies behind a wall: attackers bring their own tools, and
+/// take ours.
+const VISITOR: &str = "tests/suites/attacks";
 
 /// Crates that are pure: time, dice, files and sockets come in as arguments, and clippy holds them to it.
 const PURE: &[&str] = &["crypto", "node/catalog", "node/sync"];
@@ -95,6 +100,87 @@ fn foreign_crates_stay_behind_their_walls() {
         );
     }
     assert_none("foreign crates outside their wall", &complaints);
+}
+
+/// Goal: the kit and all suites but one see the program from outside only, so that no test passes because both sides share
+/// a fault. Method: what the library of the tests depends on, and what each file names.
+#[test]
+fn one_suite_alone_links_the_product() {
+    let mut complaints = Vec::new();
+    let mut ours = Vec::new();
+    for (name, _, table, _) in packages() {
+        if name == "locker-tests" {
+            let kit = table["dependencies"].as_table().unwrap().keys();
+            complaints.extend(kit.filter(|k| k.starts_with("locker") || *k == "libp2p").cloned());
+        } else {
+            ours.push(format!("{}::", name.replace('-', "_")));
+        }
+    }
+    assert!(ours.len() >= 6);
+    ours.push("libp2p::".into());
+    for (path, text) in crate::rust_files() {
+        let is_outside =
+            path.starts_with("tests") && !path.starts_with(VISITOR) && !path.starts_with("tests/suites/tidy");
+        for (number, line) in text.lines().enumerate().filter(|_| is_outside) {
+            let code = line.split("//").next().unwrap_or_default();
+            let named = ours.iter().find(|krate| {
+                code.match_indices(krate.as_str())
+                    .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+            });
+            complaints.extend(named.map(|krate| format!("{}:{}: {krate}", path.display(), number + 1)));
+        }
+    }
+    assert_none("parts of the tests that link the product", &complaints);
+}
+
+/// T65, T38, T59: what nobody may name at all: another way to make a box than X-Wing, the parts of the blob library that
+/// serve, store or dial by themselves, and the forms of ed25519 that are not strict.
+#[test]
+fn t65_t38_t59_what_must_not_be_used_is_named_nowhere() {
+    // Put together here, so that this file does not hold what it looks for.
+    let forbidden: Vec<(String, &str)> = [
+        (["X25519Hkdf", "Sha256"], "another KEM"),
+        (["DhP", "256"], "another KEM"),
+        (["DhP", "384"], "another KEM"),
+        (["DhP", "521"], "another KEM"),
+        (["Dh", "Kem"], "another KEM"),
+        (["MlKem", "512"], "another KEM"),
+        (["MlKem", "768"], "another KEM"),
+        (["MlKem", "1024"], "another KEM"),
+        (["Ky", "ber"], "another KEM"),
+        (["ky", "ber"], "another KEM"),
+        (["iroh_blobs::", "provider"], "the provider of the blob library"),
+        (["iroh_blobs::", "store"], "the store of the blob library"),
+        (["iroh_blobs::", "api"], "the store of the blob library"),
+        (["iroh_blobs::", "net_protocol"], "the server of the blob library"),
+        (["iroh_blobs::", "downloader"], "the downloader of the blob library"),
+        (["iroh_blobs::", "BlobsProtocol"], "the server of the blob library"),
+        (["Fs", "Store"], "the store of the blob library"),
+        (["iroh::", "Endpoint"], "the socket of the blob library"),
+        (["legacy_", "compatibility"], "lenient ed25519"),
+    ]
+    .map(|(parts, what)| (parts.concat(), what))
+    .to_vec();
+    let mut complaints = Vec::new();
+    for (path, text) in crate::rust_files() {
+        // The crate's own tests name what they look for.
+        if path.ends_with("crypto/src/sealed_box/tests.rs") {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let found = forbidden.iter().filter(|(word, _)| code.contains(word.as_str()));
+            complaints.extend(
+                found.map(|(word, what)| format!("{}:{}: {word}: {what}", path.display(), number + 1)),
+            );
+        }
+    }
+    assert_none("what must not be used", &complaints);
+    // One crate alone can make boxes, and takes no more of its library than X-Wing needs.
+    let root: toml::Table = text("Cargo.toml".as_ref()).unwrap().parse().unwrap();
+    let features = root["workspace"]["dependencies"]["hpke"]["features"].as_array().unwrap();
+    let features: BTreeSet<&str> = features.iter().map(|feature| feature.as_str().unwrap()).collect();
+    assert_eq!(features, BTreeSet::from(["mlkem", "x25519", "chacha", "hkdfsha2", "alloc"]));
 }
 
 /// Goal: one set of lints, versions in one place, pure crates with the list of what they may not call.

@@ -1,9 +1,14 @@
-//! Two devices of one person as real processes on loopback: they pair, find one another through a meeting point, and
-//! keep equal.
+//! Two devices of one person as real processes: they pair, find one another through a meeting point on loopback or on the
+//! local network, and keep equal.
 
-#![allow(clippy::unwrap_used, reason = "test code: a broken surrounding ends the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "test code: a broken surrounding ends the test, and skipped parts are told on standard error"
+)]
 
 mod apart;
+mod lan;
 mod links;
 mod pairing;
 mod replication;

@@ -7,13 +7,12 @@ use std::time::Duration;
 use locker_crypto::Refusal;
 use locker_crypto::capability::{Rights, VerifiedChains};
 use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
-use locker_net::{Connection, Stream, refuse};
+use locker_net::{Connection, REFUSAL_DELAY, Stream, refuse};
 use locker_sync::frontier::{Log, Warning};
 use locker_sync::handshake::{
     Admission, Credential, Directory, Expected, Grant, Nonce, Person, Proofs, Server, ServerStep, Showing,
     Standing, TransportKeys, Welcome,
 };
-use locker_sync::limits::REFUSAL_DELAY_MS;
 use locker_sync::message::REFUSAL;
 use locker_sync::message::v1::Ask;
 use locker_sync::scope::Scope;
@@ -190,6 +189,8 @@ struct Talk {
     missing: Vec<(VerifyingKey, u64)>,
     forked: BTreeMap<VerifyingKey, u64>,
     arrived_count: usize,
+    /// When the last bytes of the peer were read: a refusal is timed from there, whatever was looked up meanwhile.
+    heard_at: Instant,
     is_over: bool,
 }
 
@@ -212,6 +213,7 @@ impl Talk {
             missing: Vec::new(),
             forked: BTreeMap::new(),
             arrived_count: 0,
+            heard_at: Instant::now(),
             is_over: false,
         }
     }
@@ -257,7 +259,10 @@ impl Talk {
             let due = Duration::from_millis(self.session.due_ms().saturating_sub(now_ms)).min(WANT_AGAIN);
             tokio::select! {
                 read = reader.read(&mut buffer), if self.session.wants_input() => match read {
-                    Ok(len) if len > 0 => self.queue.push_back(Event::Received(buffer[..len].to_vec())),
+                    Ok(len) if len > 0 => {
+                        self.heard_at = Instant::now();
+                        self.queue.push_back(Event::Received(buffer[..len].to_vec()));
+                    }
                     _ => break,
                 },
                 changed = changes.changed() => {
@@ -378,7 +383,7 @@ impl Talk {
             }
             Action::Ended(end) => {
                 if let End::Refuse(_) = end {
-                    tokio::time::sleep(Duration::from_millis(REFUSAL_DELAY_MS)).await;
+                    tokio::time::sleep_until(self.heard_at + REFUSAL_DELAY).await;
                     self.send(REFUSAL.to_vec());
                 }
                 self.is_over = true;

@@ -8,7 +8,7 @@ use libp2p::identity::Keypair;
 use libp2p::kad::store::MemoryStore;
 use libp2p::kad::{Mode, QueryResult, Quorum, Record, RecordKey};
 use libp2p::swarm::{NetworkBehaviour, Swarm, SwarmEvent};
-use libp2p::{identify, kad};
+use libp2p::{StreamProtocol, identify, kad};
 use locker_crypto::certificate::Certificate;
 use locker_crypto::rendezvous::{Contact, Period, seal_record};
 use locker_crypto::secret::RendezvousSecret;
@@ -25,9 +25,14 @@ struct Stranger {
 }
 
 fn stranger() -> Swarm<Stranger> {
+    stranger_speaking(KAD)
+}
+
+/// A stranger who says what he has to say of records under this name.
+fn stranger_speaking(name: StreamProtocol) -> Swarm<Stranger> {
     let key = Keypair::generate_ed25519();
     let id = key.public().to_peer_id();
-    let mut kad = kad::Behaviour::with_config(id, MemoryStore::new(id), kad::Config::new(KAD));
+    let mut kad = kad::Behaviour::with_config(id, MemoryStore::new(id), kad::Config::new(name));
     kad.set_mode(Some(Mode::Client));
     let identify = identify::Config::new("stranger/1".to_owned(), key.public());
     let behaviour = Stranger { identify: identify::Behaviour::new(identify), kad };
@@ -168,6 +173,51 @@ async fn t46_home_nodes_are_in_nobodys_routing_table() {
         assert_eq!(found, [peer_id(&server.transport_key()).unwrap()]);
     }
     assert_eq!(server.figures().dht_nodes, 0);
+}
+
+/// A home node does not speak the DHT to others: whoever asks it to keep a record, a good one too, is not heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn t46_a_home_node_keeps_nothing_for_others() {
+    let (_server, _events, bootstrap) = server(true).await;
+    let (home, _home_events) = start(Config { bootstrap: vec![bootstrap], ..config() }).await;
+    let peer = peer_id(&home.transport_key()).unwrap();
+    let mut stranger = stranger();
+    look_at(&mut stranger, &home).await;
+    for record in [valid_record(), Record::new(b"a file of mine".to_vec(), vec![1; 640])] {
+        let put = stranger.behaviour_mut().kad.put_record_to(record, vec![peer].into_iter(), Quorum::One);
+        let put = result_of(&mut stranger, put).await;
+        assert!(matches!(put, QueryResult::PutRecord(Err(_))), "{put:?}");
+    }
+    let figures = home.figures();
+    assert_eq!((figures.records_kept, figures.records_refused), (0, 0));
+}
+
+/// T74: an older or a newer protocol is not spoken, nor a part of its name; the ones that there are, are.
+#[tokio::test(flavor = "multi_thread")]
+async fn t74_other_versions_of_a_protocol_are_not_spoken() {
+    let (home, mut events) = start(config()).await;
+    let peer = peer_id(&home.transport_key()).unwrap();
+    let others =
+        ["/locker/sync/0", "/locker/sync/2", "/locker/blob/0", "/locker/pair/0", "/locker/sync", "/locker"];
+    let ours = Protocol::ALL.map(|protocol| (protocol.name(), true));
+    for (name, is_spoken) in others.map(|name| (name, false)).into_iter().chain(ours) {
+        let before = home.figures().streams_in;
+        let mut stranger = stranger_speaking(StreamProtocol::new(name));
+        look_at(&mut stranger, &home).await;
+        let put =
+            stranger.behaviour_mut().kad.put_record_to(valid_record(), vec![peer].into_iter(), Quorum::One);
+        let asking = result_of(&mut stranger, put);
+        if is_spoken {
+            // What comes next is no word of ours; that it came is enough.
+            tokio::select! {
+                _ = asking => panic!("{name}: no stream was opened"),
+                (protocol, _, _) = super::kit::inbound(&mut events) => assert_eq!(protocol.name(), name),
+            }
+        } else {
+            asking.await;
+            assert_eq!(home.figures().streams_in, before, "{name}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
