@@ -81,7 +81,7 @@ fn t59_a_small_order_point_is_no_author_audience_or_device() {
         quota: None,
         terms: Terms { registered: false, fresh: false },
     };
-    let token = Capability::issue(&key(1), grant.clone(), &mut dice).unwrap().encode();
+    let token = Capability::issue(&key(1), grant, &mut dice).unwrap().encode();
     let replaced = |bytes: &[u8], old: &VerifyingKey, new: &VerifyingKey| {
         let at = bytes.windows(32).position(|part| part == old.as_bytes()).unwrap();
         let mut bytes = bytes.to_vec();
@@ -100,7 +100,7 @@ fn t59_a_small_order_point_is_no_author_audience_or_device() {
 
         assert_eq!(chain(&replaced(&token, &key(2).verifying_key(), &point)), Err(Refusal::Key), "audience");
         assert_eq!(chain(&replaced(&token, &key(1).verifying_key(), &point)), Err(Refusal::Key), "issuer");
-        let to_point = Grant { audience: point, ..grant.clone() };
+        let to_point = Grant { audience: point, ..grant };
         assert_eq!(Capability::issue(&key(1), to_point, &mut dice).err(), Some(Refusal::Key));
 
         let person = PersonId(key(9).verifying_key().0);

@@ -88,9 +88,7 @@ fn t45_t46_a_whole_life_announces_nothing_that_is_held() {
         assert_eq!(record.publisher, None);
         assert_eq!(check_record(&key, &record.value, None, now_s()).err(), None);
         assert_eq!((&key[..5], key.len()), (&b"/lk1/"[..], 37));
-        assert!(
-            !names.contains(&key[5..].to_vec()) && !names.contains(blake3::hash(&key).as_bytes().as_slice())
-        );
+        assert!(!names.contains(&key[5..]) && !names.contains(blake3::hash(&key).as_bytes().as_slice()));
         // Neither beside the key, nor in the record.
         let all = [&key[..], &record.value].concat();
         assert!(!all.windows(32).any(|window| names.contains(window)));

@@ -26,19 +26,22 @@ const P_MIN: f64 = 0.01;
 /// A disturbed machine is given more tries, not more room: a difference that is there stays.
 const ROUNDS_MAX: usize = 5;
 /// Connections on which is asked at a time.
-const CONNECTIONS: usize = 12;
+const CONNECTIONS: usize = 32;
 
 /// Tries of every class in one round: `LOCKER_TRIES`, else 200.
 fn tries() -> usize {
     std::env::var("LOCKER_TRIES").map_or(200, |text| text.parse().expect("LOCKER_TRIES is a number"))
 }
 
+/// Makes one question of a kind.
+type Question = Box<dyn Fn(&mut Dice) -> Vec<u8> + Send + Sync>;
+
 /// A kind of question. Within a group all questions have one length, so that their times may be compared as a whole.
 struct Class {
     name: &'static str,
     group: usize,
     protocol: Protocol,
-    question: Box<dyn Fn(&mut Dice) -> Vec<u8> + Send + Sync>,
+    question: Question,
     times: Vec<Duration>,
 }
 
@@ -225,7 +228,7 @@ fn t37_strangers_get_one_answer_for_everything() {
     device.start(options(Vec::new()));
     runtime().block_on(async {
         let member = Member::join(&device).await;
-        let session = member.session(&device.addresses()).await;
+        let (session, _) = member.session(&device.addresses()).await;
         let pack = device.packs()[0];
         let person = locker_crypto::identity::person_tag(&member.person);
         let author = VerifyingKey::from_slice(&hex::decode(device.locker.device_id()).unwrap()).unwrap();
@@ -291,8 +294,7 @@ fn t37_a_session_is_refused_after_one_time() {
                         encode_frame(26, &writer.finish())
                     }
                 };
-                let mut session = member.session(&device.addresses()).await;
-                session.frontier().await;
+                let (session, _) = member.session(&device.addresses()).await;
                 let (answer, took) = session.last_words(&question).await;
                 answers.insert(answer);
                 classes[class].push(took);

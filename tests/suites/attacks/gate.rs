@@ -48,7 +48,7 @@ fn t38_other_requests_of_the_blob_library_are_refused() {
     device.start(options(Vec::new()));
     runtime().block_on(async {
         let member = Member::join(&device).await;
-        let session = member.session(&device.addresses()).await;
+        let (session, _) = member.session(&device.addresses()).await;
         let pack = device.packs()[0];
         let (before, packs) = (device.state(), device.packs());
         let get = request(pack);

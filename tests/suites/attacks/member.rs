@@ -92,8 +92,22 @@ impl Member {
         self.roster().active().filter(|device| **device != self.keys.verifying_key()).copied().collect()
     }
 
-    /// Makes a session over a connection of its own.
-    pub(crate) async fn session(&self, addresses: &[Address]) -> Session {
+    /// Makes a session over a connection of its own, and waits for what the node says of its entries. Just after it joined
+    /// the node may not have looked at its roster again, and while an earlier session of this device has not quite ended
+    /// there, a new one may be closed at once: then it calls again.
+    pub(crate) async fn session(&self, addresses: &[Address]) -> (Session, Frontier) {
+        let sessions = async {
+            loop {
+                let Some(mut session) = self.knock(addresses).await else { continue };
+                if let Some(frontier) = session.frontier().await {
+                    return (session, frontier);
+                }
+            }
+        };
+        within("a session", sessions).await
+    }
+
+    async fn knock(&self, addresses: &[Address]) -> Option<Session> {
         let connection = self.x.dial(addresses, Prefer::Quic).await;
         let mut stream = within("a stream", self.x.net.open(connection.id, Protocol::Sync)).await.unwrap();
         let transport = TransportKeys { server: connection.peer, client: self.x.net.transport_key() };
@@ -117,9 +131,9 @@ impl Member {
                     let mut frames = FrameDecoder::new(FrameLimits::Session);
                     frames.push(&welcome.rest);
                     let tag = welcome.grants[0].tag;
-                    return Session { connection, stream, frames, tag };
+                    return Some(Session { connection, stream, frames, tag });
                 }
-                ClientStep::Refused => panic!("refused"),
+                ClientStep::Refused => return None,
             };
             stream.write_all(&frame).await.unwrap();
         }
@@ -191,11 +205,10 @@ impl Session {
         }
     }
 
-    /// Waits for what the node says of its entries.
-    pub(crate) async fn frontier(&mut self) -> Frontier {
+    async fn frontier(&mut self) -> Option<Frontier> {
         loop {
-            match self.hear().await.expect("a frontier") {
-                Message::Frontier(frontier) if frontier.tag == self.tag => return frontier,
+            match self.hear().await? {
+                Message::Frontier(frontier) if frontier.tag == self.tag => return Some(frontier),
                 _ => {}
             }
         }
