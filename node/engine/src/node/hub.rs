@@ -21,9 +21,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::invite::Invitation;
-use super::{blobs, conversation, dialer, invite};
+use super::{blobs, conversation, dialer, fetches, invite};
 use crate::Error;
 use crate::locker::Inner;
+use crate::report::Traffic;
 
 /// How long a certificate of a transport key lasts; a node that runs longer makes a new one at its next look.
 const CERTIFICATE_LIFE_S: u64 = 10 * 86_400;
@@ -128,7 +129,7 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).watch_commits());
         hub.spawn(Arc::clone(&hub).let_in_deferred());
         hub.spawn(dialer::run(Arc::clone(&hub)));
-        hub.spawn(blobs::run(Arc::clone(&hub)));
+        hub.spawn(fetches::run(Arc::clone(&hub)));
         Ok(hub)
     }
 
@@ -412,6 +413,12 @@ impl Hub {
     pub(crate) fn presence(&self) -> (BTreeSet<VerifyingKey>, HashMap<VerifyingKey, u64>) {
         let state = self.state();
         (state.sessions.keys().copied().collect(), state.last_seen.clone())
+    }
+
+    /// Bytes moved for packs since the node started.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let figures = self.net.figures();
+        Traffic { pack_bytes_sent: figures.pack_bytes_sent, pack_bytes_received: figures.pack_bytes_received }
     }
 
     /// What the owner of a transport key may ask for.

@@ -19,8 +19,9 @@ use locker_crypto::pack::PackOp;
 use locker_crypto::person::{self, Entry};
 use locker_crypto::pin::PinDelta;
 use locker_store::index::{self, Loc, NewPack, PackState};
+use locker_store::packs::PartialPack;
 use locker_store::pins::{self, PinScope};
-use locker_store::{Reads, Snapshot, WriteTxn, keyring, objects, persons};
+use locker_store::{Reads, Snapshot, StoreError, WriteTxn, keyring, objects, persons};
 use locker_sync::frontier::Log;
 use locker_sync::message::v1::{Ask, Head, LogKind};
 use locker_sync::session::{Fate, Item};
@@ -49,6 +50,28 @@ pub(crate) struct Taken {
     /// Objects that the new entries of the person log name and that are not here.
     pub(crate) objects: Vec<ObjectHash>,
 }
+
+/// A pack that is to be fetched, looked at.
+pub(crate) enum Opened {
+    /// It is durable here.
+    Here,
+    /// Another fetch of it has not ended yet.
+    Busy,
+    /// What of it is here.
+    Partial(PartialPack),
+}
+
+/// What a fetch before a restart left.
+#[derive(Default)]
+pub(crate) struct TakenUp {
+    /// Complete packs, durable now.
+    pub(crate) kept: Vec<PackHash>,
+    /// Packs of which something is here.
+    pub(crate) begun: Vec<PackHash>,
+}
+
+/// Complete partial packs that are kept in one commit at the start.
+const KEEP_PARTIALS: usize = 16;
 
 /// How this node stands in its logs.
 pub(crate) struct LogStanding {
@@ -454,17 +477,53 @@ impl Inner {
         Ok(wanted)
     }
 
-    /// Makes packs that came from own devices durable, and pins them.
-    pub(crate) fn keep_packs(&self, packs: &[(PackHash, Vec<u8>)]) -> Result<(), Error> {
+    /// Opens the partial file of a pack that is to be fetched.
+    pub(crate) fn open_partial(&self, hash: &PackHash, len: u32) -> Result<Opened, Error> {
         let store = self.store()?;
-        let expected = packs.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        let mut batch = store.packs().begin_batch(expected)?;
-        for (hash, bytes) in packs {
-            batch.add(hash, bytes)?;
+        let is_here = index::pack(&store.read()?, hash)?
+            .is_some_and(|pack| matches!(pack.state, PackState::Present { .. }));
+        if is_here {
+            return Ok(Opened::Here);
         }
-        batch.finish()?;
-        drop(store);
-        self.commit(|change| packs.iter().try_for_each(|(hash, _)| change.hold_pack(hash)))
+        match store.packs().open_partial(hash, len) {
+            Ok(partial) => Ok(Opened::Partial(partial)),
+            Err(StoreError::Busy) => Ok(Opened::Busy),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Looks at what a fetch before a restart left: keeps what is complete, and tells what is begun.
+    pub(crate) fn take_up_partials(&self) -> Result<TakenUp, Error> {
+        let (mut found, mut complete) = (TakenUp::default(), Vec::new());
+        let (partials, snapshot) = {
+            let store = self.store()?;
+            (store.packs().partials()?, store.read()?)
+        };
+        for hash in partials {
+            let Some(pack) = index::pack(&snapshot, &hash)? else { continue };
+            if let Opened::Partial(partial) = self.open_partial(&hash, pack.len)? {
+                match partial.is_complete() {
+                    true => complete.push(partial),
+                    false => found.begun.push(hash),
+                }
+            }
+            if complete.len() == KEEP_PARTIALS {
+                found.kept.extend(self.keep_packs(&mut complete)?);
+                complete.clear();
+            }
+        }
+        found.kept.extend(self.keep_packs(&mut complete)?);
+        Ok(found)
+    }
+
+    /// Makes packs that came from own devices durable, and pins them. Returns those that are; another one is not what
+    /// was written to its file.
+    pub(crate) fn keep_packs(&self, packs: &mut [PartialPack]) -> Result<Vec<PackHash>, Error> {
+        let kept = self.store()?.packs().keep_partials(packs)?;
+        if !kept.is_empty() {
+            self.commit(|change| kept.iter().try_for_each(|hash| change.hold_pack(hash)))?;
+        }
+        Ok(kept)
     }
 }
 
