@@ -44,7 +44,8 @@ impl Up {
         Self::start_at(home, "127.0.0.1:0", more)
     }
 
-    /// The same at a given address.
+    /// The same at a given address. Who starts a node many times in a minute gives each an address of its own, or the
+    /// limits for one source stop it: the connections of a killed node stand for a while at the others.
     pub fn start_at(home: &Home, listen: &str, more: &[&str]) -> Self {
         let mut arguments: Vec<&str> = vec!["--listen", listen, "--no-lan"];
         arguments.extend(more);

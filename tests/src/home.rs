@@ -119,7 +119,10 @@ impl Home {
     pub fn packs(&self) -> Vec<PathBuf> {
         let mut packs: Vec<_> = crate::files::walk(&self.home.join("packs"))
             .into_iter()
-            .filter(|path| path.is_file() && path.parent().is_some_and(|p| !p.ends_with("tmp")))
+            .filter(|path| {
+                path.is_file()
+                    && path.parent().is_some_and(|p| !p.ends_with("tmp") && !p.ends_with("partial"))
+            })
             .collect();
         packs.sort();
         packs

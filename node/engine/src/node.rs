@@ -7,6 +7,7 @@ mod blobs;
 mod conversation;
 mod dialer;
 mod enrol;
+mod fetches;
 mod folding;
 mod guest;
 mod hub;

@@ -196,6 +196,9 @@ pub struct Status {
     pub copies: Copies,
     /// What is under way.
     pub transfers: Vec<Transfer>,
+    /// Bytes moved since the node of this device started; absent while none runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// The person, hexadecimal.
@@ -243,6 +246,15 @@ pub struct Transfer {
     pub done: u64,
     /// Bytes in all.
     pub total: u64,
+}
+
+/// Bytes moved between devices since the node started.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Handed to the wire for packs, the requests for them included.
+    pub pack_bytes_sent: u64,
+    /// Received of packs, likewise.
+    pub pack_bytes_received: u64,
 }
 
 /// One thing that is wrong.

@@ -42,6 +42,7 @@ pub(crate) fn status(inner: &Inner) -> Result<Status, Error> {
             files_at_risk: if packs.least >= COPIES_WANTED { 0 } else { files },
         },
         transfers: packs.transfer().into_iter().collect(),
+        traffic: inner.node().map(|hub| hub.traffic()),
         problems,
         person_id: inner.keys().person.to_string(),
         vault: vault::kind(store.home())?.to_owned(),

@@ -220,7 +220,8 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Open { which, protocol, reply }).await?;
         // Without an answer the connection went away meanwhile.
-        answer.await.unwrap_or(Err(OpenError::Closed))
+        let opened = answer.await.unwrap_or(Err(OpenError::Closed))?;
+        Ok(opened.counted(protocol, &self.metrics))
     }
 
     /// Closes a connection and its streams.

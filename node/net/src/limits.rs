@@ -66,6 +66,9 @@ pub struct Limits {
     pub ranges_per_get: usize,
     /// Bytes of the request inside the frame that asks for a pack. Default 16,384.
     pub get_request_bytes: usize,
+    /// Bytes of a pack that this node asks for in one request: what is sent again after a break is less than that for
+    /// each stream. Default 512 KiB.
+    pub get_bytes: u32,
     /// Blob streams of one session. Default 8.
     pub blob_streams_per_session: usize,
     /// Bytes of packs under way in all. Default 64 MiB.
@@ -124,6 +127,7 @@ impl Default for Limits {
             frame_bytes: 65_536,
             ranges_per_get: 256,
             get_request_bytes: 16_384,
+            get_bytes: 524_288,
             blob_streams_per_session: 8,
             packs_in_flight_bytes: 64 * MIB,
             packs_in_flight_bytes_per_session: 32 * MIB,

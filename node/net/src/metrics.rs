@@ -30,6 +30,10 @@ pub struct Figures {
     pub beacons_sent: u64,
     /// Beacons heard of others.
     pub beacons_heard: u64,
+    /// Bytes handed to the wire on the streams that carry packs; the requests, some 100 bytes each, included.
+    pub pack_bytes_sent: u64,
+    /// The same that came.
+    pub pack_bytes_received: u64,
 }
 
 macro_rules! counters {
@@ -60,7 +64,9 @@ counters!(
     records_published,
     queries,
     beacons_sent,
-    beacons_heard
+    beacons_heard,
+    pack_bytes_sent,
+    pack_bytes_received
 );
 
 /// Metrics shared by the driver, the beacon and the handles.
@@ -69,6 +75,11 @@ pub(crate) type Shared = Arc<Metrics>;
 /// Adds one.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Adds a number of bytes.
+pub(crate) fn add(counter: &AtomicU64, bytes: usize) {
+    counter.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
 /// Sets how things are now.

@@ -12,12 +12,14 @@ pub(crate) use handler::Opening;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 use crate::connection::ConnectionId;
+use crate::metrics::{self, Shared};
+use crate::protocol::Protocol;
 
 /// A stream to another node: both directions. `shutdown` ends the own direction; dropping gives up both: TCP tells the
 /// other end by a reset, QUIC by refusing what still comes, so a reader there sees an error or an end in the middle of
@@ -25,6 +27,8 @@ use crate::connection::ConnectionId;
 pub struct Stream {
     inner: Compat<libp2p::Stream>,
     connection: ConnectionId,
+    /// Where its bytes are counted, if it carries packs.
+    packs: Option<Shared>,
     /// While it lives, the stream counts against what strangers may open.
     _knock: Option<Arc<()>>,
 }
@@ -32,12 +36,18 @@ pub struct Stream {
 impl Stream {
     /// Takes over a stream that this node opened.
     pub(crate) fn opened(inner: libp2p::Stream, connection: ConnectionId) -> Self {
-        Self { inner: inner.compat(), connection, _knock: None }
+        Self { inner: inner.compat(), connection, packs: None, _knock: None }
     }
 
     /// Takes over a stream that the other end opened.
     pub(crate) fn accepted(inner: libp2p::Stream, connection: ConnectionId, knock: Option<Arc<()>>) -> Self {
-        Self { inner: inner.compat(), connection, _knock: knock }
+        Self { inner: inner.compat(), connection, packs: None, _knock: knock }
+    }
+
+    /// Counts its bytes from now on, if it is for packs.
+    pub(crate) fn counted(mut self, protocol: Protocol, metrics: &Shared) -> Self {
+        self.packs = (protocol == Protocol::Blob).then(|| Shared::clone(metrics));
+        self
     }
 
     /// Returns the connection that carries the stream.
@@ -58,13 +68,22 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
+        if let Some(metrics) = &self.packs {
+            metrics::add(&metrics.pack_bytes_received, buf.filled().len().saturating_sub(before));
+        }
+        Poll::Ready(read)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf));
+        if let (Some(metrics), Ok(len)) = (&self.packs, &written) {
+            metrics::add(&metrics.pack_bytes_sent, *len);
+        }
+        Poll::Ready(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -40,8 +40,8 @@ pub enum StoreError {
     /// The file system is read-only.
     #[error("the file system is read-only")]
     ReadOnly,
-    /// Somebody else has the database open, or readers are still alive where none may be.
-    #[error("the database is in use")]
+    /// Somebody else has the database or this partial pack open, or readers are still alive where none may be.
+    #[error("the database or a pack is in use")]
     Busy,
     /// Another process has this home open.
     #[error("the locker is already open{}", match pid { Some(pid) => format!(" in process {pid}"), None => String::new() })]

@@ -14,6 +14,12 @@
 
 use std::io;
 
+/// A partial file of a pack exists, of full length and without content.
+pub const PARTIAL_CREATED: &str = "partial-created";
+/// A group that was fetched is written at its place, not synced.
+pub const PARTIAL_WRITTEN: &str = "partial-written";
+/// Everything of a partial file was compared with the hash; nothing of it is synced.
+pub const PARTIAL_CHECKED: &str = "partial-checked";
 /// A temporary file of a pack exists, empty.
 pub const PACK_TEMP_CREATED: &str = "pack-temp-created";
 /// Its bytes are written, not synced.
@@ -52,6 +58,9 @@ pub const ALL: &[&str] = &[
     FILE_WRITTEN,
     FILE_RENAMED,
     DB_CREATED,
+    PARTIAL_CREATED,
+    PARTIAL_WRITTEN,
+    PARTIAL_CHECKED,
     PACK_TEMP_CREATED,
     PACK_WRITTEN,
     PACK_SYNCED,

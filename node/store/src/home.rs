@@ -9,6 +9,7 @@
 //! vault/          wraps of the vault key
 //! packs/xx/…      one file per pack, named by its hash under its first two digits
 //! packs/tmp/      packs being written
+//! packs/partial/  packs being fetched, each under its hash
 //! ```
 //! Directories are 0700 and files 0600 whatever the umask; what is found looser is tightened. Symbolic links are
 //! refused. Nothing here knows what the files contain.
@@ -38,6 +39,7 @@ const DATABASE_NEW: &str = "locker.redb.new";
 const RESERVE: &str = "reserve";
 const PACKS: &str = "packs";
 const TMP: &str = "tmp";
+const PARTIAL: &str = "partial";
 
 /// An opened home. This process holds it until the value is dropped.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ impl Home {
         set_mode(path, 0o700)?;
         let lock = take_lock(path)?;
         replace_file(path, MARK, format!("locker home {HOME_FORMAT}\n").as_bytes())?;
-        for folder in [VAULT, PACKS, "packs/tmp"] {
+        for folder in [VAULT, PACKS, "packs/tmp", "packs/partial"] {
             make_folder(&path.join(folder))?;
         }
         sync_folder(&path.join(PACKS))?;
@@ -108,7 +110,7 @@ impl Home {
         set_mode(path, 0o700)?;
         let lock = take_lock(path)?;
         set_mode(&path.join(MARK), 0o600)?;
-        for folder in [VAULT, PACKS, "packs/tmp"] {
+        for folder in [VAULT, PACKS, "packs/tmp", "packs/partial"] {
             let folder = path.join(folder);
             make_folder(&folder)?;
             check_kind(&folder, Kind::Folder)?;
@@ -198,6 +200,10 @@ impl Home {
 
     pub(crate) fn packs_tmp(&self) -> PathBuf {
         self.path.join(PACKS).join(TMP)
+    }
+
+    pub(crate) fn packs_partial(&self) -> PathBuf {
+        self.path.join(PACKS).join(PARTIAL)
     }
 
     fn vault_path(&self, name: &str) -> Result<PathBuf, StoreError> {
@@ -390,5 +396,5 @@ fn has_strangers(home: &Path) -> Result<bool, StoreError> {
 
 fn holds_packs(home: &Path) -> Result<bool, StoreError> {
     let packs = home.join(PACKS);
-    Ok(packs.symlink_metadata().is_ok() && list(&packs)?.iter().any(|name| name != TMP))
+    Ok(packs.symlink_metadata().is_ok() && list(&packs)?.iter().any(|name| name != TMP && name != PARTIAL))
 }

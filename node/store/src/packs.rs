@@ -17,17 +17,20 @@ use locker_crypto::id::PackHash;
 
 use crate::StoreError;
 use crate::health::Health;
-use crate::home::{Home, open_file, remove_file, sync_folder};
+use crate::home::{Home, list, open_file, remove_file, sync_folder};
 use crate::limits::PACK_BYTES_MAX;
 use crate::reserve::Reserve;
 
 mod check;
+mod partial;
 mod read;
 mod sweep;
 #[cfg(test)]
 mod tests;
 mod write;
 
+use partial::OpenPartials;
+pub use partial::PartialPack;
 pub use read::PackReader;
 pub use write::PackBatch;
 
@@ -41,6 +44,9 @@ pub const GROUP_BYTES: u64 = 16_384;
 pub struct PackStore {
     folder: PathBuf,
     tmp: PathBuf,
+    partial: PathBuf,
+    /// Partial packs that are open.
+    open: Arc<OpenPartials>,
     health: Arc<Health>,
     reserve: Arc<Reserve>,
     next_temp: AtomicU64,
@@ -48,7 +54,15 @@ pub struct PackStore {
 
 impl PackStore {
     pub(crate) fn new(home: &Home, health: Arc<Health>, reserve: Arc<Reserve>) -> Self {
-        Self { folder: home.packs(), tmp: home.packs_tmp(), health, reserve, next_temp: AtomicU64::new(0) }
+        Self {
+            folder: home.packs(),
+            tmp: home.packs_tmp(),
+            partial: home.packs_partial(),
+            open: Arc::default(),
+            health,
+            reserve,
+            next_temp: AtomicU64::new(0),
+        }
     }
 
     /// Begins to write packs. `expected_bytes` is what the caller means to write in all.
@@ -69,6 +83,52 @@ impl PackStore {
             batch.add(hash, bytes)?;
         }
         batch.finish()
+    }
+
+    /// Opens the partial file of a pack that is being fetched, or begins one. Of an old one only what the hash vouches
+    /// for counts as held: it is read once, with a buffer of a group and one of the outboard.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while the same one is open; [`StoreError::Refused`] for a length that no pack has;
+    /// [`StoreError::Full`] if less than the low-water mark would stay free; [`StoreError::Unsafe`],
+    /// [`StoreError::Poisoned`], [`StoreError::Io`].
+    pub fn open_partial(&self, hash: &PackHash, len: u32) -> Result<PartialPack, StoreError> {
+        PartialPack::open(self, hash, len)
+    }
+
+    /// Lists the packs that have a partial file.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn partials(&self) -> Result<Vec<PackHash>, StoreError> {
+        let names = list(&self.partial)?;
+        Ok(names.iter().filter_map(|name| sweep::read_name(name)).collect())
+    }
+
+    /// Makes complete partial packs into packs: each is compared with its hash as a whole, then all are synced, then
+    /// renamed, then each touched folder is synced once. Returns those that are durable now and may be named in the next
+    /// transaction. The others are not what was written to them: opened anew, they say what is missing.
+    ///
+    /// Takes no new space, so a full disk does not stop it. On an error the files stay as they are, under their old or
+    /// their final names.
+    ///
+    /// # Errors
+    /// [`StoreError::Poisoned`]; [`StoreError::Io`]: a failed sync poisons the store.
+    pub fn keep_partials<'p>(
+        &self,
+        partials: impl IntoIterator<Item = &'p mut PartialPack>,
+    ) -> Result<Vec<PackHash>, StoreError> {
+        let mut batch = PackBatch::without_space(self)?;
+        let mut kept = Vec::new();
+        for partial in partials {
+            match batch.adopt(partial) {
+                Ok(()) => kept.push(partial.hash()),
+                Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        batch.finish()?;
+        Ok(kept)
     }
 
     /// Opens a pack file and compares its length with that of the pack.
@@ -141,13 +201,18 @@ impl PackStore {
     }
 
     fn path(&self, hash: &PackHash) -> PathBuf {
-        let mut name = String::with_capacity(64);
-        for byte in hash.as_bytes() {
-            // Writing into a string cannot fail.
-            let _ = write!(name, "{byte:02x}");
-        }
-        self.shard(hash.0[0]).join(name)
+        self.shard(hash.0[0]).join(name(hash))
     }
+}
+
+/// Returns the name of a pack's file.
+fn name(hash: &PackHash) -> String {
+    let mut name = String::with_capacity(64);
+    for byte in hash.as_bytes() {
+        // Writing into a string cannot fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
 }
 
 /// Returns the length of the file of a pack of `len` bytes.

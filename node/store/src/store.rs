@@ -45,7 +45,7 @@ pub struct Store {
 pub struct Recovery {
     /// Whether the last closing was clean.
     pub was_clean: bool,
-    /// Temporary files removed.
+    /// Temporary files removed, and partial ones of packs that are not awaited.
     pub temporary_removed: u64,
     /// Packs removed that nothing named: their write never came to a commit.
     pub unreferenced_removed: u64,
@@ -185,7 +185,8 @@ impl Store {
     }
 
     /// Puts right what a crash may have left: finishes deletions, checks the packs written since the last clean closing,
-    /// removes temporary files and packs that nothing names, and marks the store as open.
+    /// removes temporary files, packs that nothing names and partial ones that nobody waits for, and marks the store as
+    /// open.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] if rows are missing or do not open: then nothing is removed. Else as reading and writing.
@@ -219,7 +220,7 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        let swept = self.packs.sweep(&mut |hash| Ok(index::pack(&snapshot, hash)?.is_some()))?;
+        let swept = self.packs.sweep(&mut |hash| index::pack(&snapshot, hash))?;
         recovery.temporary_removed = swept.temporary;
         recovery.unreferenced_removed = swept.unreferenced;
         recovery.strangers = swept.strangers;

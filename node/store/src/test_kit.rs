@@ -86,6 +86,28 @@ pub(crate) fn put_pack(store: &Store, seed: u64, len: usize) -> Result<PackHash,
     Ok(name)
 }
 
+/// Fetches a pack as the engine does: a row that wants it, its groups into a partial file, the file, one commit.
+#[cfg(feature = "failpoints")]
+pub(crate) fn fetch_pack(store: &Store, seed: u64, len: usize) -> Result<PackHash, StoreError> {
+    let content = bytes(seed, len);
+    let (name, byte_len) = (hash(&content), u32::try_from(len).unwrap());
+    let new = NewPack { len: byte_len, state: PackState::Wanted, locs: &[] };
+    store.write(|txn| crate::index::add_pack(txn, &SPACE, &name, &new))?;
+    let mut partial = store.packs().open_partial(&name, byte_len)?;
+    let outboard =
+        bao_tree::io::outboard::PreOrderMemOutboard::create(&content, bao_tree::BlockSize::from_chunk_log(4))
+            .data;
+    for (at, pair) in (0..).step_by(64).zip(outboard.as_chunks::<64>().0) {
+        partial.write_node(at, pair)?;
+    }
+    for (at, group) in (0..).step_by(16_384).zip(content.chunks(16_384)) {
+        partial.write_group(at, group)?;
+    }
+    assert_eq!(store.packs().keep_partials([&mut partial])?, [name]);
+    store.write(|txn| crate::index::set_state(txn, &name, PackState::Present { verified_at: 5 }))?;
+    Ok(name)
+}
+
 /// Says why a test does not run here.
 pub(crate) fn skip(why: &str) {
     writeln!(std::io::stderr(), "skipped: {why}").unwrap();

@@ -1,9 +1,9 @@
 //! Which packs are fetched from whom: whole packs, each from one source at a time, bounded, sources in turn.
 //!
 //! The plan holds what is wanted and who says that he has it. [`Plan::next_fetch`] gives out fetches; the engine carries them
-//! out and says how they ended. What of a pack came before a break lies in its temporary file and is not sent again:
-//! the next fetch of it, from whatever source, asks only for the rest. A pack that is done or under way is never given
-//! out again.
+//! out and says how they ended. What of a pack came before a break lies in its partial file and is not sent again:
+//! the next fetch of it, from whatever source, asks only for the rest, and comes before what is not begun. A pack that is
+//! done or under way is never given out again.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -71,6 +71,8 @@ struct Wanted {
     sources: BTreeMap<Source, u32>,
     /// Who is sending it.
     under_way: Option<Source>,
+    /// Something of it is here.
+    is_begun: bool,
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +107,18 @@ impl Plan {
             len,
             sources: BTreeMap::new(),
             under_way: None,
+            is_begun: false,
         });
+    }
+
+    /// Notes that something of a wanted pack is here already, from before a restart: it is fetched before what is not
+    /// begun.
+    pub fn note_begun(&mut self, pack: &PackHash) {
+        let Some(wanted) = self.wanted.get_mut(pack) else { return };
+        wanted.is_begun = true;
+        if wanted.under_way.is_none() {
+            requeue(&mut self.sessions, wanted, *pack);
+        }
     }
 
     /// Wants a pack no longer. A fetch under way goes on until it is told to have ended.
@@ -128,7 +141,11 @@ impl Plan {
             if let Some(wanted) = self.wanted.get_mut(&pack)
                 && wanted.sources.insert(source, 0).is_none_or(|failures| failures >= FAILURES_MAX)
             {
-                session.queue.push_back(pack);
+                if wanted.is_begun {
+                    session.queue.push_front(pack);
+                } else {
+                    session.queue.push_back(pack);
+                }
             }
         }
     }
@@ -243,6 +260,7 @@ impl Plan {
         session.streams += 1;
         *bytes += entry.len;
         entry.under_way = Some(source);
+        entry.is_begun = true;
         Some(Fetch { source, tag: entry.tag, pack, len: entry.len })
     }
 }

@@ -4,10 +4,11 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "test code: a broken surrounding ends the test, and skipped parts are told on standard error"
+    reason = "test code: a broken surrounding ends the test; figures and skipped parts are told on standard error"
 )]
 
 mod apart;
+mod kills;
 mod lan;
 mod links;
 mod pairing;

@@ -40,6 +40,13 @@ impl Arguments {
                     size(transfer.total)
                 ));
             }
+            if let Some(traffic) = status.traffic {
+                text.push_str(&format!(
+                    "content moved since the node started: {} sent, {} received\n",
+                    size(traffic.pack_bytes_sent),
+                    size(traffic.pack_bytes_received)
+                ));
+            }
             for problem in &status.problems {
                 text.push_str(&format!("problem: {} ({})\n", problem.message, problem.code));
             }

@@ -23,9 +23,10 @@ use tokio::time::Instant;
 use self::guests::Guest;
 use super::invite::Invitation;
 use super::remembered::Remembered;
-use super::{blobs, conversation, dialer, folding, invite, remembered};
+use super::{blobs, conversation, dialer, fetches, folding, invite, remembered};
 use crate::Error;
 use crate::locker::Inner;
+use crate::report::Traffic;
 use crate::share::Register;
 
 /// How often roster and heads are looked at without a commit.
@@ -149,7 +150,7 @@ impl Hub {
         hub.spawn(folding::run(Arc::clone(&hub)));
         hub.spawn(remembered::run(Arc::clone(&hub)));
         hub.spawn(dialer::run(Arc::clone(&hub)));
-        hub.spawn(blobs::run(Arc::clone(&hub)));
+        hub.spawn(fetches::run(Arc::clone(&hub)));
         Ok(hub)
     }
 
@@ -412,6 +413,12 @@ impl Hub {
     pub(crate) fn presence(&self) -> (BTreeSet<VerifyingKey>, HashMap<VerifyingKey, u64>) {
         let state = self.state();
         (state.sessions.keys().copied().collect(), state.last_seen.clone())
+    }
+
+    /// Bytes moved for packs since the node started.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let figures = self.net.figures();
+        Traffic { pack_bytes_sent: figures.pack_bytes_sent, pack_bytes_received: figures.pack_bytes_received }
     }
 
     /// What the owner of a transport key may ask for.

@@ -3,6 +3,8 @@
 //!
 //! An item is acknowledged only after its commit; a pack is held only after it is durable and its row says so.
 
+mod packs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
@@ -13,7 +15,7 @@ use locker_catalog::space::{OpenedEntry, Outcome, Space};
 use locker_catalog::tree;
 use locker_crypto::Refusal;
 use locker_crypto::entry::Envelope;
-use locker_crypto::id::{NodeId, ObjectHash, PackHash, SpaceTag, TokenId, VerifyingKey};
+use locker_crypto::id::{NodeId, ObjectHash, PackHash, TokenId, VerifyingKey};
 use locker_crypto::identity::person_tag;
 use locker_crypto::pack::PackOp;
 use locker_crypto::person::{self, Entry};
@@ -21,11 +23,12 @@ use locker_crypto::pin::PinDelta;
 use locker_crypto::share::Registered;
 use locker_store::index::{self, Loc, NewPack, PackState};
 use locker_store::pins::{self, PinScope};
-use locker_store::{Reads, Snapshot, WriteTxn, keyring, objects, persons};
+use locker_store::{Reads, WriteTxn, keyring, objects, persons};
 use locker_sync::frontier::Log;
 use locker_sync::message::v1::{Ask, Head, LogKind};
 use locker_sync::session::{Fate, Item};
 
+pub(crate) use self::packs::{Opened, TakenUp, is_held};
 use crate::Error;
 use crate::keys::person_log;
 use crate::locker::Inner;
@@ -466,52 +469,6 @@ impl Inner {
             Ask::Capsule(_) | Ask::Boxes(..) => Vec::new(),
         })
     }
-
-    /// Which of these packs are durable here, for the space.
-    pub(crate) fn held_packs(&self, tag: &SpaceTag, packs: &[PackHash]) -> Result<Vec<PackHash>, Error> {
-        let store = self.store()?;
-        let snapshot = store.read()?;
-        let mut held = Vec::new();
-        for hash in packs {
-            if is_held(&snapshot, tag, hash)? {
-                held.push(*hash);
-            }
-        }
-        Ok(held)
-    }
-
-    /// Every pack that the logs name and that is not here.
-    pub(crate) fn wanted_packs(&self) -> Result<Vec<(PackHash, u32)>, Error> {
-        let store = self.store()?;
-        let snapshot = store.read()?;
-        let mut wanted = Vec::new();
-        index::scan_packs(&snapshot, &mut |hash, pack| {
-            if matches!(pack.state, PackState::Wanted | PackState::Lost) {
-                wanted.push((hash, pack.len));
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(wanted)
-    }
-
-    /// Makes packs that came from own devices durable, and pins them.
-    pub(crate) fn keep_packs(&self, packs: &[(PackHash, Vec<u8>)]) -> Result<(), Error> {
-        let store = self.store()?;
-        let expected = packs.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        let mut batch = store.packs().begin_batch(expected)?;
-        for (hash, bytes) in packs {
-            batch.add(hash, bytes)?;
-        }
-        batch.finish()?;
-        drop(store);
-        self.commit(|change| packs.iter().try_for_each(|(hash, _)| change.hold_pack(hash)))
-    }
-}
-
-/// Whether a pack of a space is durable here.
-pub(crate) fn is_held(snapshot: &Snapshot, tag: &SpaceTag, hash: &PackHash) -> Result<bool, Error> {
-    Ok(index::pack(snapshot, hash)?
-        .is_some_and(|pack| pack.spaces.contains(tag) && matches!(pack.state, PackState::Present { .. })))
 }
 
 /// The objects that an entry of a person log names.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use bao_tree::io::fsm::BaoContentItem;
 use iroh::endpoint::VarInt;
 use iroh_blobs::get::StreamPair;
 use iroh_blobs::get::fsm::{AtConnected, BlobContentNext, ConnectedNext, DecodeError, RequestCounters};
@@ -10,15 +11,25 @@ use locker_crypto::encode::Writer;
 use locker_crypto::id::SpaceTag;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadHalf, WriteHalf, split};
 
-use super::groups::{GROUP_BYTES, GroupSet};
+use super::groups::{GROUP_BYTES, GroupSet, tree};
 use super::request::{GET, GetPack, frame_body};
 use crate::frame::write_frame;
 use crate::refusal::REFUSAL;
 
 const READ_BUFFER: usize = 65_536;
+/// Bytes of an inner node: two hashes.
+const NODE_BYTES: u64 = 64;
 
-/// Where verified groups go. Called on the runtime's threads: write to a file or hand on, do not sync a disk here.
+/// Where what was verified goes. Called on the runtime's threads: write to a file or hand on, do not sync a disk here.
+///
+/// The nodes above a group come before it, in every answer anew.
 pub trait GroupSink {
+    /// Takes the two hashes of an inner node, which stand at `offset` of the outboard (pre-order, without size prefix).
+    ///
+    /// # Errors
+    /// If they cannot be taken; the fetch ends with it.
+    fn write_node(&mut self, offset: u32, pair: &[u8; 64]) -> io::Result<()>;
+
     /// Takes a group, or the shorter last one, that starts at `offset` of the pack.
     ///
     /// # Errors
@@ -39,8 +50,8 @@ pub enum FetchError {
     /// A group does not match the hash (`E_HASH`): wrong bytes name the holder.
     #[error("wrong bytes")]
     Hash,
-    /// The sink did not take a group.
-    #[error("a group could not be kept")]
+    /// The sink did not take a group or a node.
+    #[error("what came could not be kept")]
     Sink(#[source] io::Error),
     /// The stream broke.
     #[error("the stream broke")]
@@ -76,16 +87,26 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin + Send>(
     if size != len {
         return Err(if size == refusal_size() { FetchError::Denied } else { FetchError::Size });
     }
-    let mut received = 0;
+    let (tree, mut received) = (tree(held.byte_len()), 0);
     loop {
         match content.next().await {
             BlobContentNext::More((more, item)) => {
                 content = more;
-                if let bao_tree::io::fsm::BaoContentItem::Leaf(leaf) = item.map_err(fetch_error)? {
-                    let offset = u32::try_from(leaf.offset).map_err(|_| FetchError::Hash)?;
-                    sink.write_group(offset, &leaf.data).map_err(FetchError::Sink)?;
-                    held.insert(offset / GROUP_BYTES);
-                    received += leaf.data.len() as u64;
+                match item.map_err(fetch_error)? {
+                    BaoContentItem::Parent(parent) => {
+                        let index = tree.pre_order_offset(parent.node).ok_or(FetchError::Hash)?;
+                        let offset = u32::try_from(index * NODE_BYTES).map_err(|_| FetchError::Hash)?;
+                        let mut pair = [0; 64];
+                        pair[..32].copy_from_slice(parent.pair.0.as_bytes());
+                        pair[32..].copy_from_slice(parent.pair.1.as_bytes());
+                        sink.write_node(offset, &pair).map_err(FetchError::Sink)?;
+                    }
+                    BaoContentItem::Leaf(leaf) => {
+                        let offset = u32::try_from(leaf.offset).map_err(|_| FetchError::Hash)?;
+                        sink.write_group(offset, &leaf.data).map_err(FetchError::Sink)?;
+                        held.insert(offset / GROUP_BYTES);
+                        received += leaf.data.len() as u64;
+                    }
                 }
             }
             // Not `next`: it would wait for the end of the stream, which stays open for the next request.

@@ -161,13 +161,16 @@ impl GroupSet {
         self.held.iter().all(|held| *held)
     }
 
-    /// Returns what is missing, at most `ranges_max` ranges of it, from the beginning on; `None` if nothing is.
-    pub fn missing(&self, ranges_max: usize) -> Option<GroupRanges> {
-        if self.held.iter().all(|held| !held) {
+    /// Returns what is missing, at most `ranges_max` ranges and `groups_max` groups of it, but at least one, from the
+    /// beginning on; `None` if nothing is.
+    pub fn missing(&self, ranges_max: usize, groups_max: usize) -> Option<GroupRanges> {
+        let groups_max = groups_max.max(1);
+        if self.held.iter().all(|held| !held) && self.held.len() <= groups_max {
             return (!self.held.is_empty()).then(GroupRanges::whole);
         }
         let mut ranges: Vec<Range<u32>> = Vec::new();
-        for (group, _) in (0u32..).zip(&self.held).filter(|(_, held)| !**held) {
+        let missing = (0u32..).zip(&self.held).filter(|(_, held)| !**held);
+        for (group, _) in missing.take(groups_max) {
             let full = ranges.len() == ranges_max;
             match ranges.last_mut() {
                 Some(last) if last.end == group => last.end = group + 1,

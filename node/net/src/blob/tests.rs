@@ -72,17 +72,24 @@ impl PackSource for Pack {
 /// A file in the making.
 struct Part {
     bytes: Vec<u8>,
+    outboard: Vec<u8>,
     groups: usize,
     fail_after: usize,
 }
 
 impl Part {
     fn of(pack: &Pack) -> Self {
-        Self { bytes: vec![0; pack.bytes.len()], groups: 0, fail_after: usize::MAX }
+        let (bytes, outboard) = (vec![0; pack.bytes.len()], vec![0; pack.outboard.len()]);
+        Self { bytes, outboard, groups: 0, fail_after: usize::MAX }
     }
 }
 
 impl GroupSink for Part {
+    fn write_node(&mut self, offset: u32, pair: &[u8; 64]) -> io::Result<()> {
+        self.outboard[offset as usize..][..64].copy_from_slice(pair);
+        Ok(())
+    }
+
     fn write_group(&mut self, offset: u32, bytes: &[u8]) -> io::Result<()> {
         if self.groups == self.fail_after {
             return Err(io::ErrorKind::StorageFull.into());
@@ -144,7 +151,7 @@ async fn a_fetch_that_was_killed_goes_on_where_it_was() {
     let mut held = GroupSet::none(pack.byte_len());
     let mut part = Part::of(&pack);
     let (mut received, mut runs) = (0, 0);
-    while let Some(missing) = held.missing(256) {
+    while let Some(missing) = held.missing(256, 1_024) {
         runs += 1;
         let (mut ours, theirs) = duplex(65_536);
         let serving = tokio::spawn(serve(theirs, pack.clone()));
@@ -163,10 +170,61 @@ async fn a_fetch_that_was_killed_goes_on_where_it_was() {
         let _ = serving.await.unwrap();
     }
     assert_eq!(runs, 20);
-    assert!(held.is_full() && part.bytes == *pack.bytes);
+    assert!(held.is_full() && part.bytes == *pack.bytes && part.outboard == *pack.outboard);
     // Not one group twice.
     assert_eq!(part.groups, 1_024);
     assert_eq!(received, pack.bytes.len() as u64 - 19 * 31 * 16_384);
+}
+
+/// Goal: a break costs no more than one request, and what was there is not asked for again. Method: the stream is cut in
+/// the middle of answers; the bytes that the other end handed to the wire are counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_break_only_the_missing_groups_are_asked_for_in_bounded_requests() {
+    let pack = Pack::random(8 * 1_048_576 + 100);
+    let groups_max = Limits::default().get_bytes / 16_384;
+    let (mut held, mut part) = (GroupSet::none(pack.byte_len()), Part::of(&pack));
+    let (mut asked, mut breaks) = (0, 0);
+    while !held.is_full() {
+        // A small pipe: the other end is at most 4 KiB ahead of us.
+        let (mut ours, theirs) = duplex(4_096);
+        let serving = tokio::spawn(serve(theirs, pack.clone()));
+        // Break in the middle of the third answer, five times.
+        part.fail_after = if breaks < 5 { part.groups + 2 * groups_max as usize + 7 } else { usize::MAX };
+        while let Some(missing) = held.missing(256, groups_max as usize) {
+            let bytes = missing.byte_count(pack.byte_len());
+            assert!(bytes <= u64::from(Limits::default().get_bytes));
+            asked += bytes;
+            match fetch(&mut ours, &pack.request(missing), &mut held, &mut part).await {
+                Ok(got) => assert_eq!(got, bytes),
+                Err(FetchError::Sink(_)) => {
+                    breaks += 1;
+                    break;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        drop(ours);
+        let _ = serving.await.unwrap();
+    }
+    assert!(part.bytes == *pack.bytes && part.outboard == *pack.outboard);
+    assert_eq!((breaks, part.groups), (5, 513), "not one group twice");
+    // Of each broken request seven groups had come; the others were asked for a second time.
+    assert_eq!(asked, pack.bytes.len() as u64 + 5 * u64::from((groups_max - 7) * 16_384));
+}
+
+#[test]
+fn what_is_missing_is_told_in_bounded_parts() {
+    let mut held = GroupSet::none(10 * 16_384 + 1);
+    assert_eq!(held.missing(256, 11), Some(GroupRanges::whole()));
+    assert_eq!(held.missing(256, 4), Some(GroupRanges::some(vec![0..4]).unwrap()));
+    assert_eq!(held.missing(256, 0), Some(GroupRanges::some(vec![0..1]).unwrap()));
+    [0, 2, 5].into_iter().for_each(|group| held.insert(group));
+    assert_eq!(held.missing(256, 4), Some(GroupRanges::some(vec![1..2, 3..5, 6..7]).unwrap()));
+    assert_eq!(held.missing(2, 4), Some(GroupRanges::some(vec![1..2, 3..5]).unwrap()));
+    (0..10).for_each(|group| held.insert(group));
+    assert_eq!(held.missing(256, 4), Some(GroupRanges::some(vec![10..11]).unwrap()));
+    held.insert(10);
+    assert_eq!(held.missing(256, 4), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +236,7 @@ async fn many_holes_are_asked_for_in_several_requests() {
     let (mut ours, theirs) = duplex(65_536);
     let serving = tokio::spawn(serve(theirs, pack.clone()));
     let mut requests = 0;
-    while let Some(missing) = held.missing(256) {
+    while let Some(missing) = held.missing(256, 1_024) {
         assert!(missing.count() <= 256);
         fetch(&mut ours, &pack.request(missing), &mut held, &mut part).await.unwrap();
         requests += 1;
@@ -368,6 +426,10 @@ struct Stopping {
 }
 
 impl GroupSink for Stopping {
+    fn write_node(&mut self, offset: u32, pair: &[u8; 64]) -> io::Result<()> {
+        self.part.write_node(offset, pair)
+    }
+
     fn write_group(&mut self, offset: u32, bytes: &[u8]) -> io::Result<()> {
         if self.part.groups == self.at
             && let Some(stop) = self.stop.take()
@@ -387,7 +449,7 @@ async fn a_pack_survives_the_end_of_its_server_over_both_transports() {
         let mut held = GroupSet::none(pack.byte_len());
         let mut sink = Stopping { part: Part::of(&pack), at: 100, stop: None };
         let mut runs = 0;
-        while let Some(missing) = held.missing(256) {
+        while let Some(missing) = held.missing(256, 1_024) {
             runs += 1;
             let (server, mut server_events) = start(config()).await;
             let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -408,15 +470,22 @@ async fn a_pack_survives_the_end_of_its_server_over_both_transports() {
                 within("the dial", getter.dial(&[address_of(&server, transport)], prefer)).await.unwrap();
             let mut stream = within("the stream", getter.open(dialed.id, Protocol::Blob)).await.unwrap();
             let request = pack.request(missing);
+            let before = getter.figures().pack_bytes_received;
             let outcome = within("the end of the fetch", fetch(&mut stream, &request, &mut held, &mut sink));
             match (outcome.await, runs) {
-                (Err(FetchError::Stream(_)), 1) | (Ok(_), _) => {}
+                (Err(FetchError::Stream(_)), 1) => {}
+                (Ok(got), _) => {
+                    // Size, groups, and at most a node for each of them.
+                    let wire = getter.figures().pack_bytes_received - before;
+                    assert!(wire > got + 8 && wire <= got + 8 + 64 * 1_024, "{wire} for {got}");
+                    assert!(server.figures().pack_bytes_sent >= wire);
+                }
                 (outcome, _) => panic!("{outcome:?}"),
             }
             drop(stream);
             within("the end of the server", serving).await.unwrap();
         }
-        assert!(held.is_full() && sink.part.bytes == *pack.bytes);
+        assert!(held.is_full() && sink.part.bytes == *pack.bytes && sink.part.outboard == *pack.outboard);
         assert_eq!(sink.part.groups, 1_024, "not one group twice");
         assert_eq!(runs, 2, "{transport:?}");
     }

@@ -35,6 +35,7 @@ fn the_defaults_are_those_of_the_design() {
         frame_bytes: 1 << 16,
         ranges_per_get: 256,
         get_request_bytes: 1 << 14,
+        get_bytes: 1 << 19,
         blob_streams_per_session: 8,
         packs_in_flight_bytes: 64 << 20,
         packs_in_flight_bytes_per_session: 32 << 20,

@@ -47,7 +47,7 @@ fn modes_that_are_too_wide_are_tightened_when_opened() {
     let home = Home::init(&place.home).unwrap();
     home.write_vault("passphrase", b"wrap").unwrap();
     drop(home);
-    let loosened = ["", "vault", "packs", "packs/tmp", "LOCKER", "lock", "vault/passphrase"];
+    let loosened = ["", "vault", "packs", "packs/tmp", "packs/partial", "LOCKER", "lock", "vault/passphrase"];
     for name in loosened {
         fs::set_permissions(place.home.join(name), fs::Permissions::from_mode(0o777)).unwrap();
     }
@@ -122,7 +122,7 @@ fn symbolic_links_are_refused() {
     assert!(matches!(Home::open(&place.home), Err(StoreError::Unsafe { .. })));
     fs::remove_file(&place.home).unwrap();
     drop(crate::test_kit::begin(&place.home));
-    for name in ["LOCKER", "lock", "locker.redb", "vault", "packs", "packs/tmp"] {
+    for name in ["LOCKER", "lock", "locker.redb", "vault", "packs", "packs/tmp", "packs/partial"] {
         let (path, moved) = (place.home.join(name), elsewhere.join("moved"));
         fs::rename(&path, &moved).unwrap();
         symlink(&moved, &path).unwrap();

@@ -66,12 +66,7 @@ impl PackReader {
             match item {
                 BaoChunk::Parent { node, is_root, left, right, .. } => {
                     let (first, second) = self.pair(node)?;
-                    let actual = if is_root {
-                        *merge_subtrees_root(&first, &second, Mode::Hash).as_bytes()
-                    } else {
-                        merge_subtrees_non_root(&first, &second, Mode::Hash)
-                    };
-                    if actual != wanted {
+                    if hash_pair(&first, &second, is_root) != wanted {
                         return Err(self.damaged());
                     }
                     if right {
@@ -147,7 +142,16 @@ impl PackReader {
     }
 }
 
-fn hash_group(bytes: &[u8], at: u64, is_root: bool) -> [u8; 32] {
+/// Hash of an inner node.
+pub(super) fn hash_pair(first: &ChainingValue, second: &ChainingValue, is_root: bool) -> [u8; 32] {
+    if is_root {
+        return *merge_subtrees_root(first, second, Mode::Hash).as_bytes();
+    }
+    merge_subtrees_non_root(first, second, Mode::Hash)
+}
+
+/// Hash of a group that stands at an offset of the pack.
+pub(super) fn hash_group(bytes: &[u8], at: u64, is_root: bool) -> [u8; 32] {
     if is_root {
         return *blake3::hash(bytes).as_bytes();
     }

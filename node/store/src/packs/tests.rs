@@ -179,7 +179,7 @@ fn a_dropped_batch_leaves_nothing_and_a_large_one_is_whole() {
     assert_eq!(fs::read_dir(place.home.join("packs/tmp")).unwrap().count(), 20);
     drop(batch);
     assert_eq!(fs::read_dir(place.home.join("packs/tmp")).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(place.home.join("packs")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(place.home.join("packs")).unwrap().count(), 2);
     let packs: Vec<(PackHash, &[u8])> = contents.iter().map(|c| (hash(c), c.as_slice())).collect();
     store.packs().write_all(&packs).unwrap();
     for (name, content) in &packs {

@@ -11,7 +11,7 @@ use bao_tree::io::outboard::PreOrderMemOutboard;
 use locker_crypto::Refusal;
 use locker_crypto::id::PackHash;
 
-use super::{GROUP, PackStore, checked_len};
+use super::{GROUP, PackStore, PartialPack, checked_len};
 use crate::StoreError;
 use crate::failpoints::{self, reach};
 use crate::home::{create_file, make_folder, sync_folder};
@@ -32,12 +32,20 @@ struct Temp {
     file: File,
     path: PathBuf,
     hash: PackHash,
+    /// Stays where it is when the batch is given up.
+    is_partial: bool,
 }
 
 impl<'s> PackBatch<'s> {
     pub(super) fn begin(store: &'s PackStore, expected_bytes: u64) -> Result<Self, StoreError> {
-        store.health.check()?;
+        let batch = Self::without_space(store)?;
         store.reserve.admit(expected_bytes)?;
+        Ok(batch)
+    }
+
+    /// Begins a batch that writes nothing new.
+    pub(super) fn without_space(store: &'s PackStore) -> Result<Self, StoreError> {
+        store.health.check()?;
         Ok(Self { store, pending: Vec::new(), touched: BTreeSet::new(), created_folder: false })
     }
 
@@ -68,12 +76,26 @@ impl<'s> PackBatch<'s> {
         Ok(hash)
     }
 
+    /// Takes over a partial pack that is complete.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if it is not, or is not what its hash says: the batch goes on without it. Else as
+    /// [`PackBatch::add`].
+    pub(super) fn adopt(&mut self, partial: &mut PartialPack) -> Result<(), StoreError> {
+        if self.pending.len() >= BATCH_OPEN_FILES {
+            self.settle()?;
+        }
+        let (file, path) = partial.hand_over()?;
+        self.pending.push(Temp { file, path, hash: partial.hash(), is_partial: true });
+        Ok(())
+    }
+
     fn write(&mut self, hash: &PackHash, bytes: &[u8], outboard: &[u8]) -> Result<(), StoreError> {
         if self.pending.len() >= BATCH_OPEN_FILES {
             self.settle()?;
         }
         let (file, path) = self.create_temp()?;
-        self.pending.push(Temp { file, path: path.clone(), hash: *hash });
+        self.pending.push(Temp { file, path: path.clone(), hash: *hash, is_partial: false });
         let temp = self.pending.last_mut().ok_or(StoreError::Poisoned)?;
         reach(failpoints::PACK_TEMP_CREATED)
             .and_then(|()| temp.file.write_all(bytes))
@@ -148,7 +170,7 @@ fn outboard_of(bytes: &[u8]) -> Result<PreOrderMemOutboard, StoreError> {
 
 impl Drop for PackBatch<'_> {
     fn drop(&mut self) {
-        for temp in &self.pending {
+        for temp in self.pending.iter().filter(|temp| !temp.is_partial) {
             // What cannot be removed now goes with the sweep of the next start.
             let _ = fs::remove_file(&temp.path);
         }

@@ -87,6 +87,32 @@ fn a_broken_fetch_goes_on_first_and_a_refused_one_elsewhere() {
     assert!(plan.next_fetch().is_some());
 }
 
+/// Goal: what was begun before a restart is finished first, whether that is known before or after the offer.
+#[test]
+fn packs_that_are_begun_come_first() {
+    for is_known_before in [true, false] {
+        let mut plan = Plan::new(Bounds::default());
+        (0..10).for_each(|n| plan.want(TAG, pack(n), 16 * MIB));
+        let begun = |plan: &mut Plan| [7, 4, 99].iter().for_each(|n| plan.note_begun(&pack(*n)));
+        if is_known_before {
+            begun(&mut plan);
+        }
+        plan.offer(source(0), (0..10).map(pack));
+        if !is_known_before {
+            begun(&mut plan);
+        }
+        let first: std::collections::BTreeSet<_> =
+            std::iter::from_fn(|| plan.next_fetch()).map(|fetch| fetch.pack).collect();
+        assert_eq!(first, [pack(4), pack(7)].into());
+        // And so is what another source was sending when it went.
+        plan.lose(&source(0));
+        plan.offer(source(1), (0..10).map(pack));
+        let again: std::collections::BTreeSet<_> =
+            std::iter::from_fn(|| plan.next_fetch()).map(|fetch| fetch.pack).collect();
+        assert_eq!(again, first);
+    }
+}
+
 #[test]
 fn everything_comes_once_whatever_fails() {
     for seed in 0..300 {

@@ -1,0 +1,208 @@
+//! Packs over the wire, the fetching side: what the plan gives out goes group by group into a partial file of the store,
+//! and becomes a pack when all of it is there (`docs/spec/12-sync.md`, "Packs"; `docs/spec/08-at-rest.md`, "Partial
+//! packs").
+//!
+//! What came before a break or a kill is not sent again, up to one request for each stream. Never here: who is asked for
+//! what ([`Plan`]).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use locker_net::blob::{self, FetchError, GROUP_BYTES, GetPack, GroupSet, GroupSink};
+use locker_net::{ConnectionId, Protocol, Stream};
+use locker_store::packs::PartialPack;
+use locker_sync::plan::{Fetch, Outcome, Plan, Source};
+use tokio::sync::mpsc;
+
+use super::hub::Hub;
+use super::ledger::{Opened, TakenUp};
+
+/// Packs that were fetched and wait to be made durable.
+const KEEP_AHEAD: usize = 4;
+/// Bytes of packs that are made durable in one commit.
+const KEEP_BYTES: u64 = 32 << 20;
+/// A fetch that does not get on for so long is given up.
+const STALL_TIME: Duration = Duration::from_secs(30);
+/// How soon a pack is looked at again that another fetch, which is about to end, has open.
+const BUSY_TIME: Duration = Duration::from_millis(50);
+
+/// Writes what comes of one pack into its partial file, and counts the groups.
+struct Sink<'a> {
+    partial: &'a mut PartialPack,
+    groups: &'a AtomicU64,
+}
+
+impl GroupSink for Sink<'_> {
+    fn write_node(&mut self, offset: u32, pair: &[u8; 64]) -> std::io::Result<()> {
+        self.partial.write_node(offset, pair).map_err(std::io::Error::other)
+    }
+
+    fn write_group(&mut self, offset: u32, bytes: &[u8]) -> std::io::Result<()> {
+        self.partial.write_group(offset, bytes).map_err(std::io::Error::other)?;
+        self.groups.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Streams that wait for their next request. A source has at most as many as it had fetches at a time.
+#[derive(Default)]
+struct Idle(Mutex<HashMap<Source, Vec<Stream>>>);
+
+impl Idle {
+    /// Takes a stream of a connection; those of earlier connections with the same source go.
+    fn take(&self, source: &Source, connection: ConnectionId) -> Option<Stream> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = idle.get_mut(source)?;
+        streams.retain(|stream| stream.connection() == connection);
+        streams.pop()
+    }
+
+    fn put(&self, source: Source, stream: Stream) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(source).or_default().push(stream);
+    }
+}
+
+/// Fetches what the plan gives out, and makes it durable, until the node stops.
+pub(super) async fn run(hub: Arc<Hub>) {
+    let mut stopping = hub.stopping();
+    let (fetched, keep) = mpsc::channel::<(Fetch, PartialPack)>(KEEP_AHEAD);
+    hub.spawn(keep_all(Arc::clone(&hub), keep));
+    take_up(&hub).await;
+    let idle = Arc::new(Idle::default());
+    loop {
+        while let Some(fetch) = hub.with_plan(Plan::next_fetch) {
+            let (task_hub, fetched, idle) = (Arc::clone(&hub), fetched.clone(), Arc::clone(&idle));
+            hub.spawn(async move {
+                let outcome = match task_hub.until_stop(fetch_watched(&task_hub, &idle, &fetch)).await {
+                    Some(Ok(Some(partial))) => match fetched.send((fetch, partial)).await {
+                        Ok(()) => return,
+                        Err(_) => Outcome::Broken,
+                    },
+                    Some(Ok(None)) => {
+                        task_hub.got(&[fetch.pack]);
+                        Outcome::Done
+                    }
+                    Some(Err(outcome)) => outcome,
+                    None => return,
+                };
+                task_hub.with_plan(|plan| plan.end(&fetch, outcome));
+                task_hub.fetches.notify_one();
+            });
+        }
+        tokio::select! {
+            () = hub.fetches.notified() => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Takes up what was under way before a restart: complete packs are kept without asking anybody, others come first.
+async fn take_up(hub: &Hub) {
+    let found = hub.blocking(|inner| inner.take_up_partials()).await;
+    // What is wrong with the store shows when a pack is fetched.
+    let TakenUp { kept, begun } = found.unwrap_or_default();
+    hub.with_plan(|plan| {
+        kept.iter().for_each(|pack| plan.forget(pack));
+        begun.iter().for_each(|pack| plan.note_begun(pack));
+    });
+    if !kept.is_empty() {
+        hub.got(&kept);
+    }
+}
+
+/// Fetches one pack, unless it does not get on; gives nothing if it is here already.
+async fn fetch_watched(hub: &Hub, idle: &Idle, fetch: &Fetch) -> Result<Option<PartialPack>, Outcome> {
+    let groups = AtomicU64::new(0);
+    let stalled = async {
+        let mut seen = u64::MAX;
+        loop {
+            tokio::time::sleep(STALL_TIME).await;
+            let now = groups.load(Ordering::Relaxed);
+            if now == seen {
+                return;
+            }
+            seen = now;
+        }
+    };
+    tokio::select! {
+        result = fetch_one(hub, idle, fetch, &groups) => result,
+        () = stalled => Err(Outcome::Broken),
+    }
+}
+
+async fn fetch_one(
+    hub: &Hub,
+    idle: &Idle,
+    fetch: &Fetch,
+    groups: &AtomicU64,
+) -> Result<Option<PartialPack>, Outcome> {
+    let Some(mut partial) = open(hub, fetch).await? else { return Ok(None) };
+    if partial.is_complete() {
+        return Ok(Some(partial));
+    }
+    let mut held = GroupSet::none(partial.byte_len());
+    partial.held_groups().for_each(|group| held.insert(group));
+    let connection = hub.connection_to(&fetch.source).ok_or(Outcome::Broken)?;
+    let open_stream = async || hub.net().open(connection, Protocol::Blob).await.map_err(|_| Outcome::Broken);
+    let (mut stream, mut was_idle) = match idle.take(&fetch.source, connection) {
+        Some(stream) => (stream, true),
+        None => (open_stream().await?, false),
+    };
+    let limits = hub.net().limits();
+    let groups_max = (limits.get_bytes / GROUP_BYTES) as usize;
+    while let Some(ranges) = held.missing(limits.ranges_per_get, groups_max) {
+        let request = GetPack { space: fetch.tag, pack: fetch.pack, ranges };
+        let mut sink = Sink { partial: &mut partial, groups };
+        match blob::fetch(&mut stream, &request, &mut held, &mut sink).await {
+            Ok(_) => was_idle = false,
+            // The other end may have given up a stream that waited here; that says nothing about the pack.
+            Err(FetchError::Stream(_)) if was_idle => (stream, was_idle) = (open_stream().await?, false),
+            Err(FetchError::Denied | FetchError::Size | FetchError::Hash) => return Err(Outcome::Refused),
+            Err(_) => return Err(Outcome::Broken),
+        }
+    }
+    idle.put(fetch.source, stream);
+    Ok(Some(partial))
+}
+
+/// Opens the partial file of a pack, once an earlier fetch of it has let go of it.
+async fn open(hub: &Hub, fetch: &Fetch) -> Result<Option<PartialPack>, Outcome> {
+    let (pack, len) = (fetch.pack, u32::try_from(fetch.len).map_err(|_| Outcome::Refused)?);
+    loop {
+        match hub.blocking(move |inner| inner.open_partial(&pack, len)).await {
+            Ok(Opened::Partial(partial)) => return Ok(Some(partial)),
+            Ok(Opened::Here) => return Ok(None),
+            Ok(Opened::Busy) => tokio::time::sleep(BUSY_TIME).await,
+            // The disk is full, or in trouble: tried again when the pack is offered again.
+            Err(_) => return Err(Outcome::Broken),
+        }
+    }
+}
+
+/// Makes fetched packs durable, several in one commit.
+async fn keep_all(hub: Arc<Hub>, mut fetched: mpsc::Receiver<(Fetch, PartialPack)>) {
+    while let Some(Some(first)) = hub.until_stop(fetched.recv()).await {
+        let mut batch = vec![first];
+        while batch.iter().map(|(fetch, _)| fetch.len).sum::<u64>() < KEEP_BYTES {
+            match fetched.try_recv() {
+                Ok(next) => batch.push(next),
+                Err(_) => break,
+            }
+        }
+        let (fetches, mut packs): (Vec<Fetch>, Vec<PartialPack>) = batch.into_iter().unzip();
+        // Nothing is lost by a failure: the files stay, and are looked at again by the next fetch.
+        let kept = hub.blocking(move |inner| inner.keep_packs(&mut packs)).await.unwrap_or_default();
+        if !kept.is_empty() {
+            hub.got(&kept);
+        }
+        hub.with_plan(|plan| {
+            for fetch in &fetches {
+                let outcome = if kept.contains(&fetch.pack) { Outcome::Done } else { Outcome::Broken };
+                plan.end(fetch, outcome);
+            }
+        });
+        hub.fetches.notify_one();
+    }
+}

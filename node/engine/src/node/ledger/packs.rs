@@ -1,0 +1,117 @@
+//! Packs and what is known of them: which are held, which are wanted, and how one that came becomes durable.
+
+use std::ops::ControlFlow;
+
+use locker_crypto::id::{PackHash, SpaceTag};
+use locker_store::index::{self, PackState};
+use locker_store::packs::PartialPack;
+use locker_store::{Snapshot, StoreError};
+
+use crate::Error;
+use crate::locker::Inner;
+
+/// Complete partial packs that are kept in one commit at the start.
+const KEEP_PARTIALS: usize = 16;
+
+/// A pack that is to be fetched, looked at.
+pub(crate) enum Opened {
+    /// It is durable here.
+    Here,
+    /// Another fetch of it has not ended yet.
+    Busy,
+    /// What of it is here.
+    Partial(PartialPack),
+}
+
+/// What a fetch before a restart left.
+#[derive(Default)]
+pub(crate) struct TakenUp {
+    /// Complete packs, durable now.
+    pub(crate) kept: Vec<PackHash>,
+    /// Packs of which something is here.
+    pub(crate) begun: Vec<PackHash>,
+}
+
+impl Inner {
+    /// Which of these packs are durable here, for the space.
+    pub(crate) fn held_packs(&self, tag: &SpaceTag, packs: &[PackHash]) -> Result<Vec<PackHash>, Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let mut held = Vec::new();
+        for hash in packs {
+            if is_held(&snapshot, tag, hash)? {
+                held.push(*hash);
+            }
+        }
+        Ok(held)
+    }
+
+    /// Every pack that the logs name and that is not here.
+    pub(crate) fn wanted_packs(&self) -> Result<Vec<(PackHash, u32)>, Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let mut wanted = Vec::new();
+        index::scan_packs(&snapshot, &mut |hash, pack| {
+            if matches!(pack.state, PackState::Wanted | PackState::Lost) {
+                wanted.push((hash, pack.len));
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(wanted)
+    }
+
+    /// Opens the partial file of a pack that is to be fetched.
+    pub(crate) fn open_partial(&self, hash: &PackHash, len: u32) -> Result<Opened, Error> {
+        let store = self.store()?;
+        let is_here = index::pack(&store.read()?, hash)?
+            .is_some_and(|pack| matches!(pack.state, PackState::Present { .. }));
+        if is_here {
+            return Ok(Opened::Here);
+        }
+        match store.packs().open_partial(hash, len) {
+            Ok(partial) => Ok(Opened::Partial(partial)),
+            Err(StoreError::Busy) => Ok(Opened::Busy),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Looks at what a fetch before a restart left: keeps what is complete, and tells what is begun.
+    pub(crate) fn take_up_partials(&self) -> Result<TakenUp, Error> {
+        let (mut found, mut complete) = (TakenUp::default(), Vec::new());
+        let (partials, snapshot) = {
+            let store = self.store()?;
+            (store.packs().partials()?, store.read()?)
+        };
+        for hash in partials {
+            let Some(pack) = index::pack(&snapshot, &hash)? else { continue };
+            if let Opened::Partial(partial) = self.open_partial(&hash, pack.len)? {
+                match partial.is_complete() {
+                    true => complete.push(partial),
+                    false => found.begun.push(hash),
+                }
+            }
+            if complete.len() == KEEP_PARTIALS {
+                found.kept.extend(self.keep_packs(&mut complete)?);
+                complete.clear();
+            }
+        }
+        found.kept.extend(self.keep_packs(&mut complete)?);
+        Ok(found)
+    }
+
+    /// Makes packs that came from own devices durable, and pins them. Returns those that are; another one is not what
+    /// was written to its file.
+    pub(crate) fn keep_packs(&self, packs: &mut [PartialPack]) -> Result<Vec<PackHash>, Error> {
+        let kept = self.store()?.packs().keep_partials(packs)?;
+        if !kept.is_empty() {
+            self.commit(|change| kept.iter().try_for_each(|hash| change.hold_pack(hash)))?;
+        }
+        Ok(kept)
+    }
+}
+
+/// Whether a pack of a space is durable here.
+pub(crate) fn is_held(snapshot: &Snapshot, tag: &SpaceTag, hash: &PackHash) -> Result<bool, Error> {
+    Ok(index::pack(snapshot, hash)?
+        .is_some_and(|pack| pack.spaces.contains(tag) && matches!(pack.state, PackState::Present { .. })))
+}

@@ -1,0 +1,250 @@
+//! Packs that are being fetched: each a file laid out like the finished one, whose groups and outboard nodes are
+//! written at their place as they come (`docs/spec/08-at-rest.md`, "Partial packs").
+//!
+//! Which groups are held is never written down: when a partial file is opened, everything in it is compared with the hash
+//! again, from the root down. What the hash does not vouch for counts as missing. Never here: where the bytes come from.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bao_tree::ChunkRanges;
+use bao_tree::iter::BaoChunk;
+use locker_crypto::Refusal;
+use locker_crypto::id::PackHash;
+
+use super::read::{hash_group, hash_pair};
+use super::{GROUP_BYTES, PackStore, file_len, name, tree};
+use crate::StoreError;
+use crate::failpoints::{self, reach};
+use crate::health::Health;
+use crate::home::{create_file, open_file, remove_file};
+use crate::limits::PACK_BYTES_MAX;
+
+/// Bytes of an outboard node: two hashes.
+const NODE_BYTES: u64 = 64;
+
+/// The partial packs that are open: one writer for each.
+#[derive(Debug, Default)]
+pub(super) struct OpenPartials(Mutex<BTreeSet<PackHash>>);
+
+/// Holds the place of one pack among [`OpenPartials`].
+#[derive(Debug)]
+struct Turn {
+    open: Arc<OpenPartials>,
+    hash: PackHash,
+}
+
+impl Turn {
+    fn take(open: &Arc<OpenPartials>, hash: &PackHash) -> Result<Self, StoreError> {
+        let is_free = open.0.lock().unwrap_or_else(PoisonError::into_inner).insert(*hash);
+        if is_free { Ok(Self { open: Arc::clone(open), hash: *hash }) } else { Err(StoreError::Busy) }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.open.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.hash);
+    }
+}
+
+/// A pack of which some groups are here. Dropped, it leaves its file, which [`PackStore::open_partial`] opens again.
+#[derive(Debug)]
+pub struct PartialPack {
+    file: File,
+    path: PathBuf,
+    hash: PackHash,
+    len: u32,
+    held: Vec<bool>,
+    /// Nothing is written any more: the file is about to get, or has, its final name.
+    is_handed_over: bool,
+    health: Arc<Health>,
+    _turn: Turn,
+}
+
+impl PartialPack {
+    pub(super) fn open(store: &PackStore, hash: &PackHash, len: u32) -> Result<Self, StoreError> {
+        store.health.check()?;
+        if len == 0 {
+            return Err(StoreError::Refused(Refusal::Canon));
+        }
+        if u64::from(len) > PACK_BYTES_MAX {
+            return Err(StoreError::Refused(Refusal::Limit));
+        }
+        let turn = Turn::take(&store.open, hash)?;
+        let path = store.partial.join(name(hash));
+        let (file, held) = match reopen(&path, hash, len)? {
+            Some(found) => found,
+            None => (begin(store, &path, len)?, vec![false; group_count(len)]),
+        };
+        let health = Arc::clone(&store.health);
+        Ok(Self { file, path, hash: *hash, len, held, is_handed_over: false, health, _turn: turn })
+    }
+
+    /// The pack's hash.
+    pub fn hash(&self) -> PackHash {
+        self.hash
+    }
+
+    /// The pack's length in bytes, the outboard not counted.
+    pub fn byte_len(&self) -> u32 {
+        self.len
+    }
+
+    /// The groups that are here, in rising order.
+    pub fn held_groups(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..).zip(&self.held).filter_map(|(group, held)| held.then_some(group))
+    }
+
+    /// Whether every group is here.
+    pub fn is_complete(&self) -> bool {
+        self.held.iter().all(|held| *held)
+    }
+
+    /// Writes a group, or the shorter last one, that starts at `offset` of the pack. The caller has compared it with the
+    /// hash; what is wrong all the same is found before the pack counts as here.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if no group starts there or it has another length; [`StoreError::Full`],
+    /// [`StoreError::Io`]: the group is then not held, and what was held before still is. [`StoreError::Poisoned`].
+    pub fn write_group(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StoreError> {
+        let group = u64::from(offset) / GROUP_BYTES;
+        let is_group = u64::from(offset).is_multiple_of(GROUP_BYTES)
+            && offset < self.len
+            && bytes.len() as u64 == GROUP_BYTES.min(u64::from(self.len - offset));
+        if !is_group {
+            return Err(StoreError::Refused(Refusal::Canon));
+        }
+        self.write_at(bytes, u64::from(offset))?;
+        reach(failpoints::PARTIAL_WRITTEN)
+            .map_err(|error| StoreError::io("writing a partial pack", &self.path, error))?;
+        if let Some(held) = usize::try_from(group).ok().and_then(|group| self.held.get_mut(group)) {
+            *held = true;
+        }
+        Ok(())
+    }
+
+    /// Writes the two hashes of an inner node at an offset of the outboard. A group whose nodes are not written does not
+    /// count as held when the file is opened again.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if no node stands there; else as [`PartialPack::write_group`].
+    pub fn write_node(&mut self, offset: u32, pair: &[u8; 64]) -> Result<(), StoreError> {
+        let outboard_len = file_len(self.len) - u64::from(self.len);
+        if !u64::from(offset).is_multiple_of(NODE_BYTES) || u64::from(offset) >= outboard_len {
+            return Err(StoreError::Refused(Refusal::Canon));
+        }
+        self.write_at(pair, u64::from(self.len) + u64::from(offset))
+    }
+
+    /// Compares the whole file with the hash, and gives it away for good if everything is there and right.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if not; then it says what is missing, and goes on as before.
+    pub(super) fn hand_over(&mut self) -> Result<(File, PathBuf), StoreError> {
+        self.health.check()?;
+        self.held = verify(&self.file, &self.path, &self.hash, self.len)?;
+        if !self.is_complete() {
+            return Err(StoreError::Damaged { pack: self.hash });
+        }
+        let failed = |error| StoreError::io("checking a partial pack", &self.path, error);
+        reach(failpoints::PARTIAL_CHECKED).map_err(failed)?;
+        let file = self.file.try_clone().map_err(failed)?;
+        self.is_handed_over = true;
+        Ok((file, self.path.clone()))
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> Result<(), StoreError> {
+        self.health.check()?;
+        if self.is_handed_over {
+            // A pack file is never changed.
+            return Err(StoreError::Refused(Refusal::Canon));
+        }
+        self.file
+            .write_all_at(bytes, at)
+            .map_err(|error| StoreError::io("writing a partial pack", &self.path, error))
+    }
+}
+
+/// Opens what an earlier fetch left; what cannot be read or has another length is of no use and is removed.
+fn reopen(path: &Path, hash: &PackHash, len: u32) -> Result<Option<(File, Vec<bool>)>, StoreError> {
+    let file = match open_file(path, OpenOptions::new().read(true).write(true)) {
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    let found = file.metadata().map_err(|error| StoreError::io("looking at", path, error))?.len();
+    if found == file_len(len)
+        && let Ok(held) = verify(&file, path, hash, len)
+    {
+        return Ok(Some((file, held)));
+    }
+    remove_file(path)?;
+    Ok(None)
+}
+
+/// Begins a partial file: full length, no blocks yet.
+fn begin(store: &PackStore, path: &Path, len: u32) -> Result<File, StoreError> {
+    store.reserve.admit(file_len(len))?;
+    let file = create_file(path)?;
+    file.set_len(file_len(len))
+        .and_then(|()| reach(failpoints::PARTIAL_CREATED))
+        .map_err(|error| StoreError::io("beginning a partial pack", path, error))?;
+    Ok(file)
+}
+
+/// Tells which groups of a file are those of the pack, reached from the root over nodes that are right. All of them are
+/// exactly if the whole file, outboard included, is right.
+fn verify(file: &File, path: &Path, hash: &PackHash, len: u32) -> Result<Vec<bool>, StoreError> {
+    let damaged = || StoreError::Damaged { pack: *hash };
+    let tree = tree(len);
+    let read = |buffer: &mut [u8], at: u64| {
+        file.read_exact_at(buffer, at).map_err(|error| StoreError::io("reading a partial pack", path, error))
+    };
+    let mut outboard = vec![0; usize::try_from(tree.outboard_size()).map_err(|_| damaged())?];
+    read(&mut outboard, u64::from(len))?;
+    let (nodes, _) = outboard.as_chunks::<64>();
+    let mut held = Vec::with_capacity(group_count(len));
+    let mut group = Vec::new();
+    // The hash that the next item must have; none below a node that is wrong.
+    let mut expected = vec![Some(*hash.as_bytes())];
+    for item in tree.ranges_pre_order_chunks_iter_ref(&ChunkRanges::all(), 0) {
+        let wanted = expected.pop().ok_or_else(damaged)?;
+        match item {
+            BaoChunk::Parent { node, is_root, .. } => {
+                let index = tree.pre_order_offset(node).and_then(|index| usize::try_from(index).ok());
+                let pair = index.and_then(|index| nodes.get(index)).ok_or_else(damaged)?;
+                let children = wanted.and_then(|wanted| {
+                    let (first, second) = (pair.first_chunk::<32>()?, pair.last_chunk::<32>()?);
+                    (hash_pair(first, second, is_root) == wanted).then_some((*first, *second))
+                });
+                expected.push(children.map(|(_, second)| second));
+                expected.push(children.map(|(first, _)| first));
+            }
+            BaoChunk::Leaf { start_chunk, size, is_root, .. } => {
+                let is_held = match wanted {
+                    Some(wanted) => {
+                        let at = start_chunk.to_bytes();
+                        group.resize(size, 0);
+                        read(&mut group, at)?;
+                        hash_group(&group, at, is_root) == wanted
+                    }
+                    None => false,
+                };
+                held.push(is_held);
+            }
+        }
+    }
+    if held.len() == group_count(len) { Ok(held) } else { Err(damaged()) }
+}
+
+fn group_count(len: u32) -> usize {
+    // At most 1,024.
+    u64::from(len).div_ceil(GROUP_BYTES) as usize
+}
+
+#[cfg(test)]
+mod tests;
