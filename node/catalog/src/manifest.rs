@@ -21,6 +21,12 @@ pub const NODES_MAX: usize = 65_536;
 pub const PACKS_MAX: usize = locker_crypto::share::EXTENT_PACKS_MAX;
 /// Deepest folder, counted from the top.
 pub const DEPTH_MAX: usize = 256;
+/// Longest path of a node in bytes.
+pub const PATH_LEN_MAX: usize = 4_096;
+/// Most bytes of all paths together: what a reader holds to name everything.
+pub const PATHS_LEN_MAX: usize = 64 << 20;
+/// Longest manifest in bytes.
+pub const MANIFEST_LEN_MAX: usize = 64 << 20;
 
 const VERSION: u64 = 1;
 
@@ -70,17 +76,23 @@ impl Manifest {
             out.i64(node.mtime_ms).bool(node.exec);
         }
         pack_list::write(&self.packs, &mut out);
+        if out.len() > MANIFEST_LEN_MAX {
+            return Err(Refusal::Limit);
+        }
         Ok(out.finish())
     }
 
     /// Reads a manifest and nothing after it.
     ///
     /// # Errors
-    /// [`Refusal::Version`]; [`Refusal::Limit`] for more than [`NODES_MAX`] nodes or [`PACKS_MAX`] packs, or deeper than
-    /// [`DEPTH_MAX`]; [`Refusal::Name`] for a name that a locker would not take; [`Refusal::Canon`] for every other
+    /// [`Refusal::Version`]; [`Refusal::Limit`] for more than [`NODES_MAX`] nodes or [`PACKS_MAX`] packs, deeper than
+    /// [`DEPTH_MAX`], longer paths than [`PATH_LEN_MAX`] and [`PATHS_LEN_MAX`], or more than [`MANIFEST_LEN_MAX`] bytes; [`Refusal::Name`] for a name that a locker would not take; [`Refusal::Canon`] for every other
     /// form: a folder that comes later or is none, a file without content, a folder with time or mode, one name or
     /// pack twice; those of [`FileRef::read`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
+        if bytes.len() > MANIFEST_LEN_MAX {
+            return Err(Refusal::Limit);
+        }
         let mut from = Reader::new(bytes);
         let len = from.array()?;
         if from.u64()? != VERSION {
@@ -119,15 +131,21 @@ impl Manifest {
         if self.nodes.len() > NODES_MAX || self.packs.len() > PACKS_MAX {
             return Err(Refusal::Limit);
         }
-        let mut depths: Vec<usize> = Vec::with_capacity(self.nodes.len());
+        // How deep each node lies, and how long its path is.
+        let mut places: Vec<(usize, usize)> = Vec::with_capacity(self.nodes.len());
+        let mut paths_len = 0;
         let mut names: BTreeMap<Option<usize>, HashSet<&str>> = BTreeMap::new();
         for node in &self.nodes {
             name::check(&node.name)?;
-            let depth = match node.parent {
-                None => 1,
-                Some(index) => 1 + depths.get(index).ok_or(Refusal::Canon)?,
+            let (depth, path_len) = match node.parent {
+                None => (1, node.name.len()),
+                Some(index) => {
+                    let (depth, len) = places.get(index).ok_or(Refusal::Canon)?;
+                    (depth + 1, len + 1 + node.name.len())
+                }
             };
-            if depth > DEPTH_MAX {
+            paths_len += path_len;
+            if depth > DEPTH_MAX || path_len > PATH_LEN_MAX || paths_len > PATHS_LEN_MAX {
                 return Err(Refusal::Limit);
             }
             let in_file = node.parent.is_some_and(|index| self.nodes[index].file.is_some());
@@ -135,7 +153,7 @@ impl Manifest {
             if in_file || !plain_folder || !names.entry(node.parent).or_default().insert(&node.name) {
                 return Err(Refusal::Canon);
             }
-            depths.push(depth);
+            places.push((depth, path_len));
         }
         let mut hashes = HashSet::new();
         if self.packs.iter().all(|pack| hashes.insert(pack.hash())) { Ok(()) } else { Err(Refusal::Canon) }

@@ -4,7 +4,9 @@ use std::io::Write;
 use std::ops::{ControlFlow, Deref};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
 use std::time::Duration;
 
 use locker_catalog::space::Space;
@@ -31,6 +33,9 @@ pub struct InitOptions {
     /// How its keys are closed.
     pub vault: Vault,
 }
+
+/// Pause between two tries to have the store alone.
+const EXCLUSIVE_PAUSE: Duration = Duration::from_millis(5);
 
 /// An open locker. Cloned handles share it; the last one dropped closes it and lets the next process in.
 ///
@@ -339,9 +344,16 @@ impl Inner {
         Ok(OpenStore(self.store.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// The store alone: waits until no operation uses it.
+    /// The store alone: waits until no operation uses it. Operations that begin meanwhile are not held up: one that
+    /// runs may need the store a second time, and would wait for who waits for it.
     pub(crate) fn exclusive_store(&self) -> RwLockWriteGuard<'_, Option<Store>> {
-        self.store.write().unwrap_or_else(PoisonError::into_inner)
+        loop {
+            match self.store.try_write() {
+                Ok(guard) => return guard,
+                Err(TryLockError::Poisoned(error)) => return error.into_inner(),
+                Err(TryLockError::WouldBlock) => std::thread::park_timeout(EXCLUSIVE_PAUSE),
+            }
+        }
     }
 
     /// The keys of this device.

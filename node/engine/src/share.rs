@@ -18,7 +18,7 @@ use locker_crypto::link::{Kind, Link, LinkKeys, Protection, TextForm};
 use locker_crypto::pack::PackOp;
 use locker_crypto::person::Entry;
 use locker_crypto::share::{EXTENT_PATH_LEN_MAX, Extent, Registered};
-use locker_store::{Store, links, objects};
+use locker_store::{links, objects};
 
 use self::register::Door;
 pub(crate) use self::register::{Register, extent};
@@ -51,13 +51,16 @@ pub struct ShareOptions {
 /// Makes a snapshot link.
 pub(crate) fn share(inner: &Inner, shared: &str, options: &ShareOptions) -> Result<SharedLink, Error> {
     check_life(options.expires_s)?;
-    let store = inner.store()?;
-    let snapshot = store.read()?;
-    let tree = Tree::new(&snapshot, inner.space_tag());
-    let node = tree.resolve(shared)?;
     let shown = path::split(shared)?.join("/");
     let label = label(options.label.as_deref(), &shown)?;
-    let gathered = gather::gather(&store, &snapshot, &tree, inner, node)?;
+    let (node, gathered, log) = {
+        let store = inner.store()?;
+        let snapshot = store.read()?;
+        let tree = Tree::new(&snapshot, inner.space_tag());
+        let node = tree.resolve(shared)?;
+        let gathered = gather::gather(&store, &snapshot, &tree, inner, node)?;
+        (node, gathered, person_log(&snapshot, &inner.keys().person)?)
+    };
     let manifest = gathered.manifest.encode().map_err(|why| gather::refused(why, &shown))?;
 
     let keys = inner.keys();
@@ -72,10 +75,10 @@ pub(crate) fn share(inner: &Inner, shared: &str, options: &ShareOptions) -> Resu
     };
     let link_keys = link.keys(options.passphrase.as_ref().map(Secret::expose)).map_err(Error::Refused)?;
     let expires = inner.env().now_ms() / 1_000 + options.expires_s;
-    let making = Making { inner, store: &store, link: &link, link_keys: &link_keys, label, expires };
+    let making = Making { inner, link: &link, link_keys: &link_keys, label, expires };
     let space = SpaceId(draw(inner));
     let token = making.token(space_tag(&space))?;
-    let path = making.path(&person_log(&snapshot, &keys.person)?)?;
+    let path = making.path(&log)?;
     let mut packs = gathered.packs();
     let capsule = Capsule {
         token: token.clone(),
@@ -109,7 +112,8 @@ pub(crate) fn list(inner: &Inner) -> Result<Vec<Shared>, Error> {
     let register = Register::read(inner, &snapshot)?;
     let mut shared = Vec::new();
     for door in register.doors().iter().rev() {
-        let given = extent(&snapshot, inner, door)?;
+        // What cannot be read here does not hide the link, which may have to be ended.
+        let given = extent(&snapshot, inner, door).ok().flatten();
         let path = given.map_or_else(|| Ok(String::new()), |extent| where_is(inner, &snapshot, &extent))?;
         shared.push(Shared {
             id: id_of(&door.registered.token),
@@ -153,7 +157,6 @@ pub(crate) fn revoke(inner: &Inner, id: &str) -> Result<Shared, Error> {
 /// A link in the making.
 struct Making<'a> {
     inner: &'a Inner,
-    store: &'a Store,
     link: &'a Link,
     link_keys: &'a LinkKeys,
     label: String,
@@ -192,7 +195,7 @@ impl Making<'_> {
             let path: usize = capsule.path.iter().map(Vec::len).sum();
             // Head, token, label, signature and box take less than 4 KiB.
             if manifest.len() > MANIFEST_LEN_MAX.min((60 * 1_024_usize).saturating_sub(path)) {
-                let (file, made) = gather::store_manifest(self.store, self.inner, manifest)?;
+                let (file, made) = gather::store_manifest(self.inner, manifest)?;
                 packs.clone_from(&made);
                 capsule.gift = Gift::ManifestFile { file, packs: made };
             }

@@ -69,6 +69,17 @@ fn limits_are_those_of_the_table() {
     };
     assert!(deep(DEPTH_MAX).encode().is_ok());
     assert_eq!(deep(DEPTH_MAX + 1).encode(), Err(Refusal::Limit));
+    // Long names, one below the other: 16 of 255 bytes with 15 slashes are 4,095.
+    let long = |depth: usize| Manifest {
+        nodes: (0..depth).map(|n| folder(n.checked_sub(1), &"n".repeat(255))).collect(),
+        packs: Vec::new(),
+    };
+    assert!(long(16).encode().is_ok());
+    assert_eq!(long(17).encode(), Err(Refusal::Limit));
+    // A short manifest must not make long lists of paths.
+    let mut wide = long(15);
+    wide.nodes.extend((0..20_000).map(|n| folder(Some(14), &format!("n{n}"))));
+    assert_eq!(wide.encode(), Err(Refusal::Limit));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use locker_store::index;
 use locker_store::packs::PackReader;
 use tokio::time::Instant;
 
-use super::hub::{Admitted, Hub};
+use super::hub::{Hub, Visit};
 use super::ledger::is_held;
 
 /// A pack file of the store, as the network reads it.
@@ -42,16 +42,15 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
             Err(_) => None,
         };
         // Rights first, from the session alone; what a link gives is part of them.
-        let admitted = hub.admitted(&connection.peer);
-        let may_get = |get: &GetPack| {
-            admitted.as_ref().is_some_and(|Admitted { scope, packs }| {
-                scope.may_get_pack(&get.space) && packs.as_ref().is_none_or(|packs| packs.contains(&get.pack))
-            })
+        let (Some(get), Some(admitted)) = (request, hub.admitted(&connection.peer)) else {
+            return refuse(stream, frame_end).await;
         };
-        let Some(get) = request.filter(may_get) else { return refuse(stream, frame_end).await };
+        if !hub.may_get(&admitted, &get) {
+            return refuse(stream, frame_end).await;
+        }
+        let Some(_turn) = hub.turn(&admitted).await else { return refuse(stream, frame_end).await };
         // The packs of a link lie in the home space.
-        let is_guest = admitted.is_some_and(|admitted| admitted.packs.is_some());
-        let space = if is_guest { hub.inner().space_tag() } else { get.space };
+        let space = if admitted.visit.is_some() { hub.inner().space_tag() } else { get.space };
         let pack = get.pack;
         let opened = hub
             .blocking(move |inner| {
@@ -65,10 +64,24 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
             })
             .await;
         let Ok(Some(source)) = opened else { return refuse(stream, frame_end).await };
-        match hub.until_stop(blob::answer(&mut stream, &get.pack, source, &get.ranges)).await {
+        let answering = blob::answer(&mut stream, &get.pack, source, &get.ranges);
+        match hub.until_stop(while_visited(&hub, admitted.visit.as_ref(), answering)).await.flatten() {
             Some(Ok(_)) => {}
             Some(Err(blob::AnswerError::Source(_))) => return refuse(stream, frame_end).await,
             Some(Err(_)) | None => return,
         }
     }
+}
+
+/// Answers, but no longer than a link is open.
+async fn while_visited<T>(hub: &Hub, visit: Option<&Visit>, answering: impl Future<Output = T>) -> Option<T> {
+    let Some(visit) = visit else { return Some(answering.await) };
+    visit.note_active(hub.inner().env().now_ms());
+    let mut end = visit.end.clone();
+    let answer = tokio::select! {
+        answer = answering => Some(answer),
+        _ = end.wait_for(|end| *end) => None,
+    };
+    visit.note_active(hub.inner().env().now_ms());
+    answer
 }

@@ -40,10 +40,8 @@ const CHAINS: usize = 64;
 pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Stream) {
     let Some(outcome) = hub.until_stop(welcome(&hub, &connection, &mut stream)).await else { return };
     match outcome {
-        Ok((admission, rest)) => match admission.device_key().filter(|_| admission.is_own_device()) {
-            Some(device) => talk(hub, connection, stream, device, rest, false).await,
-            None => guest::serve(hub, connection, stream, admission, rest).await,
-        },
+        Ok((Welcomed::Own(device), rest)) => talk(hub, connection, stream, device, rest, false).await,
+        Ok((Welcomed::Guest(seated), rest)) => guest::serve(hub, connection, stream, *seated, rest).await,
         Err(frame_end) => {
             let _ = hub.net().handshake_failed(connection.remote.ip()).await;
             refuse(stream, frame_end).await;
@@ -51,12 +49,20 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
     }
 }
 
+/// Who was let in.
+enum Welcomed {
+    /// A device of this person.
+    Own(VerifyingKey),
+    /// The holder of a link.
+    Guest(Box<guest::Seated>),
+}
+
 /// The server's side of the handshake; on failure gives the moment from which the refusal is timed.
 async fn welcome(
     hub: &Hub,
     connection: &Connection,
     stream: &mut Stream,
-) -> Result<(Admission, Vec<u8>), Instant> {
+) -> Result<(Welcomed, Vec<u8>), Instant> {
     let now = Instant::now;
     let keys = TransportKeys { server: hub.net().transport_key(), client: connection.peer };
     let nonce = Nonce::random(&mut **hub.inner().env().dice());
@@ -83,14 +89,26 @@ async fn welcome(
             }
             Ok(ServerStep::Judge(proofs)) => {
                 let admission = judge(hub, &proofs).map_err(|_| frame_end)?;
-                // An own device, or the holder of one link; nobody else has anything to ask here.
-                if !admission.is_own_device() && (admission.device.is_some() || admission.links.len() != 1) {
+                let (frame, rest) = server.admit(&admission).map_err(|_| frame_end)?;
+                // There must be a place before anything is promised.
+                let welcomed = match admission.device_key().filter(|_| admission.is_own_device()) {
+                    Some(device) => Welcomed::Own(device),
+                    None => {
+                        let seated = guest::seat(hub, connection, admission).await.ok_or(frame_end)?;
+                        Welcomed::Guest(Box::new(seated))
+                    }
+                };
+                let sent = async {
+                    stream.write_all(&frame).await?;
+                    stream.flush().await
+                };
+                if sent.await.is_err() {
+                    if matches!(welcomed, Welcomed::Guest(_)) {
+                        hub.leave_guest(connection).await;
+                    }
                     return Err(frame_end);
                 }
-                let (frame, rest) = server.admit(&admission).map_err(|_| frame_end)?;
-                stream.write_all(&frame).await.map_err(|_| frame_end)?;
-                stream.flush().await.map_err(|_| frame_end)?;
-                return Ok((admission, rest));
+                return Ok((welcomed, rest));
             }
             Err(_) => return Err(frame_end),
         }
@@ -275,6 +293,7 @@ impl Talk {
                     self.queue.push_back(Event::Tick);
                     if self.asked_at.elapsed() >= WANT_AGAIN {
                         self.asked.clear();
+                        self.asked_at = Instant::now();
                         self.tell_changes();
                         asks_again = true;
                     }

@@ -3,7 +3,7 @@
 mod announce;
 mod guests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,11 +16,12 @@ use locker_sync::frontier::Log;
 use locker_sync::message::v1::Head;
 use locker_sync::plan::{Bounds, Plan};
 use locker_sync::scope::Scope;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::guests::Guest;
+pub(super) use self::guests::Visit;
 use super::invite::Invitation;
 use super::remembered::Remembered;
 use super::{blobs, conversation, dialer, fetches, folding, invite, remembered};
@@ -31,6 +32,8 @@ use crate::share::Register;
 
 /// How often roster and heads are looked at without a commit.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Pause after a look that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often certificates and publications are made anew.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(86_400);
 /// How often it is looked whether the time of deferred entries has come.
@@ -55,6 +58,9 @@ pub(crate) struct Hub {
     folded: AtomicU64,
     /// The invitation that runs.
     invitation: Mutex<Option<Arc<Invitation>>>,
+    /// Answers under way to own devices, and to holders of links.
+    own_answers: Arc<Semaphore>,
+    guest_answers: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -110,8 +116,10 @@ struct Session {
 pub(super) struct Admitted {
     /// What a session gave it.
     pub(super) scope: Scope,
-    /// For the holder of a link: the packs that it gives.
-    pub(super) packs: Option<Arc<HashSet<PackHash>>>,
+    /// For the holder of a link: what it gives.
+    pub(super) visit: Option<Visit>,
+    /// Answers that the session may have under way.
+    answers: Arc<Semaphore>,
 }
 
 /// What a session is given when it is let in.
@@ -138,6 +146,8 @@ impl Hub {
             tasks: Mutex::new(JoinSet::new()),
             folded: AtomicU64::new(u64::MAX),
             invitation: Mutex::new(None),
+            own_answers: Arc::new(Semaphore::new(guests::OWN_ANSWERS)),
+            guest_answers: Arc::new(Semaphore::new(guests::GUEST_ANSWERS)),
         });
         let marks = hub.blocking(Inner::load_remembered).await?;
         hub.with_remembered(|known| *known = marks);
@@ -272,7 +282,7 @@ impl Hub {
     }
 
     /// Reads roster and heads from the store, and tells the sessions if anything is new.
-    async fn look(&self) -> Result<(), Error> {
+    pub(super) async fn look(&self) -> Result<(), Error> {
         let standing = self.blocking(Inner::standing).await?;
         let mut state = self.state();
         state.roster = standing.active;
@@ -461,7 +471,7 @@ impl Hub {
                 }
                 old.end.send_replace(true);
             }
-            state.scopes.insert(connection.peer, Admitted { scope, packs: None });
+            state.scopes.insert(connection.peer, Admitted::new(scope, None));
             state
                 .sessions
                 .insert(device, Session { connection: connection.clone(), is_level: false, end: sender });
@@ -560,7 +570,12 @@ impl Hub {
                 _ = stopping.wait_for(|stop| *stop) => return,
             }
             if self.look().await.is_err() {
-                // The store is in trouble; the next commit says so to whoever asked for it.
+                // The store is in trouble, which the next commit says to whoever asked for it. Sessions that have to end
+                // must not wait for that.
+                if self.until_stop(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {
+                    return;
+                }
+                commits.mark_changed();
                 continue;
             }
             self.turn_out();

@@ -219,6 +219,8 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
                     let (device, name) = (enrol.device, enrol.name.clone());
                     invitation.ok_or_else(failed)?.with_runs(Runs::end);
                     let grant = hub.blocking(move |inner| inner.enrol(&enrol)).await.map_err(|_| failed())?;
+                    // The new device may knock before the commit is heard of; it looks again at the worst.
+                    let _ = hub.look().await;
                     enrolled = Some((device, name));
                     let bytes = old.grant(grant).map_err(|_: Refusal| failed())?;
                     send(stream, &bytes).await.map_err(|_| failed())?;

@@ -16,7 +16,7 @@ pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_millis(EARLY_FRAME_TI
 
 /// Why there is no session.
 pub(crate) enum KnockError {
-    /// The other end heard who this is, or would not hear it, and refused.
+    /// The other end knows the secret, heard who this is, and refused.
     Refused,
     /// It is not who was expected, or speaks another way.
     Wrong(Refusal),
@@ -51,6 +51,7 @@ pub(crate) async fn knock(
     let mut client = Client::start(keys, secrets, &mut **env.dice()).map_err(KnockError::Wrong)?;
     let mut credential = Some(credential);
     let mut buffer = vec![0; 4 * 1024];
+    let mut is_answered = false;
     loop {
         let len = tokio::time::timeout(HANDSHAKE_TIME, stream.read(&mut buffer))
             .await
@@ -63,10 +64,15 @@ pub(crate) async fn knock(
             ClientStep::Wait => continue,
             ClientStep::Knock(frame) => frame,
             ClientStep::Answered(_) => {
+                is_answered = true;
                 let credentials: Vec<Credential<'_>> = credential.take().into_iter().collect();
                 client.prove(expected, &credentials, env.now_ms() / 1_000).map_err(KnockError::Wrong)?
             }
             ClientStep::Welcome(welcome) => return Ok((stream, welcome)),
+            // Who does not know the secret says nothing by refusing, whoever it is.
+            ClientStep::Refused if !is_answered => {
+                return Err(broken(&"the other end does not know the secret"));
+            }
             ClientStep::Refused => return Err(KnockError::Refused),
         };
         stream.write_all(&frame).await.map_err(|e| broken(&e))?;

@@ -175,11 +175,8 @@ impl Gatherer<'_> {
 }
 
 /// Stores a manifest as a file in packs of its own. They are durable when this returns, and named by nothing yet.
-pub(super) fn store_manifest(
-    store: &Store,
-    inner: &Inner,
-    manifest: &[u8],
-) -> Result<(FileRef, Vec<PackOp>), Error> {
+pub(super) fn store_manifest(inner: &Inner, manifest: &[u8]) -> Result<(FileRef, Vec<PackOp>), Error> {
+    let store = inner.store()?;
     let dedup = inner.keys().dedup()?;
     let (cutter, keys) = (Cutter::new(dedup), DedupKeys::new(dedup));
     let mut builder = FileRefBuilder::new(&keys);

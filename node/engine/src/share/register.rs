@@ -41,6 +41,8 @@ pub(crate) struct Door {
     pub(crate) created_ms: u64,
     /// Whether it was revoked.
     pub(crate) is_revoked: bool,
+    /// Until when its holder is answered, unix seconds.
+    heard_until_s: u64,
     /// Whether its capsule and what it gives are here, so that this node can serve it.
     is_ready: bool,
 }
@@ -50,7 +52,7 @@ impl Door {
     /// silent, so that another one is asked.
     fn is_heard(&self, now_s: u64) -> bool {
         let is_over = self.is_revoked || now_s >= self.expires_s;
-        (is_over || self.is_ready) && now_s < self.expires_s.saturating_add(AFTERLIFE_S)
+        (is_over || self.is_ready) && now_s < self.heard_until_s
     }
 
     /// The objects that a serving node needs.
@@ -94,6 +96,7 @@ impl Register {
             parties: roster.brought_in.iter().copied().chain([root]).collect(),
             ..Self::default()
         };
+        let mut revoked_at_s: BTreeMap<[u8; 32], u64> = BTreeMap::new();
         for standing in space.standing_ops(&snapshot.rows(keys.tag))? {
             if standing.verdict.is_err() {
                 continue;
@@ -117,17 +120,24 @@ impl Register {
                         expires_s: share.expires,
                         created_ms: standing.at.entry.hlc >> 16,
                         is_revoked: false,
+                        heard_until_s: share.expires.saturating_add(AFTERLIFE_S),
                         is_ready: false,
                     });
                 }
-                Op::Revoke(revoke) => _ = register.revoked.insert(revoke.target),
+                Op::Revoke(revoke) => {
+                    register.revoked.insert(revoke.target);
+                    // The first one counts.
+                    revoked_at_s.entry(revoke.target).or_insert((standing.at.entry.hlc >> 16) / 1_000);
+                }
                 _ => {}
             }
         }
         for door in &mut register.doors {
-            let token = &door.registered.token;
-            let revoked = &register.revoked;
-            door.is_revoked = revoked.contains(&token.root_id().0) || revoked.contains(&door.key.0);
+            let names = [door.registered.token.root_id().0, door.key.0];
+            if let Some(at_s) = names.iter().filter_map(|name| revoked_at_s.get(name)).min() {
+                door.is_revoked = true;
+                door.heard_until_s = door.expires_s.min(at_s.saturating_add(AFTERLIFE_S));
+            }
             let mut is_ready = true;
             for hash in door.objects() {
                 is_ready &= objects::holds(snapshot, &hash)?;
@@ -144,7 +154,11 @@ impl Register {
 
     /// The links whose holders are answered now, be it with a refusal; of very many the newest.
     pub(crate) fn heard(&self, now_s: u64) -> impl Iterator<Item = &Door> {
-        self.doors.iter().rev().filter(move |door| door.is_heard(now_s)).take(DOORS_MAX)
+        // Those that are open come before those that have ended, or many of these would hide one of those.
+        let is_open = move |door: &&Door| !door.is_revoked && now_s < door.expires_s;
+        let open = self.doors.iter().rev().filter(is_open);
+        let ended = self.doors.iter().rev().filter(move |door| !is_open(door));
+        open.chain(ended).filter(move |door| door.is_heard(now_s)).take(DOORS_MAX)
     }
 
     /// The secrets under which these links are found.

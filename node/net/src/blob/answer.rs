@@ -2,6 +2,7 @@
 //! sent, because disks lie.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use bao_tree::io::outboard::PreOrderOutboard;
 use bao_tree::io::sync::{ReadAt, encode_ranges_validated};
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use locker_crypto::id::PackHash;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::groups::{GroupRanges, tree};
 
@@ -16,6 +18,8 @@ use super::groups::{GroupRanges, tree};
 /// holds in memory.
 const PIECE_BYTES: usize = 65_536;
 const PIECES_MAX: usize = 4;
+/// Whoever does not take a piece for so long is left: an answer under way holds a thread.
+const PIECE_TIME: Duration = Duration::from_secs(30);
 
 /// A pack as it lies somewhere: its bytes, and its outboard in pre-order without size prefix, 64 bytes per inner node.
 /// Methods are called on a thread where blocking is allowed. Nothing that they give is trusted.
@@ -79,7 +83,8 @@ pub async fn answer<S: PackSource>(
             stream.write_all(&u64::from(len).to_le_bytes()).await.map_err(AnswerError::Broken)?;
             sent = 8;
         }
-        stream.write_all(&piece).await.map_err(AnswerError::Broken)?;
+        let late = |_| AnswerError::Broken(io::ErrorKind::TimedOut.into());
+        timeout(PIECE_TIME, stream.write_all(&piece)).await.map_err(late)?.map_err(AnswerError::Broken)?;
         sent += piece.len() as u64;
     }
     match reading.await.map_err(io::Error::other).and_then(|read| read) {

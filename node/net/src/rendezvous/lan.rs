@@ -27,8 +27,8 @@ const BEACON_LEN: usize = IDS * 16 + 2;
 /// Beacons on their way to the driver; further ones are dropped, the next comes in half a minute.
 const HEARD_MAX: usize = 64;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Whoever was told of last waits longer, so that a second node under the same secret has its turn.
-const SAME_AGAIN: Duration = Duration::from_secs(80);
+/// Addresses that are told of for one id in a minute.
+const ADDRESSES_MAX: usize = 4;
 
 /// Calls are answered no more often than this.
 const ANSWER_PAUSE: Duration = Duration::from_millis(500);
@@ -374,7 +374,7 @@ fn read_beacon(bytes: &[u8]) -> Option<([LanId; IDS], u16)> {
 /// Whom was told of, so that nobody makes us dial without end.
 struct Told {
     per_minute: usize,
-    last: HashMap<LanId, (SocketAddr, Instant)>,
+    last: HashMap<LanId, Vec<(SocketAddr, Instant)>>,
     recent: VecDeque<Instant>,
 }
 
@@ -383,19 +383,25 @@ impl Told {
         Self { per_minute, last: HashMap::new(), recent: VecDeque::new() }
     }
 
-    /// Says whether a beacon may be told of: once per id and minute, and so many in all.
+    /// Says whether a beacon may be told of: each address of an id once a minute and a few of them, so that a false one
+    /// that is quicker does not hide the true one; and so many in all.
     fn may_tell(&mut self, id: LanId, address: SocketAddr, now: Instant) -> bool {
-        self.last.retain(|_, (_, at)| now.duration_since(*at) < SAME_AGAIN);
+        self.last.retain(|_, told| {
+            told.retain(|(_, at)| now.duration_since(*at) < MINUTE);
+            !told.is_empty()
+        });
         while self.recent.front().is_some_and(|at| now.duration_since(*at) >= MINUTE) {
             self.recent.pop_front();
         }
-        let pause = |told: &SocketAddr| if *told == address { SAME_AGAIN } else { MINUTE };
-        let soon = self.last.get(&id).is_some_and(|(told, at)| now.duration_since(*at) < pause(told));
-        if soon || self.recent.len() >= self.per_minute {
+        if self.recent.len() >= self.per_minute {
             return false;
         }
+        let told = self.last.entry(id).or_default();
+        if told.len() >= ADDRESSES_MAX || told.iter().any(|(one, _)| *one == address) {
+            return false;
+        }
+        told.push((address, now));
         self.recent.push_back(now);
-        self.last.insert(id, (address, now));
         true
     }
 }

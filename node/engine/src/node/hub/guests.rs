@@ -1,17 +1,27 @@
-//! Which holders of links have a session.
+//! Which holders of links have a session, and what each of them may fetch.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use locker_crypto::id::{LinkTag, PackHash};
+use locker_net::blob::GetPack;
 use locker_net::{Connection, ConnectionId};
+use locker_sync::limits::BLOB_STREAMS;
 use locker_sync::scope::Scope;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{Admitted, Hub, Place};
+use super::{Admitted, Hub};
 
 /// Holders of links with a session at one time.
 const GUESTS_MAX: usize = 64;
+/// Holders of one link with a session at one time.
+const GUESTS_PER_LINK_MAX: usize = 16;
+/// Answers to holders of links that are under way at once. Own devices have a number of their own: an answer that is not
+/// taken holds a thread, and strangers must not hold them all.
+pub(super) const GUEST_ANSWERS: usize = 32;
+/// Answers to own devices that are under way at once.
+pub(super) const OWN_ANSWERS: usize = 64;
 
 /// The session of a link's holder.
 pub(super) struct Guest {
@@ -20,41 +30,110 @@ pub(super) struct Guest {
     pub(super) end: watch::Sender<bool>,
 }
 
+/// What the holder of a link may fetch, and until when.
+#[derive(Clone)]
+pub(in crate::node) struct Visit {
+    link: LinkTag,
+    packs: Arc<HashSet<PackHash>>,
+    /// Becomes true when the session ends.
+    pub(in crate::node) end: watch::Receiver<bool>,
+    /// When something was asked last, unix milliseconds.
+    active_ms: Arc<AtomicU64>,
+}
+
+impl Visit {
+    /// When something was asked last, unix milliseconds.
+    pub(in crate::node) fn active_ms(&self) -> u64 {
+        self.active_ms.load(Ordering::Relaxed)
+    }
+
+    /// Something was asked now.
+    pub(in crate::node) fn note_active(&self, now_ms: u64) {
+        self.active_ms.store(now_ms, Ordering::Relaxed);
+    }
+}
+
+impl Admitted {
+    pub(super) fn new(scope: Scope, visit: Option<Visit>) -> Self {
+        Self { scope, visit, answers: Arc::new(Semaphore::new(BLOB_STREAMS)) }
+    }
+}
+
+/// The right to answer one request: of its session and of the node.
+pub(in crate::node) struct Turn {
+    _session: OwnedSemaphorePermit,
+    _node: OwnedSemaphorePermit,
+}
+
 impl Hub {
-    /// Lets the holder of a link in, unless too many are here or the link has just ended.
+    /// Whether a request is in the scope of a session, as far as can be said without a look into the store.
+    pub(in crate::node) fn may_get(&self, admitted: &Admitted, get: &GetPack) -> bool {
+        let in_link = admitted.visit.as_ref().is_none_or(|visit| {
+            visit.packs.contains(&get.pack) && self.register().is_open(&visit.link, self.now_s())
+        });
+        in_link && admitted.scope.may_get_pack(&get.space)
+    }
+
+    /// Takes a turn to answer; waits for one of the node. `None` if the session has as many under way as it may.
+    pub(in crate::node) async fn turn(&self, admitted: &Admitted) -> Option<Turn> {
+        let session = Arc::clone(&admitted.answers).try_acquire_owned().ok()?;
+        let of_node = if admitted.visit.is_some() { &self.guest_answers } else { &self.own_answers };
+        let node = self.until_stop(Arc::clone(of_node).acquire_owned()).await?.ok()?;
+        Some(Turn { _session: session, _node: node })
+    }
+
+    /// Lets the holder of a link in, unless too many are here or the link has just ended. One that comes again over
+    /// another connection takes the place of his earlier session.
     pub(in crate::node) async fn admit_guest(
         &self,
         connection: &Connection,
         link: LinkTag,
         scope: Scope,
-        packs: Arc<HashSet<PackHash>>,
-    ) -> Option<Place> {
+        packs: HashSet<PackHash>,
+    ) -> Option<Visit> {
         let (sender, end) = watch::channel(false);
-        let now_s = self.now_s();
+        let now_ms = self.inner.env().now_ms();
+        let active_ms = Arc::new(AtomicU64::new(now_ms));
+        let visit = Visit { link, packs: Arc::new(packs), end, active_ms };
         {
             let mut state = self.state();
             let is_own = state.sessions.values().any(|session| session.connection.peer == connection.peer);
-            let is_full = state.guests.len() >= GUESTS_MAX || state.guests.contains_key(&connection.peer);
-            if *self.stopping.borrow() || is_own || is_full || !state.register.is_open(&link, now_s) {
+            let others = || state.guests.iter().filter(|(peer, _)| **peer != connection.peer);
+            let of_link = others().filter(|(_, guest)| guest.link == link).count();
+            let is_full = others().count() >= GUESTS_MAX || of_link >= GUESTS_PER_LINK_MAX;
+            if *self.stopping.borrow() || is_own || is_full || !state.register.is_open(&link, now_ms / 1_000)
+            {
                 return None;
             }
-            state.scopes.insert(connection.peer, Admitted { scope, packs: Some(packs) });
-            state.guests.insert(connection.peer, Guest { connection: connection.id, link, end: sender });
+            let guest = Guest { connection: connection.id, link, end: sender };
+            if let Some(earlier) = state.guests.insert(connection.peer, guest) {
+                earlier.end.send_replace(true);
+            }
+            state.scopes.insert(connection.peer, Admitted::new(scope, Some(visit.clone())));
         }
         let _ = self.net.set_session(connection.id, true).await;
-        Some(Place { end })
+        Some(visit)
     }
 
-    /// The session of a link's holder has ended.
+    /// The session of a link's holder has ended, and with it every connection of his.
     pub(in crate::node) async fn leave_guest(&self, connection: &Connection) {
-        {
+        let was_last = {
             let mut state = self.state();
-            if state.guests.get(&connection.peer).is_some_and(|guest| guest.connection == connection.id) {
+            let guest = state.guests.get(&connection.peer);
+            let was_last = guest.is_some_and(|guest| guest.connection == connection.id);
+            if was_last {
                 state.guests.remove(&connection.peer);
                 state.scopes.remove(&connection.peer);
             }
-        }
+            was_last
+        };
         let _ = self.net.set_session(connection.id, false).await;
         let _ = self.net.close(connection.id).await;
+        if was_last {
+            let others = self.net.connections().await.unwrap_or_default();
+            for other in others.iter().filter(|other| other.peer == connection.peer) {
+                let _ = self.net.close(other.id).await;
+            }
+        }
     }
 }
