@@ -127,7 +127,9 @@ impl PackStore {
                 Err(error) => return Err(error),
             }
         }
-        batch.finish()?;
+        if !kept.is_empty() {
+            batch.finish()?;
+        }
         Ok(kept)
     }
 

@@ -73,3 +73,64 @@ fn kills_during_replication_cost_at_most_a_twentieth() {
     up_a.stop().ok();
     up_b.stop().ok();
 }
+
+/// Goal: a kill at any step of a fetch leaves nothing half-done, and what had come whole is adopted without asking anybody.
+/// Method: B is killed at each step in turn while a new file comes in; where all of it had come by then, B is
+/// started again with nobody there to ask.
+#[test]
+fn a_kill_at_any_step_of_a_fetch_loses_nothing() {
+    let mut dice = Dice::of("a_kill_at_any_step_of_a_fetch_loses_nothing");
+    let meeting = Meeting::start();
+    let (a, b) = (Home::new(), Home::empty());
+    let mut up_a = Up::start(&a, &["--bootstrap", meeting.address()]);
+    a.pair_with(&b, &meeting, "second");
+    let up_b = Up::start(&b, &[]);
+    b.wait_synced();
+    up_b.stop().ok();
+    let partials = || std::fs::read_dir(b.path().join("packs/partial")).unwrap().count();
+    // Whether all of the pack is here at that step.
+    let points = [
+        ("partial-created", false),
+        ("partial-written", false),
+        ("partial-checked", true),
+        ("pack-synced", true),
+        ("pack-renamed", true),
+        ("pack-dir-synced", true),
+    ];
+    for (point, is_whole) in points {
+        let file = a.beside(format!("{point}.bin"));
+        write_big(&file, 3_000_000, &mut dice);
+        a.ok(["add".as_ref(), file.as_os_str()]);
+        let up = ["up", "--listen", "127.0.0.1:0", "--no-lan"];
+        let killed = b.start(up, &format!("{point}=return(kill)")).finish();
+        assert!(killed.was_killed(), "{point}: {killed:?}");
+        if is_whole {
+            up_a.stop().ok();
+            let up_b = Up::start(&b, &[]);
+            wait_for(&format!("the pack to be adopted after {point}"), Duration::from_secs(20), || {
+                (partials() == 0 && b.packs().len() == a.packs().len()).then_some(())
+            });
+            wait_for("the file", Duration::from_secs(20), || {
+                let read = b.run(["cat", &format!("{point}.bin")]);
+                (read.code() == Some(0) && read.out == std::fs::read(&file).unwrap()).then_some(())
+            });
+            up_b.stop().ok();
+            up_a = Up::start(&a, &[]);
+        } else {
+            let up_b = Up::start(&b, &[]);
+            b.wait_synced();
+            up_b.stop().ok();
+        }
+    }
+    let up_b = Up::start(&b, &[]);
+    b.wait_synced();
+    a.wait_equal(&b);
+    assert_eq!((b.packs().len(), partials()), (a.packs().len(), 0));
+    for (point, _) in points {
+        let file = format!("{point}.bin");
+        assert_eq!(b.ok(["cat", &file]).out, std::fs::read(a.beside(&file)).unwrap());
+    }
+    assert_eq!(b.json(["verify"])["bad"], 0);
+    up_a.stop().ok();
+    up_b.stop().ok();
+}
