@@ -15,8 +15,11 @@ const PASSPHRASE_MAX: u64 = 4_096;
 /// Refuses a link or a recovery phrase that was given as an argument: arguments can be read by every process.
 pub(crate) fn refuse_secrets_among(arguments: &[OsString]) -> Result<(), Failure> {
     let texts: Vec<&str> = arguments.iter().skip(1).filter_map(|a| a.to_str()).collect();
-    let is_link =
-        |text: &&str| text.starts_with("locker:l#") || (text.starts_with("http") && text.contains("/l#"));
+    // Anywhere in an argument: `--link-file=locker:l#...` is a slip too.
+    let is_link = |text: &&str| {
+        let text = text.to_ascii_lowercase();
+        text.contains("locker:l#") || (text.contains("http") && text.contains("/l#"))
+    };
     if texts.iter().any(is_link) {
         return Err(Failure::usage(
             "a link was given as an argument, where every program on this computer can read it",
@@ -97,7 +100,7 @@ pub(crate) fn new_passphrase(file: Option<&Path>) -> Result<Secret, Failure> {
     let first = passphrase(file, "New passphrase: ").map_err(|error| {
         let failure = Failure::from(error);
         let message = match failure.code.as_str() {
-            "E_LOCKED" => "a passphrase is needed for the new locker".into(),
+            "E_LOCKED" => "a new passphrase is needed".into(),
             _ => failure.message.clone(),
         };
         Failure { message, ..failure }
@@ -111,7 +114,7 @@ pub(crate) fn new_passphrase(file: Option<&Path>) -> Result<Secret, Failure> {
     if first.expose().is_empty() {
         return Err(Failure::usage(
             "the passphrase is empty",
-            "Give one, or use `--vault file`. Nothing was changed.",
+            "Give one, or leave it out. Nothing was changed.",
         ));
     }
     Ok(first)

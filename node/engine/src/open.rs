@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use locker_catalog::manifest::Manifest;
+use locker_catalog::manifest::{MANIFEST_LEN_MAX, Manifest};
 use locker_crypto::Refusal;
 use locker_crypto::capsule::Gift;
 use locker_crypto::file_ref::FileRef;
@@ -30,9 +30,6 @@ use crate::node::NodeOptions;
 use crate::progress::Meter;
 use crate::report::{Entry, Kind as EntryKind, Local, Observer, Opened, Secret};
 use crate::{Env, Error};
-
-/// Longest manifest that is opened, in bytes: 65,536 nodes with full FileRefs take about half.
-const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// How a link is opened.
 pub struct OpenOptions {
@@ -129,7 +126,7 @@ async fn open(
 /// Reads a file whole into memory.
 async fn whole(content: &Content<'_>, file: &FileRef) -> Result<Vec<u8>, Error> {
     let damaged = |why| Error::damaged("the list of what the link gives", why);
-    if file.size() > MANIFEST_BYTES_MAX {
+    if file.size() > MANIFEST_LEN_MAX as u64 {
         return Err(damaged(Refusal::Limit));
     }
     let mut bytes = Vec::new();

@@ -7,6 +7,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt, PermissionsExt};
@@ -16,7 +17,7 @@ use crate::{Env, Error};
 /// Where the copy goes: an open folder and a free name in it.
 pub(crate) struct Place {
     /// The open folder.
-    pub(crate) parent: Dir,
+    pub(crate) parent: Arc<Dir>,
     /// The destination, as errors name it.
     pub(crate) shown: PathBuf,
     name: OsString,
@@ -30,7 +31,19 @@ impl Place {
     /// # Errors
     /// [`Error::Exists`] if the name is taken; [`Error::Io`] if the folder cannot be opened.
     pub(crate) fn in_folder(folder: &Path, name: OsString) -> Result<Self, Error> {
-        Self::new(folder, name, false)
+        Self::new(&open(folder)?, folder, name, false)
+    }
+
+    /// Several names in a folder that exists.
+    ///
+    /// # Errors
+    /// As [`Place::in_folder`].
+    pub(crate) fn several(
+        folder: &Path,
+        names: impl IntoIterator<Item = OsString>,
+    ) -> Result<Vec<Self>, Error> {
+        let parent = open(folder)?;
+        names.into_iter().map(|name| Self::new(&parent, folder, name, false)).collect()
     }
 
     /// A name that is free, or an empty folder.
@@ -42,12 +55,11 @@ impl Place {
             Error::Argument(format!("{} has no name of its own; name a folder in it", to.display()))
         })?;
         let parent = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::new(parent, name.to_owned(), fills_empty)
+        Self::new(&open(parent)?, parent, name.to_owned(), fills_empty)
     }
 
-    fn new(folder: &Path, name: OsString, fills_empty: bool) -> Result<Self, Error> {
-        let parent = Dir::open_ambient_dir(folder, ambient_authority())
-            .map_err(|e| Error::io("cannot open", folder, e))?;
+    fn new(parent: &Arc<Dir>, folder: &Path, name: OsString, fills_empty: bool) -> Result<Self, Error> {
+        let parent = Arc::clone(parent);
         let shown = folder.join(&name);
         let taken = match parent.symlink_metadata(&name) {
             Ok(meta) if fills_empty && meta.is_dir() => {
@@ -94,15 +106,43 @@ impl Place {
     /// # Errors
     /// [`Error::Exists`], [`Error::Full`], [`Error::Io`]; the destination is then untouched.
     pub(crate) fn publish(&self, temporary: Temporary<'_>) -> Result<(), Error> {
+        self.sync_files()?;
+        self.rename(temporary)?;
+        self.sync_folder()
+    }
+
+    /// The same for several in one folder, one after another. What has its name before one fails, keeps it.
+    ///
+    /// # Errors
+    /// As [`Place::publish`].
+    pub(crate) fn publish_all(places: &[Self], temporaries: Vec<Temporary<'_>>) -> Result<(), Error> {
+        let Some(first) = places.first() else { return Ok(()) };
+        first.sync_files()?;
+        places.iter().zip(temporaries).try_for_each(|(place, temporary)| place.rename(temporary))?;
+        first.sync_folder()
+    }
+
+    /// One sync of the whole file system costs less than one for each of many files.
+    fn sync_files(&self) -> Result<(), Error> {
+        let folder = readable(&self.parent).map_err(|e| self.cannot_write(e))?;
+        rustix::fs::syncfs(&folder).map_err(|e| self.cannot_write(e.into()))
+    }
+
+    fn sync_folder(&self) -> Result<(), Error> {
+        let folder = readable(&self.parent).map_err(|e| self.cannot_write(e))?;
+        rustix::fs::fsync(&folder).map_err(|e| self.cannot_write(e.into()))
+    }
+
+    fn cannot_write(&self, error: std::io::Error) -> Error {
+        Error::io("cannot write", self.shown.as_path(), error)
+    }
+
+    fn rename(&self, temporary: Temporary<'_>) -> Result<(), Error> {
         use rustix::fs::{RenameFlags, renameat_with};
-        let io = |e: std::io::Error| Error::io("cannot write", self.shown.as_path(), e);
-        let folder = readable(&self.parent).map_err(io)?;
-        // One sync of the whole file system costs less than one for each of many files.
-        rustix::fs::syncfs(&folder).map_err(|e| io(e.into()))?;
         let quiet = renameat_with(
-            &self.parent,
+            &*self.parent,
             temporary.name.as_os_str(),
-            &self.parent,
+            &*self.parent,
             self.name.as_os_str(),
             RenameFlags::NOREPLACE,
         );
@@ -112,13 +152,14 @@ impl Place {
             Err(rustix::io::Errno::EXIST | rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS)
                 if self.is_free_or_empty() =>
             {
-                self.parent.rename(&temporary.name, &self.parent, &self.name).map_err(io)?;
+                let renamed = self.parent.rename(&temporary.name, &self.parent, &self.name);
+                renamed.map_err(|e| self.cannot_write(e))?;
             }
             Err(rustix::io::Errno::EXIST) => return Err(Error::Exists(self.shown.display().to_string())),
-            Err(error) => return Err(io(error.into())),
+            Err(error) => return Err(self.cannot_write(error.into())),
         }
         std::mem::forget(temporary);
-        rustix::fs::fsync(&folder).map_err(|e| io(e.into()))
+        Ok(())
     }
 
     fn is_free_or_empty(&self) -> bool {
@@ -127,6 +168,11 @@ impl Place {
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
         }
     }
+}
+
+fn open(folder: &Path) -> Result<Arc<Dir>, Error> {
+    let opened = Dir::open_ambient_dir(folder, ambient_authority());
+    opened.map(Arc::new).map_err(|e| Error::io("cannot open", folder, e))
 }
 
 /// What is being written; removed again unless it was given its name.

@@ -68,7 +68,13 @@ impl Arguments {
         let watch = context.terminal.watch("Getting");
         let opened = open_link(options, &Env::system(), &watch);
         watch.finish();
-        let opened = opened?;
+        let opened = opened.map_err(|error| {
+            let is_damage = matches!(error, Error::Integrity { .. });
+            let failure = Failure::from(error);
+            let hint =
+                "Nothing wrong was written. Try again, or ask whoever gave you the link for a new one.";
+            if is_damage { Failure { hint: hint.into(), ..failure } } else { failure }
+        })?;
         let sum = format!("{}, {}", count(opened.files, "file", "files"), size(opened.bytes));
         match to {
             None => context.terminal.result(&opened, || listing(&opened, &sum)),

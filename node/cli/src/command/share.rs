@@ -77,18 +77,17 @@ impl Arguments {
         let expires_s = self.expires.as_deref().map_or(Ok(EXPIRES_DEFAULT_S), parse_span_s)?;
         // With this command the file holds the passphrase of the link, not that of the vault.
         let file = context.passphrase_file().map(PathBuf::from);
-        let passphrase = match self.with_passphrase || file.is_some() {
-            true => Some(secret_input::new_passphrase(file.as_deref())?),
-            false => None,
-        };
+        let is_closed = self.with_passphrase || file.is_some();
+        let passphrase = is_closed.then(|| secret_input::new_passphrase(file.as_deref())).transpose()?;
         let request =
             Request::Share { path: self.path.unwrap_or_default(), expires_s, label: self.label, passphrase };
         let watch = context.terminal.watch("Looking");
         let reply = context.without_passphrase_file().ask(request, &watch);
         watch.finish();
         let made = reply_of!(reply?, Shared);
+        let who = if is_closed { "Whoever has it and the passphrase" } else { "Whoever has it" };
         context.terminal.say(&format!(
-            "A link to {} ({}, {}), until {}. Whoever has it can open it; `locker share revoke {}` ends it.",
+            "A link to {} ({}, {}), until {}. {who} can open it; `locker share revoke {}` ends it.",
             if made.path.is_empty() { "everything".into() } else { printable(&made.path) },
             count(made.files, "file", "files"),
             size(made.bytes),

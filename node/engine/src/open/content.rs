@@ -1,6 +1,8 @@
 //! Chunks out of the packs of a link: which groups are asked for, of whom, and what happens when a node goes away.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +14,6 @@ use locker_crypto::pack::{Loc, PackOp};
 use locker_net::blob::{self, FetchError, GROUP_BYTES, GetPack, GroupRanges, GroupSet, GroupSink};
 use locker_net::{Protocol, Stream};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
 
 use super::visit::{Source, Visitor};
 use crate::Error;
@@ -44,7 +45,9 @@ struct Current {
     source: Rc<Source>,
     /// Streams to it that wait for their next request.
     idle: Vec<Stream>,
-    /// Devices that refused or lied.
+    /// Devices that refused once since something came from them: their session may have ended, and is made anew.
+    refused: BTreeSet<VerifyingKey>,
+    /// Devices that refused again, or lied.
     bad: BTreeSet<VerifyingKey>,
 }
 
@@ -52,8 +55,10 @@ struct Current {
 enum Failed {
     /// The connection broke or stalled.
     Broken,
-    /// This node does not give them, or gives something else.
-    Bad(Refusal),
+    /// This node does not give them.
+    Denied,
+    /// This node gives something else than the hash names.
+    Wrong,
 }
 
 impl<'a> Content<'a> {
@@ -71,7 +76,7 @@ impl<'a> Content<'a> {
                 places.entry(loc.tag).or_default().push(place);
             }
         }
-        let current = Current { source, idle: Vec::new(), bad: BTreeSet::new() };
+        let current = Current { source, idle: Vec::new(), refused: BTreeSet::new(), bad: BTreeSet::new() };
         let ranges_max = visitor.net.limits().ranges_per_get;
         Self { visitor, space, places, current: Mutex::new(current), ranges_max }
     }
@@ -99,120 +104,183 @@ impl<'a> Content<'a> {
     /// Fetches chunks and opens them. Memory: twice what they take sealed. Dropping the future is safe.
     ///
     /// # Errors
-    /// [`Error::Integrity`] naming `what` if the link does not say where they lie, or every node gives something else;
-    /// [`Error::Network`] and [`Error::LinkRefused`] if no node is left to ask.
+    /// [`Error::Integrity`] naming `what` if the link does not say where they lie, names something else there, or every
+    /// node gives something else; [`Error::Network`] and [`Error::LinkRefused`] if no node is left to ask.
     pub(super) async fn chunks(&self, wanted: &[ChunkRecord], what: &str) -> Result<Vec<Vec<u8>>, Error> {
-        let mut wrong = None;
+        let places = wanted.iter().map(|record| self.place(record)).collect::<Result<Vec<_>, _>>();
+        let places = places.map_err(|why| Error::damaged(what, why))?;
+        let mut arrived: HashMap<PackHash, Groups> = HashMap::new();
+        self.fetch_all(&places, &mut arrived, what).await?;
+        let mut chunks = Vec::with_capacity(wanted.len());
+        for (record, place) in wanted.iter().zip(places) {
+            // The bytes are those of the pack: if they are not the chunk, it is the link that says so.
+            let damaged = |why| Error::damaged(what, why);
+            let sealed = arrived.get(&place.pack).and_then(|groups| groups.cut(place.loc.bytes()));
+            let sealed = sealed.ok_or_else(|| damaged(Refusal::Canon))?;
+            let mut plain = Vec::with_capacity(record.len as usize);
+            chunk::open(&record.key, record.len, &sealed, &mut plain).map_err(damaged)?;
+            chunks.push(plain);
+        }
+        Ok(chunks)
+    }
+
+    /// Where a chunk lies by the link, at the length that its record needs.
+    fn place(&self, record: &ChunkRecord) -> Result<Place, Refusal> {
+        let len = chunk::sealed_len(record.len).ok_or(Refusal::Canon)?;
+        let places = self.places.get(&record.tag()).ok_or(Refusal::Hash)?;
+        places.iter().find(|place| place.loc.sealed_len == len).copied().ok_or(Refusal::Canon)
+    }
+
+    /// Fetches the groups of these places, of whoever gives them. What came stays when a node goes away.
+    async fn fetch_all(
+        &self,
+        places: &[Place],
+        arrived: &mut HashMap<PackHash, Groups>,
+        what: &str,
+    ) -> Result<(), Error> {
+        // What is asked of each pack, so that neighbours come in one answer.
+        let mut packs: BTreeMap<PackHash, (u32, Wanted)> = BTreeMap::new();
+        for place in places {
+            let (_, groups) = packs.entry(place.pack).or_insert_with(|| (place.len, Wanted::new()));
+            groups.add_bytes(place.loc.bytes());
+        }
+        if packs.is_empty() {
+            return Ok(());
+        }
+        let mut is_wrong = false;
         for _ in 0..TRIES {
             let (source, stream) = {
                 let mut current = self.current.lock().await;
                 (Rc::clone(&current.source), current.idle.pop())
             };
-            let failed = match self.try_chunks(&source, stream, wanted).await {
-                Ok((chunks, stream)) => {
+            match self.try_fetch(&source, stream, &packs, arrived).await {
+                Ok(stream) => {
                     let mut current = self.current.lock().await;
+                    current.refused.remove(&source.device);
                     if Rc::ptr_eq(&current.source, &source) {
                         current.idle.push(stream);
                     }
-                    return Ok(chunks);
+                    return Ok(());
                 }
-                Err(failed) => failed,
-            };
-            if let Failed::Bad(why) = failed {
-                wrong = Some(why);
+                Err(failed) => {
+                    is_wrong |= matches!(failed, Failed::Wrong);
+                    match self.go_on(&source, &failed).await {
+                        Err(_) if is_wrong => break,
+                        gone_on => gone_on?,
+                    }
+                }
             }
-            self.go_on(&source, matches!(failed, Failed::Bad(_))).await?;
         }
-        Err(match wrong {
-            Some(why) => Error::damaged(what, why),
-            None => {
+        Err(match is_wrong {
+            true => Error::damaged(what, Refusal::Hash),
+            false => {
                 Error::Network("the connection to the device that serves this link keeps breaking".into())
             }
         })
     }
 
     /// Looks for a node to go on with, unless somebody else has found one meanwhile.
-    async fn go_on(&self, failed: &Rc<Source>, is_bad: bool) -> Result<(), Error> {
+    async fn go_on(&self, from: &Rc<Source>, failed: &Failed) -> Result<(), Error> {
         let mut current = self.current.lock().await;
+        let is_bad = match failed {
+            Failed::Broken => false,
+            Failed::Denied => !current.refused.insert(from.device),
+            Failed::Wrong => true,
+        };
         if is_bad {
-            current.bad.insert(failed.device);
+            current.bad.insert(from.device);
         }
-        if !Rc::ptr_eq(&current.source, failed) {
+        if !Rc::ptr_eq(&current.source, from) {
             return Ok(());
         }
         current.idle.clear();
-        let _ = self.visitor.net.close(failed.connection.id).await;
+        let _ = self.visitor.net.close(from.connection.id).await;
         let next = self.visitor.again(&current.bad).await?;
         current.source = Rc::new(next);
         Ok(())
     }
 
-    async fn try_chunks(
+    async fn try_fetch(
         &self,
         source: &Source,
         stream: Option<Stream>,
-        wanted: &[ChunkRecord],
-    ) -> Result<(Vec<Vec<u8>>, Stream), Failed> {
+        packs: &BTreeMap<PackHash, (u32, Wanted)>,
+        arrived: &mut HashMap<PackHash, Groups>,
+    ) -> Result<Stream, Failed> {
+        let open = self.visitor.net.open(source.connection.id, Protocol::Blob);
         let mut stream = match stream {
             Some(stream) => stream,
-            None => self
-                .visitor
-                .net
-                .open(source.connection.id, Protocol::Blob)
-                .await
-                .map_err(|_| Failed::Broken)?,
+            None => open.await.map_err(|_| Failed::Broken)?,
         };
-        // What is asked of each pack, so that neighbours come in one answer.
-        let mut packs: BTreeMap<PackHash, (u32, Wanted)> = BTreeMap::new();
-        let mut places = Vec::with_capacity(wanted.len());
-        for record in wanted {
-            let place =
-                *self.places.get(&record.tag()).and_then(|p| p.first()).ok_or(Failed::Bad(Refusal::Hash))?;
-            let (_, groups) = packs.entry(place.pack).or_insert_with(|| (place.len, Wanted::new()));
-            groups.add_bytes(place.loc.bytes());
-            places.push(place);
-        }
-        let mut arrived: HashMap<PackHash, Groups> = HashMap::new();
         for (pack, (len, groups)) in packs {
-            let ranges: Vec<_> = groups.ranges().collect();
-            let into = arrived.entry(pack).or_default();
-            for ranges in ranges.chunks(self.ranges_max) {
-                let ranges = GroupRanges::some(ranges.to_vec()).map_err(Failed::Bad)?;
-                let request = GetPack { space: self.space, pack, ranges };
-                let mut held = GroupSet::none(len);
-                let fetched = timeout(STALL_TIME, blob::fetch(&mut stream, &request, &mut held, into)).await;
-                match fetched.map_err(|_| Failed::Broken)? {
-                    Ok(_) => {}
-                    Err(FetchError::Denied) => return Err(Failed::Bad(Refusal::Rights)),
-                    Err(FetchError::Size | FetchError::Hash) => return Err(Failed::Bad(Refusal::Hash)),
-                    Err(_) => return Err(Failed::Broken),
-                }
+            let into = arrived.entry(*pack).or_default();
+            let missing = into.missing(groups);
+            for ranges in missing.chunks(self.ranges_max) {
+                let ranges = GroupRanges::some(ranges.to_vec()).map_err(|_| Failed::Wrong)?;
+                let request = GetPack { space: self.space, pack: *pack, ranges };
+                let mut held = GroupSet::none(*len);
+                let came = Rc::clone(&into.came);
+                // What came is looked at first: a reader that was busy elsewhere must not take that for a silence.
+                let fetched = tokio::select! {
+                    biased;
+                    fetched = blob::fetch(&mut stream, &request, &mut held, into) => fetched,
+                    () = stalled(&came) => return Err(Failed::Broken),
+                };
+                fetched.map_err(|error| match error {
+                    FetchError::Denied => Failed::Denied,
+                    FetchError::Size | FetchError::Hash => Failed::Wrong,
+                    _ => Failed::Broken,
+                })?;
             }
         }
-        let mut chunks = Vec::with_capacity(wanted.len());
-        for (record, place) in wanted.iter().zip(places) {
-            let sealed = arrived.get(&place.pack).and_then(|groups| groups.cut(place.loc.bytes()));
-            let sealed = sealed.ok_or(Failed::Broken)?;
-            let mut plain = Vec::with_capacity(record.len as usize);
-            chunk::open(&record.key, record.len, &sealed, &mut plain).map_err(Failed::Bad)?;
-            chunks.push(plain);
+        Ok(stream)
+    }
+}
+
+/// Ends when nothing has come for a while.
+async fn stalled(came: &Cell<u64>) {
+    let mut seen = u64::MAX;
+    loop {
+        tokio::time::sleep(STALL_TIME).await;
+        let now = came.get();
+        if now == seen {
+            return;
         }
-        Ok((chunks, stream))
+        seen = now;
     }
 }
 
 /// Groups of one pack that came.
 #[derive(Default)]
-struct Groups(BTreeMap<u32, Vec<u8>>);
+struct Groups {
+    groups: BTreeMap<u32, Vec<u8>>,
+    /// Counts them.
+    came: Rc<Cell<u64>>,
+}
 
 impl Groups {
+    /// Which of these groups have not come yet.
+    fn missing(&self, wanted: &Wanted) -> Vec<Range<u32>> {
+        let mut missing: Vec<Range<u32>> = Vec::new();
+        for group in wanted.ranges().flatten() {
+            if self.groups.contains_key(&(group * GROUP_BYTES)) {
+                continue;
+            }
+            match missing.last_mut() {
+                Some(last) if last.end == group => last.end += 1,
+                _ => missing.push(group..group + 1),
+            }
+        }
+        missing
+    }
+
     /// Bytes of the pack, if all of them came.
-    fn cut(&self, bytes: std::ops::Range<u32>) -> Option<Vec<u8>> {
+    fn cut(&self, bytes: Range<u32>) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(bytes.len());
         let mut at = bytes.start;
         while at < bytes.end {
             let start = at / GROUP_BYTES * GROUP_BYTES;
-            let group = self.0.get(&start)?;
+            let group = self.groups.get(&start)?;
             let end = bytes.end.min(start + u32::try_from(group.len()).ok()?);
             out.extend_from_slice(group.get((at - start) as usize..(end.checked_sub(start)?) as usize)?);
             if end <= at {
@@ -231,7 +299,8 @@ impl GroupSink for Groups {
     }
 
     fn write_group(&mut self, offset: u32, bytes: &[u8]) -> std::io::Result<()> {
-        self.0.insert(offset, bytes.to_vec());
+        self.groups.insert(offset, bytes.to_vec());
+        self.came.set(self.came.get() + 1);
         Ok(())
     }
 }

@@ -24,6 +24,8 @@ use crate::{Env, Error};
 const SEARCH_TIME: Duration = Duration::from_secs(30);
 /// After a refusal others are heard for so long: the one that refused may know less than they.
 const REFUSED_TIME: Duration = Duration::from_secs(3);
+/// A look-up that found only nodes of no use is begun anew after this time: a node may have told its place again.
+const LOOK_TIME: Duration = Duration::from_secs(5);
 /// Pause between two look-ups.
 const SEARCH_PAUSE: Duration = Duration::from_millis(500);
 /// The capsule must come within this time.
@@ -55,6 +57,8 @@ enum Failed {
     Refused,
     /// It is not one, or broke off.
     Useless,
+    /// It is one that is not to be asked again.
+    Unwanted,
     /// What it gave is not what the link names.
     Wrong(Refusal),
 }
@@ -81,12 +85,13 @@ impl<'a> Visitor<'a> {
     /// # Errors
     /// [`Error::LinkRefused`], [`Error::Network`].
     pub(super) async fn again(&self, but: &BTreeSet<VerifyingKey>) -> Result<Source, Error> {
-        self.search(
-            but,
-            async |source: Source, _| {
-                if but.contains(&source.device) { Err(Failed::Useless) } else { Ok(source) }
-            },
-        )
+        self.search(but, async |source: Source, _| {
+            if !but.contains(&source.device) {
+                return Ok(source);
+            }
+            let _ = self.net.close(source.connection.id).await;
+            Err(Failed::Unwanted)
+        })
         .await
     }
 
@@ -106,10 +111,11 @@ impl<'a> Visitor<'a> {
             let mut next = (!hints.is_empty()).then_some((hints, Prefer::Quic));
             let secret = self.link.rendezvous();
             let mut find = self.net.find(&secret, Publishers::Several, None).await.map_err(gone)?;
+            let mut until = deadline;
             loop {
                 let (addresses, prefer) = match next.take() {
                     Some(hinted) => hinted,
-                    None => match timeout_at(deadline, find.next()).await {
+                    None => match timeout_at(until.min(deadline), find.next()).await {
                         Ok(Some(Found::Record { contact, .. })) => (contact.addresses, Prefer::Quic),
                         Ok(Some(Found::Beacon(address))) => (both_transports(address).to_vec(), Prefer::Tcp),
                         Ok(None) | Err(_) => break,
@@ -136,7 +142,8 @@ impl<'a> Visitor<'a> {
                         tried.push(addresses);
                         wrong = Some(why);
                     }
-                    Err(Failed::Useless) => {}
+                    Err(Failed::Unwanted) => tried.push(addresses),
+                    Err(Failed::Useless) => until = until.min(Instant::now() + LOOK_TIME),
                 }
             }
             if refused {
@@ -206,7 +213,10 @@ impl<'a> Visitor<'a> {
                 }
             }
         };
-        let bytes = timeout(CAPSULE_TIME, asked).await.ok().flatten().ok_or(Failed::Useless)?;
+        let Some(bytes) = timeout(CAPSULE_TIME, asked).await.ok().flatten() else {
+            let _ = self.net.close(connection.id).await;
+            return Err(Failed::Useless);
+        };
         let nothing = BTreeSet::new();
         let opener = Opener {
             owner: self.link.owner(),
@@ -216,8 +226,10 @@ impl<'a> Visitor<'a> {
         };
         match Capsule::open(&bytes, &LinkEnd::of(self.keys), &opener) {
             Ok((capsule, _)) => Ok((Source { connection, device, _stream: stream }, capsule)),
-            Err(Refusal::Time) => Err(Failed::Refused),
-            Err(why) => Err(Failed::Wrong(why)),
+            Err(why) => {
+                let _ = self.net.close(connection.id).await;
+                Err(if why == Refusal::Time { Failed::Refused } else { Failed::Wrong(why) })
+            }
         }
     }
 }

@@ -29,7 +29,8 @@ const WINDOWS: usize = 4;
 /// Writes everything into the folder `to`, which is made if it is missing.
 ///
 /// # Errors
-/// As [`super::open_link`]; nothing is left then.
+/// As [`super::open_link`]. Nothing is left then, but for things that had their names already when one of several did
+/// not get its own.
 pub(super) async fn write(
     content: Content<'_>,
     manifest: &Manifest,
@@ -58,8 +59,7 @@ async fn write_into(
     let nodes = manifest.nodes.iter().enumerate();
     let tops: Vec<usize> = nodes.filter(|(_, node)| node.parent.is_none()).map(|(index, _)| index).collect();
     let name = |index: &usize| manifest.nodes[*index].name.clone().into();
-    let places: Vec<Place> =
-        tops.iter().map(|index| Place::in_folder(to, name(index))).collect::<Result<_, _>>()?;
+    let places = Place::several(to, tops.iter().map(name))?;
     let temporaries: Vec<Temporary<'_>> = places.iter().map(|place| place.temporary(env)).collect();
     let mut writer = Writer {
         to,
@@ -80,7 +80,13 @@ async fn write_into(
         };
         let records = match file.level() {
             0 => file.records().to_vec(),
-            _ => content.records(file, &paths[index]).await?,
+            _ => {
+                // Those under way go on only while they are waited for, and one of them may hold what this needs.
+                while let Some(come) = under_way.next().await {
+                    writer.pieces(come?)?;
+                }
+                content.records(file, &paths[index]).await?
+            }
         };
         if records.is_empty() {
             // Beside the file whose chunks are on their way.
@@ -104,10 +110,7 @@ async fn write_into(
         writer.pieces(come?)?;
     }
     drop(writer);
-    for (place, temporary) in places.iter().zip(temporaries) {
-        place.publish(temporary)?;
-    }
-    Ok(())
+    Place::publish_all(&places, temporaries)
 }
 
 /// A chunk of a file.
