@@ -14,6 +14,7 @@ use locker_sync::message::{encode_frame, kind};
 use locker_tests::Dice;
 use tokio::io::AsyncReadExt;
 
+use super::holder::{Holder, share};
 use super::member::Member;
 use super::statistics::{ks_p, median};
 use super::stranger::{Answer, Stranger, ask, runtime, within};
@@ -308,5 +309,98 @@ fn t37_a_session_is_refused_after_one_time() {
             }
         }
         panic!("refusals in a session differ in time");
+    });
+}
+
+/// Questions of the holder of a link, all of one length.
+fn holder_classes(own: SpaceTag, home: SpaceTag, given: PackHash, private: PackHash) -> Vec<Class> {
+    let class = |name, question: Question| Class {
+        name,
+        group: 0,
+        protocol: Protocol::Blob,
+        question,
+        times: Vec::new(),
+    };
+    let always = |space, pack| -> Question { Box::new(move |_: &mut Dice| get(space, pack)) };
+    vec![
+        class("get, a private pack under the link", always(own, private)),
+        class("get, a private pack in its space", always(home, private)),
+        class("get, the pack of the link in its space", always(home, given)),
+        class("get, absent pack under the link", Box::new(move |dice| get(own, PackHash(array(dice))))),
+        class("get, the pack of the link elsewhere", Box::new(move |dice| get(SpaceTag(array(dice)), given))),
+        class(
+            "get, malformed",
+            Box::new(move |dice| {
+                let len = get(own, given).len() - 5;
+                encode_frame(GET, &dice.bytes(len))
+            }),
+        ),
+    ]
+}
+
+/// Goal: K, who holds a link, gets what it gives, and for everything else the answer that strangers get: packs of the same
+/// space that the link does not name, packs that are not there, other spaces, other messages. Once it is revoked nothing
+/// more comes, over connections that stand too.
+#[test]
+fn t37_t38_holders_of_links_get_what_the_link_gives() {
+    let tries = tries();
+    let mut device = Device::new();
+    // Files of 4 MiB and more fill packs of their own.
+    device.add("private.bin", &Dice::of("private").bytes(5_000_000));
+    let private = device.packs();
+    device.add("given.bin", &Dice::of("given").bytes(5_000_000));
+    let given: Vec<PackHash> = device.packs().into_iter().filter(|pack| !private.contains(pack)).collect();
+    device.start(options(Vec::new()));
+    let (link, id) = share(&device, "given.bin");
+    runtime().block_on(async {
+        let home = Member::join(&device).await.space()[1].clone();
+        let home = SpaceTag::from_slice(&home).unwrap();
+        let mut holders = Vec::new();
+        for n in 0..8 {
+            let prefer = if n % 2 == 0 { Prefer::Quic } else { Prefer::Tcp };
+            holders.push(Holder::arrive(&device, &link, prefer).await);
+        }
+        let on: Vec<_> = holders.iter().map(|k| (k.x.net.clone(), k.connection.id)).collect();
+        let own = holders[0].tag;
+        let classes = holder_classes(own, home, given[0], private[0]);
+        assert_alike("a holder asks for more", &on, classes, tries).await;
+
+        // The control: what the link gives comes.
+        let size = async |k: &Holder| {
+            let mut stream = k.x.net.open(k.connection.id, Protocol::Blob).await.ok()?;
+            let question = get(own, given[0]);
+            tokio::io::AsyncWriteExt::write_all(&mut stream, &question).await.ok()?;
+            tokio::io::AsyncWriteExt::flush(&mut stream).await.ok()?;
+            let mut size = [0; 8];
+            stream.read_exact(&mut size).await.ok()?;
+            Some(u64::from_le_bytes(size)).filter(|size| *size > 1_000_000)
+        };
+        assert!(within("the pack of the link", size(&holders[1])).await.is_some());
+
+        // Neither logs nor objects nor the capsules of other links.
+        let author = VerifyingKey::from_slice(&hex::decode(device.locker.device_id()).unwrap()).unwrap();
+        let questions = [
+            Message::Ask(Ask::Capsule(LinkTag([7; 16]))),
+            Message::Ask(Ask::Object(locker_crypto::id::ObjectHash([7; 32]))),
+            Message::Ask(Ask::Boxes(home, EpochId([7; 32]))),
+            pull_of(LogKind::Entries, home, author),
+            Message::Want(home, vec![private[0]]),
+            Message::Want(own, vec![given[0]]),
+        ];
+        for question in questions {
+            let k = Holder::arrive(&device, &link, Prefer::Tcp).await;
+            assert_eq!(k.last_words(&question.encode()).await, REFUSAL, "{question:?}");
+        }
+
+        // Revoked: at once, on connections that stand and on new ones.
+        let locker = device.locker.clone();
+        tokio::task::spawn_blocking(move || locker.revoke_share(&id).unwrap()).await.unwrap();
+        let ended = async {
+            while size(&holders[2]).await.is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the end of a session of a revoked link", ended).await;
+        assert!(Holder::visit(&device, &link, Prefer::Quic).await.is_none(), "a revoked link was let in");
     });
 }

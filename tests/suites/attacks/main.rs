@@ -22,9 +22,9 @@
 //! | T29 | lapsed and early tokens | `crypto::capability`; `sync::session`, `sync::handshake` |
 //! | T30 | spliced tokens | `crypto::capability` |
 //! | T33 | substituted capsules | `crypto::capsule` |
-//! | T37 | is this hash here? | [`confirmation`]; `sync::handshake`, `sync::session` |
-//! | T38 | a private pack by another request | [`gate`]; `net::blob`, `net` (what is named), `tidy::arrows`; `sync::session` |
-//! | T41 | names and hashes on the wire | [`wire`] |
+//! | T37 | is this hash here? strangers, members, holders of links | [`confirmation`]; `sync::handshake`, `sync::session` |
+//! | T38 | a private pack by another request | [`gate`], [`confirmation`]; `net::blob`, `net` (what is named), `tidy::arrows`; `sync::session` |
+//! | T41 | names and hashes on the wire, links included | [`wire`] |
 //! | T42 | forged records | [`announcements`]; `crypto::rendezvous`; `net::rendezvous::shelf`, `net` (strangers) |
 //! | T44 | records of two days | `crypto::rendezvous` |
 //! | T45 | announcements tell what is held | [`announcements`]; `net` (strangers) |
@@ -50,6 +50,7 @@ mod announcements;
 mod confirmation;
 mod forged;
 mod gate;
+mod holder;
 mod impostor;
 mod keeper;
 mod member;

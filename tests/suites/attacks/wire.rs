@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 
 use locker_crypto::identity::Root;
+use locker_crypto::link::Link;
 use locker_crypto::phrase::Phrase;
 use locker_crypto::secret::Ticket;
 use locker_net::NodeAddress;
@@ -117,6 +118,16 @@ fn t41_an_observer_finds_no_name_hash_or_key() {
         });
         pair.finish().ok();
         b.wait_synced();
+        // Somebody without a locker opens a link.
+        let stranger = Home::empty();
+        let shared = a.json(["share", "source", "--label", &names[0]]);
+        let link = stranger.beside("link.txt");
+        write(&link, shared["link"].as_str().unwrap().as_bytes());
+        let out = stranger.beside("out");
+        let (link, out) = (link.to_str().unwrap(), out.to_str().unwrap());
+        let at = meeting.address();
+        stranger.ok(["open", "--link-file", link, "--to", out, "--bootstrap", at, "--no-lan"]);
+        assert!(tree::Tree::of(&stranger.beside("out").join("source")).files() >= PLANTED);
         up_a.stop().ok();
         up_b.stop().ok();
         let by_quic = capture.with(|packets| volume(packets, Packet::udp));
@@ -151,6 +162,11 @@ fn t41_an_observer_finds_no_name_hash_or_key() {
         for (what, secret) in member.secrets() {
             planted.bytes(what, &secret);
         }
+        let text = shared["link"].as_str().unwrap();
+        let link = Link::parse(text).unwrap().0;
+        planted.text("the link", text);
+        planted.bytes("the seed of the link", link.seed().expose());
+        planted.bytes("meeting secret of the link", link.rendezvous().expose());
         let root = Root::from_entropy(Phrase::parse(phrase).unwrap().entropy());
         planted.bytes("master under the phrase", root.rendezvous_master(0).expose());
         planted.bytes("meeting secret of the ticket", ticket.rendezvous().expose());
@@ -167,6 +183,7 @@ fn t41_an_observer_finds_no_name_hash_or_key() {
         planted.text("the words of the first ticket", first_words.trim());
         planted.names(&a);
         planted.names(&b);
+        planted.bytes("public name of the link", link.keys(None).unwrap().tag().as_bytes());
         member.space().iter().for_each(|name| planted.bytes("the space", name));
         assert!(planted.search.len() > on_disk);
         let found = found_in(&planted.search, &packets);
