@@ -164,6 +164,11 @@ impl From<Error> for Failure {
                  one local network."
                     .into(),
             ),
+            Error::Displaced => (
+                Exit::Failed,
+                "E_NODE",
+                "Run the command again: it goes on where it stopped. What was saved before is safe.".into(),
+            ),
             Error::LinkRefused(_) => (
                 Exit::Refused,
                 "E_LINK",

@@ -113,6 +113,9 @@ pub enum Error {
     /// A link takes a passphrase that was not given.
     #[error("this link is closed with a passphrase")]
     LinkPassphraseNeeded,
+    /// What was being written to went to the trash meanwhile, here or on another device.
+    #[error("a folder that was being filled was moved to the trash meanwhile")]
+    Displaced,
     /// A pairing was not completed: who took part broke it off, or the digits differ.
     #[error("{0}")]
     Pairing(String),

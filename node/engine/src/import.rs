@@ -31,6 +31,9 @@ use crate::progress::Meter;
 use crate::report::{Added, Observer};
 use crate::{Error, path};
 
+/// How often an import looks its folders up again that were moved to the trash meanwhile.
+const DISPLACED_TRIES: u32 = 3;
+
 /// Takes `paths` in below the folder `to`; see [`crate::Locker::add`].
 pub(crate) fn add(inner: &Inner, paths: &[&Path], to: &str, observer: &dyn Observer) -> Result<Added, Error> {
     // One at a time: what one import makes, the next one has to find.
@@ -45,7 +48,20 @@ pub(crate) fn add(inner: &Inner, paths: &[&Path], to: &str, observer: &dyn Obser
     while !rest.is_empty() {
         let (group, after) = rest.split_at(distinct(rest));
         rest = after;
-        import(inner, group, (target, &shown), observer, &meter, &mut added)?;
+        let mut tries = DISPLACED_TRIES;
+        loop {
+            let mut more = added.clone();
+            let imported = import(inner, group, (target, &shown), observer, &meter, &mut more);
+            tries -= 1;
+            match imported {
+                // Where it was written to has gone: looked up again, what was saved before is found there.
+                Err(Error::Displaced) if tries > 0 => {}
+                other => {
+                    added = more;
+                    break other?;
+                }
+            }
+        }
     }
     added.seconds = inner.env().elapsed().saturating_sub(start).as_secs_f64();
     Ok(added)

@@ -371,6 +371,15 @@ impl Inner {
         self.importing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The turn to import, if no import runs.
+    pub(crate) fn try_import_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.importing.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// Something was committed.
     pub(crate) fn note_commit(&self) {
         self.committed.send_modify(|count| *count = count.wrapping_add(1));

@@ -4,7 +4,7 @@
 //! it is there. An entry leaves this process, or is told to anybody, only after its commit.
 
 use locker_catalog::clock::Now;
-use locker_catalog::operation::{Body, Op};
+use locker_catalog::operation::{Body, Op, Role};
 use locker_catalog::rows::ReadRows;
 use locker_catalog::space::{OpenedEntry, Outcome, OwnState, Space};
 use locker_catalog::tree::{self as catalog, Bounds, Fold, Listed, Node, limits};
@@ -152,6 +152,14 @@ impl<'s> Change<'_, 's> {
     /// Plans a step of folding on the state that this change is made on. To be called before anything is pushed.
     pub(crate) fn plan_fold(&self, bounds: Bounds) -> Result<Fold, Error> {
         Ok(catalog::fold(&self.rows(), &self.space, bounds)?)
+    }
+
+    /// Whether this device may write into the space at all, as things are now.
+    pub(crate) fn may_write(&self) -> Result<bool, Error> {
+        let state = self.space.own_state(&self.rows(), self.inner.env().now_ms())?;
+        let role = self.space.own_role();
+        let may = matches!(role, Role::Write | Role::Manage) && !self.space.is_read_only();
+        Ok(may && state == OwnState::Fine)
     }
 
     /// Takes groups off the list of those to be looked at.

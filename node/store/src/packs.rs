@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bao_tree::{BaoTree, BlockSize};
 use locker_crypto::id::PackHash;
@@ -50,6 +50,8 @@ pub struct PackStore {
     health: Arc<Health>,
     reserve: Arc<Reserve>,
     next_temp: AtomicU64,
+    /// Some folder of packs was made and is not durable yet; at the start nobody knows.
+    new_folders: AtomicBool,
 }
 
 impl PackStore {
@@ -62,6 +64,7 @@ impl PackStore {
             health,
             reserve,
             next_temp: AtomicU64::new(0),
+            new_folders: AtomicBool::new(true),
         }
     }
 

@@ -12,7 +12,7 @@ use locker_catalog::operation::{Content as ContentOp, Meta, Move, NodeKind, Op};
 use locker_crypto::Refusal;
 use locker_crypto::chunk::ChunkKind;
 use locker_crypto::file_ref::{FileRef, FileRefBuilder};
-use locker_crypto::id::{ChunkTag, ContentHash};
+use locker_crypto::id::{ChunkTag, ContentHash, NodeId};
 use locker_crypto::pack::{PackBody, PackOp, Packer};
 use locker_store::{PackBatch, Store, failpoints, files};
 
@@ -25,6 +25,7 @@ use crate::locker::Inner;
 use crate::progress::Meter;
 use crate::report::{Added, Observer, Skipped};
 use crate::tree::ORIGINAL_NAME;
+use crate::writer::Change;
 
 /// Gathers jobs into batches.
 pub(super) struct Batch<'a> {
@@ -121,7 +122,7 @@ impl<'a> Batch<'a> {
         self.added.skipped.push(Skipped { path, reason });
     }
 
-    fn create(&mut self, node: locker_crypto::id::NodeId, kind: NodeKind, place: Place) {
+    fn create(&mut self, node: NodeId, kind: NodeKind, place: Place) {
         let Place { parent, name } = place;
         self.ops.push(Op::Move(Move { node, parent, name: name.name, kind: kind.code() }));
         if let Some(original) = name.orig {
@@ -291,6 +292,7 @@ impl<'a> Batch<'a> {
             return Ok(());
         }
         self.inner.commit(|change| {
+            check_places(change, &ops)?;
             for pack in &pack_ops {
                 change.add_pack(pack)?;
             }
@@ -317,6 +319,28 @@ impl<'a> Batch<'a> {
         }
         failpoint(failpoints::ACK_AFTER)
     }
+}
+
+/// Checks that no folder or file that these operations write to lies in the trash: they were looked up before, and what
+/// is written to something that is known to be in the trash is lost with it.
+fn check_places(change: &Change<'_, '_>, ops: &[Op]) -> Result<(), Error> {
+    let mut fine = HashSet::from([NodeId::ROOT]);
+    for op in ops {
+        let place = match op {
+            Op::Move(create) => {
+                // Whatever is made here lies where its folder does.
+                let folder = create.parent;
+                fine.insert(create.node);
+                folder
+            }
+            Op::Content(content) => content.node,
+            _ => continue,
+        };
+        if fine.insert(place) && change.is_within(place, NodeId::TRASH)? {
+            return Err(Error::Displaced);
+        }
+    }
+    Ok(())
 }
 
 /// A step at which the crash laboratory can stop the process.

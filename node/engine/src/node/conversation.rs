@@ -42,10 +42,32 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
     match outcome {
         Ok((Welcomed::Own(device), rest)) => talk(hub, connection, stream, device, rest, false).await,
         Ok((Welcomed::Guest(seated), rest)) => guest::serve(hub, connection, stream, *seated, rest).await,
-        Err(frame_end) => {
-            let _ = hub.net().handshake_failed(connection.remote.ip()).await;
-            refuse(stream, frame_end).await;
+        Err(failed) => {
+            // A device that was killed in the middle has not failed at anything.
+            if !failed.is_broken {
+                let _ = hub.net().handshake_failed(connection.remote.ip()).await;
+            }
+            refuse(stream, failed.frame_end).await;
         }
+    }
+}
+
+/// A handshake that came to nothing.
+struct Failed {
+    /// From which the refusal is timed.
+    frame_end: Instant,
+    /// The other end broke off.
+    is_broken: bool,
+}
+
+impl Failed {
+    /// It said something wrong, or nothing in time.
+    fn at(frame_end: Instant) -> Self {
+        Self { frame_end, is_broken: false }
+    }
+
+    fn broken() -> Self {
+        Self { frame_end: Instant::now(), is_broken: true }
     }
 }
 
@@ -57,18 +79,18 @@ enum Welcomed {
     Guest(Box<guest::Seated>),
 }
 
-/// The server's side of the handshake; on failure gives the moment from which the refusal is timed.
+/// The server's side of the handshake.
 async fn welcome(
     hub: &Hub,
     connection: &Connection,
     stream: &mut Stream,
-) -> Result<(Welcomed, Vec<u8>), Instant> {
+) -> Result<(Welcomed, Vec<u8>), Failed> {
     let now = Instant::now;
     let keys = TransportKeys { server: hub.net().transport_key(), client: connection.peer };
     let nonce = Nonce::random(&mut **hub.inner().env().dice());
     let (mut server, first) = Server::start(keys, nonce, hub.now_s());
-    stream.write_all(&first).await.map_err(|_| now())?;
-    stream.flush().await.map_err(|_| now())?;
+    stream.write_all(&first).await.map_err(|_| Failed::broken())?;
+    stream.flush().await.map_err(|_| Failed::broken())?;
     let (doors, showing) = (hub.doors(), Showing { certificate: hub.certificate(), token: None });
     let mut buffer = vec![0; 4 * 1024];
     // A frame in many small pieces gains no time.
@@ -79,22 +101,25 @@ async fn welcome(
         let frame_end = now();
         let len = match read {
             Ok(Ok(len)) if len > 0 => len,
-            _ => return Err(frame_end),
+            Ok(_) => return Err(Failed::broken()),
+            Err(_) => return Err(Failed::at(frame_end)),
         };
         match server.receive(&buffer[..len], &doors, &showing, hub.now_s()) {
             Ok(ServerStep::Wait) => {}
             Ok(ServerStep::Answer { frame, .. }) => {
-                stream.write_all(&frame).await.map_err(|_| frame_end)?;
-                stream.flush().await.map_err(|_| frame_end)?;
+                stream.write_all(&frame).await.map_err(|_| Failed::broken())?;
+                stream.flush().await.map_err(|_| Failed::broken())?;
             }
             Ok(ServerStep::Judge(proofs)) => {
-                let admission = judge(hub, &proofs).map_err(|_| frame_end)?;
-                let (frame, rest) = server.admit(&admission).map_err(|_| frame_end)?;
+                let admission = judge(hub, &proofs).map_err(|_| Failed::at(frame_end))?;
+                let (frame, rest) = server.admit(&admission).map_err(|_| Failed::at(frame_end))?;
                 // There must be a place before anything is promised.
                 let welcomed = match admission.device_key().filter(|_| admission.is_own_device()) {
                     Some(device) => Welcomed::Own(device),
                     None => {
-                        let seated = guest::seat(hub, connection, admission).await.ok_or(frame_end)?;
+                        let seated = guest::seat(hub, connection, admission)
+                            .await
+                            .ok_or_else(|| Failed::at(frame_end))?;
                         Welcomed::Guest(Box::new(seated))
                     }
                 };
@@ -106,11 +131,11 @@ async fn welcome(
                     if matches!(welcomed, Welcomed::Guest(_)) {
                         hub.leave_guest(connection).await;
                     }
-                    return Err(frame_end);
+                    return Err(Failed::broken());
                 }
                 return Ok((welcomed, rest));
             }
-            Err(_) => return Err(frame_end),
+            Err(_) => return Err(Failed::at(frame_end)),
         }
     }
 }

@@ -25,6 +25,8 @@ const KEEP_AHEAD: usize = 4;
 const KEEP_BYTES: u64 = 32 << 20;
 /// A fetch that does not get on for so long is given up.
 const STALL_TIME: Duration = Duration::from_secs(30);
+/// Pause of a fetch whose partial file could not be opened.
+const TROUBLE_TIME: Duration = Duration::from_secs(10);
 /// How soon a pack is looked at again that another fetch, which is about to end, has open.
 const BUSY_TIME: Duration = Duration::from_millis(50);
 
@@ -175,8 +177,11 @@ async fn open(hub: &Hub, fetch: &Fetch) -> Result<Option<PartialPack>, Outcome> 
             Ok(Opened::Partial(partial)) => return Ok(Some(partial)),
             Ok(Opened::Here) => return Ok(None),
             Ok(Opened::Busy) => tokio::time::sleep(BUSY_TIME).await,
-            // The disk is full, or in trouble: tried again when the pack is offered again.
-            Err(_) => return Err(Outcome::Broken),
+            // The disk is full, or in trouble: tried again later, and not at once with all others.
+            Err(_) => {
+                tokio::time::sleep(TROUBLE_TIME).await;
+                return Err(Outcome::Broken);
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use locker_catalog::clock::Now;
 use locker_catalog::operation::{EntryRef, Role};
 use locker_catalog::space::{OwnState, Space};
 use locker_catalog::tree::{self as catalog, Bounds};
@@ -21,6 +22,10 @@ use crate::locker::Inner;
 const QUIET: Duration = Duration::from_secs(2);
 /// How long the others wait.
 const OTHERS_WAIT: Duration = Duration::from_secs(60);
+/// How old the newest entry must be: an import elsewhere that pauses between two entries is not over.
+const SETTLED_MS: u64 = 10_000;
+/// Pause before another look when it could not be folded, or not everything is here.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Operations of one commit.
 const STEP: Bounds = Bounds { ops: ENTRY_OPS, groups: usize::MAX };
 
@@ -30,8 +35,9 @@ enum Look {
     Nothing,
     /// Nothing is to be folded, but what was looked at is still noted.
     Noted,
-    /// Something is to be folded, as the logs are at these heads.
-    Pairs(Vec<EntryRef>),
+    /// Something is to be folded, as the logs are at these heads, the newest entry of which is of this time (unix
+    /// milliseconds).
+    Pairs(Vec<EntryRef>, u64),
 }
 
 /// Folds, until the node stops.
@@ -40,20 +46,37 @@ pub(super) async fn run(hub: Arc<Hub>) {
     let mut written: (Vec<EntryRef>, Instant) = (Vec::new(), Instant::now());
     loop {
         let count = *commits.borrow_and_update();
+        let mut folds = false;
         let due = match hub.blocking(Inner::look_for_pairs).await {
             Ok(Look::Nothing) => {
                 hub.note_folded(count);
                 None
             }
-            Ok(Look::Noted) => Some(Instant::now()),
-            Ok(Look::Pairs(heads)) => {
-                if heads != written.0 {
+            Ok(Look::Noted) => {
+                let settled = hub.until_stop(hub.blocking(Inner::settle_folds)).await;
+                let Some(settled) = settled else { return };
+                // Settling is a commit, after which it is looked again; one that failed is tried again.
+                settled.is_err().then(|| Instant::now() + LOOK_AGAIN)
+            }
+            Ok(Look::Pairs(heads, newest_ms)) => {
+                // What is folded on half a log would throw the other half out of its folders.
+                let is_level = hub.is_level();
+                let is_whole = is_level && hub.has_what_was_shown(&heads);
+                if is_level && !is_whole {
+                    // Somebody once had more, who may never come back: nobody waits for that.
+                    hub.note_folded(count);
+                }
+                if heads != written.0 || !is_whole {
                     written = (heads, Instant::now());
                 }
-                Some(written.1 + if is_first(&hub) { QUIET } else { OTHERS_WAIT })
+                let quiet = written.1 + if hub.is_first_present() { QUIET } else { OTHERS_WAIT };
+                let age_ms = hub.inner().env().now_ms().saturating_sub(newest_ms);
+                let settled = Instant::now() + Duration::from_millis(SETTLED_MS.saturating_sub(age_ms));
+                folds = is_whole;
+                Some(if is_whole { quiet.max(settled) } else { Instant::now() + LOOK_AGAIN })
             }
-            // The store is in trouble, or this device has not heard of its keys yet: the next commit shows.
-            Err(_) => None,
+            // The store is in trouble, or this device has not heard of its keys yet.
+            Err(_) => Some(Instant::now() + LOOK_AGAIN),
         };
         let pause = async {
             match due {
@@ -69,8 +92,8 @@ pub(super) async fn run(hub: Arc<Hub>) {
         };
         match hub.until_stop(ready).await {
             None => return,
-            Some(false) => continue,
-            Some(true) => {}
+            Some(true) if folds => {}
+            Some(_) => continue,
         }
         // Step by step: another device's entries come in between, and the next step is planned on them too.
         loop {
@@ -78,9 +101,9 @@ pub(super) async fn run(hub: Arc<Hub>) {
                 None => return,
                 Some(Ok(true)) => {}
                 Some(Ok(false)) => break,
+                // An import runs, the disk is full: later.
                 Some(Err(_)) => {
-                    // Not again before something has changed.
-                    if hub.until_stop(commits.changed()).await.is_none() {
+                    if hub.until_stop(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {
                         return;
                     }
                     break;
@@ -88,11 +111,6 @@ pub(super) async fn run(hub: Arc<Hub>) {
             }
         }
     }
-}
-
-/// Whether this device is the one to fold: of the person's active devices the one with the smallest key.
-fn is_first(hub: &Hub) -> bool {
-    hub.roster().first().is_none_or(|first| *first == hub.inner().keys().device_id())
 }
 
 impl Inner {
@@ -111,7 +129,9 @@ impl Inner {
         }
         let fold = catalog::fold(&rows, &space, Bounds { ops: 1, groups: 1 })?;
         Ok(if !fold.ops.is_empty() {
-            Look::Pairs(space.heads(&rows)?)
+            let heads = space.heads(&rows)?;
+            let next = space.next_hlc(&rows, &heads, Now::Trusted(0))?;
+            Look::Pairs(heads, next.map_or(0, |hlc| hlc >> 16))
         } else if fold.is_empty() {
             Look::Nothing
         } else {
@@ -119,8 +139,18 @@ impl Inner {
         })
     }
 
+    /// Takes off the list what turned out to need no folding.
+    fn settle_folds(&self) -> Result<(), Error> {
+        self.commit(|change| {
+            let fold = change.plan_fold(STEP)?;
+            change.settle_fold(&fold.settled)
+        })
+    }
+
     /// Folds one step; whether another one may follow.
     fn fold_step(&self) -> Result<bool, Error> {
+        // An import has looked up the folders and files into which it will write.
+        let Some(_turn) = self.try_import_turn() else { return Err(Error::Busy { pid: None }) };
         match self.fold_within(STEP) {
             // One pair among many that cannot be folded does not hold up the others; alone, it is left as it is.
             Err(error) if is_refused(&error) => match self.fold_within(Bounds { groups: 1, ..STEP }) {
@@ -143,6 +173,10 @@ impl Inner {
 
     fn leave_first_pair(&self) -> Result<bool, Error> {
         self.commit(|change| {
+            // What this device may not write at all says nothing about the pair.
+            if !change.may_write()? {
+                return Ok(false);
+            }
             let fold = change.plan_fold(Bounds { groups: 1, ..STEP })?;
             change.settle_fold(&fold.settled)?;
             change.settle_fold(&fold.folded)?;

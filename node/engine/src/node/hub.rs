@@ -2,12 +2,15 @@
 
 mod announce;
 mod guests;
+mod sessions;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use locker_catalog::operation::EntryRef;
 use locker_crypto::id::{PackHash, VerifyingKey};
 use locker_net::{
     Config, Connection, ConnectionId, Env as NetEnv, Event as NetEvent, Events, Handle, NodeAddress, Protocol,
@@ -70,6 +73,8 @@ struct State {
     sessions: HashMap<VerifyingKey, Session>,
     /// What the owner of a transport key may ask for.
     scopes: HashMap<VerifyingKey, Admitted>,
+    /// Addresses from which own devices came, the newest first: they pass first where strangers have to wait.
+    sources: VecDeque<IpAddr>,
     /// Holders of links with a session, by their transport keys.
     guests: HashMap<VerifyingKey, Guest>,
     /// The links of the person.
@@ -362,6 +367,27 @@ impl Hub {
         f(&mut self.state().plan)
     }
 
+    /// Whether another device is connected and everything that the connected ones have is here.
+    pub(super) fn is_level(&self) -> bool {
+        let state = self.state();
+        !state.sessions.is_empty() && state.sessions.values().all(|session| session.is_level)
+    }
+
+    /// Whether these heads reach as far as any device ever showed that it had them.
+    pub(super) fn has_what_was_shown(&self, heads: &[EntryRef]) -> bool {
+        let held = |author: &VerifyingKey| heads.iter().find(|head| head.author == *author);
+        let most = self.state().remembered.most(&self.inner.entry_log());
+        most.iter().all(|(author, count)| {
+            *count == 0 || held(author).is_some_and(|head| head.seq.saturating_add(1) >= *count)
+        })
+    }
+
+    /// Whether this device is, of those that are here now, the one with the smallest key.
+    pub(super) fn is_first_present(&self) -> bool {
+        let own = self.inner.keys().device_id();
+        self.state().sessions.keys().all(|device| own < *device)
+    }
+
     /// Notes the count of commits at which nothing was left to fold.
     pub(super) fn note_folded(&self, commits: u64) {
         self.folded.store(commits, Ordering::Release);
@@ -444,87 +470,6 @@ impl Hub {
     /// The connection over which a device is reached.
     pub(super) fn connection_to(&self, device: &VerifyingKey) -> Option<ConnectionId> {
         self.state().sessions.get(device).map(|session| session.connection.id)
-    }
-
-    /// Lets a session in. Of two with one device both ends keep the one that the lesser device dialed; `None` if it is
-    /// not this one.
-    pub(super) async fn admit(
-        &self,
-        device: VerifyingKey,
-        connection: &Connection,
-        scope: Scope,
-        we_dialed: bool,
-    ) -> Option<Place> {
-        let own = self.inner.keys().device_id();
-        let is_preferred = we_dialed == (own < device);
-        let (sender, end) = watch::channel(false);
-        {
-            let mut state = self.state();
-            if *self.stopping.borrow() {
-                return None;
-            }
-            if let Some(old) = state.sessions.get(&device) {
-                // A device that was started anew has another transport key: the old session is dead, whatever we
-                // still believe of it.
-                if !is_preferred && old.connection.peer == connection.peer {
-                    return None;
-                }
-                old.end.send_replace(true);
-            }
-            state.scopes.insert(connection.peer, Admitted::new(scope, None));
-            state
-                .sessions
-                .insert(device, Session { connection: connection.clone(), is_level: false, end: sender });
-        }
-        // The node may be stopping; then there is nobody to tell.
-        let _ = self.net.set_session(connection.id, true).await;
-        Some(Place { end })
-    }
-
-    /// Notes whether a session has everything that its peer showed.
-    pub(super) fn set_level(&self, device: &VerifyingKey, connection: ConnectionId, is_level: bool) {
-        let mut state = self.state();
-        let Some(session) = state.sessions.get_mut(device) else { return };
-        if session.connection.id == connection && session.is_level != is_level {
-            session.is_level = is_level;
-            drop(state);
-            self.levelled.notify_waiters();
-        }
-    }
-
-    /// A session has ended.
-    pub(super) async fn leave(&self, device: &VerifyingKey, connection: &Connection) {
-        {
-            let now = self.inner.env().now_ms();
-            let mut state = self.state();
-            state.last_seen.insert(*device, now);
-            if state.sessions.get(device).is_some_and(|s| s.connection.id == connection.id) {
-                state.sessions.remove(device);
-                state.plan.lose(device);
-            }
-            if !state.sessions.values().any(|session| session.connection.peer == connection.peer) {
-                state.scopes.remove(&connection.peer);
-            }
-        }
-        self.bump();
-        let _ = self.net.set_session(connection.id, false).await;
-        let _ = self.net.close(connection.id).await;
-        self.fetches.notify_one();
-    }
-
-    /// Ends the sessions of devices that are no longer devices of the person, and of holders of links that have ended.
-    fn turn_out(&self) {
-        let now_s = self.now_s();
-        let mut state = self.state();
-        let State { sessions, guests, roster, register, scopes, .. } = &mut *state;
-        for (_, session) in sessions.iter().filter(|(device, _)| !roster.contains(*device)) {
-            session.end.send_replace(true);
-        }
-        for (transport, guest) in guests.iter().filter(|(_, guest)| !register.is_open(&guest.link, now_s)) {
-            // At once, before its session has said goodbye.
-            scopes.remove(transport);
-            guest.end.send_replace(true);
-        }
     }
 
     /// Takes in entries whose time has come.

@@ -79,6 +79,16 @@ impl Remembered {
         known.collect()
     }
 
+    /// How many items of each author some device once had, in one log.
+    pub(super) fn most(&self, log: &Log) -> BTreeMap<VerifyingKey, u64> {
+        let mut most: BTreeMap<VerifyingKey, u64> = BTreeMap::new();
+        for ((_, author), mark) in self.devices.values().flatten().filter(|((of, _), _)| of == log) {
+            let known = most.entry(*author).or_default();
+            *known = (*known).max(mark.count);
+        }
+        most
+    }
+
     /// Takes out what is not yet in the store.
     fn take_unsaved(&mut self) -> Vec<(Chain, Mark)> {
         let unsaved = std::mem::take(&mut self.unsaved).into_iter();

@@ -80,19 +80,24 @@ pub async fn answer<S: PackSource>(
     let mut sent = 0;
     while let Some(piece) = ready.recv().await {
         if sent == 0 {
-            stream.write_all(&u64::from(len).to_le_bytes()).await.map_err(AnswerError::Broken)?;
+            in_time(stream.write_all(&u64::from(len).to_le_bytes())).await?;
             sent = 8;
         }
-        let late = |_| AnswerError::Broken(io::ErrorKind::TimedOut.into());
-        timeout(PIECE_TIME, stream.write_all(&piece)).await.map_err(late)?.map_err(AnswerError::Broken)?;
+        in_time(stream.write_all(&piece)).await?;
         sent += piece.len() as u64;
     }
     match reading.await.map_err(io::Error::other).and_then(|read| read) {
-        Ok(()) => stream.flush().await.map_err(AnswerError::Broken)?,
+        Ok(()) => in_time(stream.flush()).await?,
         Err(error) if sent == 0 => return Err(AnswerError::Source(error)),
         Err(error) => return Err(AnswerError::Broken(error)),
     }
     Ok(sent)
+}
+
+/// Waits for the other end, but not without end.
+async fn in_time(writing: impl Future<Output = io::Result<()>>) -> Result<(), AnswerError> {
+    let late = |_| AnswerError::Broken(io::ErrorKind::TimedOut.into());
+    timeout(PIECE_TIME, writing).await.map_err(late)?.map_err(AnswerError::Broken)
 }
 
 struct Shared<'a, S>(&'a S);

@@ -14,6 +14,7 @@ use bao_tree::ChunkRanges;
 use bao_tree::iter::BaoChunk;
 use locker_crypto::Refusal;
 use locker_crypto::id::PackHash;
+use rustix::fs::{FallocateFlags, fallocate};
 
 use super::read::{hash_group, hash_pair};
 use super::{GROUP_BYTES, PackStore, file_len, name, tree};
@@ -186,13 +187,23 @@ fn reopen(path: &Path, hash: &PackHash, len: u32) -> Result<Option<(File, Vec<bo
     Ok(None)
 }
 
-/// Begins a partial file: full length, no blocks yet.
+/// Begins a partial file: full length, filled with zeros.
 fn begin(store: &PackStore, path: &Path, len: u32) -> Result<File, StoreError> {
     store.reserve.admit(file_len(len))?;
     let file = create_file(path)?;
-    file.set_len(file_len(len))
+    // The room is taken now, so that many that are begun do not find out together that there is none.
+    fallocate(&file, FallocateFlags::empty(), 0, file_len(len))
+        .map_err(std::io::Error::from)
+        .or_else(|error| match error.kind() {
+            // A file system that cannot promise room.
+            std::io::ErrorKind::Unsupported | std::io::ErrorKind::InvalidInput => file.set_len(file_len(len)),
+            _ => Err(error),
+        })
         .and_then(|()| reach(failpoints::PARTIAL_CREATED))
-        .map_err(|error| StoreError::io("beginning a partial pack", path, error))?;
+        .map_err(|error| {
+            let _ = remove_file(path);
+            StoreError::io("beginning a partial pack", path, error)
+        })?;
     Ok(file)
 }
 

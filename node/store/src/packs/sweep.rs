@@ -92,8 +92,12 @@ impl PackStore {
             let path = shard.join(&name);
             match look_up(&hash)? {
                 None => removed += u64::from(remove_file(&path)?),
-                // It had come, and the process ended before its row said so: the fetch goes on from here.
-                Some(pack) if pack.state == PackState::Wanted => {
+                // It had come, and the process ended before its row said so; or it was damaged, and what is right of it
+                // need not come again: the fetch goes on from here.
+                Some(pack)
+                    if matches!(pack.state, PackState::Wanted | PackState::Lost)
+                        && !self.partial.join(&name).exists() =>
+                {
                     check_kind(&path, Kind::File)?;
                     fs::rename(&path, self.partial.join(&name))
                         .map_err(|error| StoreError::io("moving a pack", &path, error))?;

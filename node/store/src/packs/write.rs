@@ -24,7 +24,6 @@ pub struct PackBatch<'s> {
     store: &'s PackStore,
     pending: Vec<Temp>,
     touched: BTreeSet<u8>,
-    created_folder: bool,
 }
 
 #[derive(Debug)]
@@ -46,7 +45,7 @@ impl<'s> PackBatch<'s> {
     /// Begins a batch that writes nothing new.
     pub(super) fn without_space(store: &'s PackStore) -> Result<Self, StoreError> {
         store.health.check()?;
-        Ok(Self { store, pending: Vec::new(), touched: BTreeSet::new(), created_folder: false })
+        Ok(Self { store, pending: Vec::new(), touched: BTreeSet::new() })
     }
 
     /// Writes a pack under a temporary name. Its hash and outboard are computed in one pass.
@@ -132,12 +131,20 @@ impl<'s> PackBatch<'s> {
         for temp in &self.pending {
             let synced = temp.file.sync_all().and_then(|()| reach(failpoints::PACK_SYNCED));
             let synced = synced.map_err(|error| StoreError::io("syncing a pack", &temp.path, error));
+            if synced.is_err() {
+                // What is in memory may look whole and never come to the disk: a later sync would not say so again.
+                for partial in self.pending.iter().filter(|temp| temp.is_partial) {
+                    let _ = fs::remove_file(&partial.path);
+                }
+            }
             self.store.health.or_poison(synced)?;
         }
         for temp in &self.pending {
             let first = temp.hash.0[0];
             if self.touched.insert(first) {
-                self.created_folder |= make_folder(&self.store.shard(first))?;
+                if make_folder(&self.store.shard(first))? {
+                    self.store.new_folders.store(true, Ordering::Release);
+                }
             }
             fs::rename(&temp.path, self.store.path(&temp.hash))
                 .and_then(|()| reach(failpoints::PACK_RENAMED))
@@ -151,8 +158,10 @@ impl<'s> PackBatch<'s> {
         for first in &self.touched {
             sync_folder(&self.store.shard(*first))?;
         }
-        if self.created_folder {
+        // Whoever made a folder: who uses it must not acknowledge before it is durable.
+        if self.store.new_folders.load(Ordering::Acquire) {
             sync_folder(&self.store.folder)?;
+            self.store.new_folders.store(false, Ordering::Release);
         }
         reach(failpoints::PACK_DIR_SYNCED)
             .map_err(|error| StoreError::io("syncing packs", &self.store.folder, error))

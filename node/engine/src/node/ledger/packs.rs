@@ -69,7 +69,12 @@ impl Inner {
             return Ok(Opened::Here);
         }
         match store.packs().open_partial(hash, len) {
-            Ok(partial) => Ok(Opened::Partial(partial)),
+            Ok(partial) => {
+                // It may have come to be here while its turn was waited for.
+                let is_here = index::pack(&store.read()?, hash)?
+                    .is_some_and(|pack| matches!(pack.state, PackState::Present { .. }));
+                if is_here { Ok(Opened::Here) } else { Ok(Opened::Partial(partial)) }
+            }
             Err(StoreError::Busy) => Ok(Opened::Busy),
             Err(error) => Err(error.into()),
         }
@@ -84,18 +89,19 @@ impl Inner {
         };
         for hash in partials {
             let Some(pack) = index::pack(&snapshot, &hash)? else { continue };
-            if let Opened::Partial(partial) = self.open_partial(&hash, pack.len)? {
+            // One that cannot be opened now is looked at again when it is fetched.
+            if let Ok(Opened::Partial(partial)) = self.open_partial(&hash, pack.len) {
                 match partial.is_complete() {
                     true => complete.push(partial),
                     false => found.begun.push(hash),
                 }
             }
             if complete.len() == KEEP_PARTIALS {
-                found.kept.extend(self.keep_packs(&mut complete)?);
+                found.kept.extend(self.keep_packs(&mut complete).unwrap_or_default());
                 complete.clear();
             }
         }
-        found.kept.extend(self.keep_packs(&mut complete)?);
+        found.kept.extend(self.keep_packs(&mut complete).unwrap_or_default());
         Ok(found)
     }
 

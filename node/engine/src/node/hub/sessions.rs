@@ -1,0 +1,106 @@
+//! Sessions begin and end.
+
+use locker_crypto::id::VerifyingKey;
+use locker_net::{Connection, ConnectionId};
+use locker_sync::scope::Scope;
+use tokio::sync::watch;
+
+use super::{Admitted, Hub, Place, Session, State};
+
+/// Addresses of own devices that are remembered.
+const SOURCES_MAX: usize = 64;
+
+impl Hub {
+    /// Lets a session in. Of two with one device both ends keep the one that the lesser device dialed; `None` if it is
+    /// not this one.
+    pub(in crate::node) async fn admit(
+        &self,
+        device: VerifyingKey,
+        connection: &Connection,
+        scope: Scope,
+        we_dialed: bool,
+    ) -> Option<Place> {
+        let own = self.inner.keys().device_id();
+        let is_preferred = we_dialed == (own < device);
+        let (sender, end) = watch::channel(false);
+        let mut dead = None;
+        let known = {
+            let mut state = self.state();
+            if *self.stopping.borrow() {
+                return None;
+            }
+            if let Some(old) = state.sessions.get(&device) {
+                // A device that was started anew has another transport key: the old session is dead, whatever we
+                // still believe of it.
+                if !is_preferred && old.connection.peer == connection.peer {
+                    return None;
+                }
+                old.end.send_replace(true);
+                dead = (old.connection.peer != connection.peer).then_some(old.connection.id);
+            }
+            state.scopes.insert(connection.peer, Admitted::new(scope, None));
+            state
+                .sessions
+                .insert(device, Session { connection: connection.clone(), is_level: false, end: sender });
+            let source = connection.remote.ip();
+            state.sources.retain(|known| *known != source);
+            state.sources.push_front(source);
+            state.sources.truncate(SOURCES_MAX);
+            state.sources.iter().copied().collect()
+        };
+        // The node may be stopping; then there is nobody to tell.
+        let _ = self.net.set_session(connection.id, true).await;
+        let _ = self.net.set_known_sources(known).await;
+        if let Some(dead) = dead {
+            // It would take a place of this source until its silence is noticed.
+            let _ = self.net.close(dead).await;
+        }
+        Some(Place { end })
+    }
+
+    /// Notes whether a session has everything that its peer showed.
+    pub(in crate::node) fn set_level(&self, device: &VerifyingKey, connection: ConnectionId, is_level: bool) {
+        let mut state = self.state();
+        let Some(session) = state.sessions.get_mut(device) else { return };
+        if session.connection.id == connection && session.is_level != is_level {
+            session.is_level = is_level;
+            drop(state);
+            self.levelled.notify_waiters();
+        }
+    }
+
+    /// A session has ended.
+    pub(in crate::node) async fn leave(&self, device: &VerifyingKey, connection: &Connection) {
+        {
+            let now = self.inner.env().now_ms();
+            let mut state = self.state();
+            state.last_seen.insert(*device, now);
+            if state.sessions.get(device).is_some_and(|s| s.connection.id == connection.id) {
+                state.sessions.remove(device);
+                state.plan.lose(device);
+            }
+            if !state.sessions.values().any(|session| session.connection.peer == connection.peer) {
+                state.scopes.remove(&connection.peer);
+            }
+        }
+        self.bump();
+        let _ = self.net.set_session(connection.id, false).await;
+        let _ = self.net.close(connection.id).await;
+        self.fetches.notify_one();
+    }
+
+    /// Ends the sessions of devices that are no longer devices of the person, and of holders of links that have ended.
+    pub(super) fn turn_out(&self) {
+        let now_s = self.now_s();
+        let mut state = self.state();
+        let State { sessions, guests, roster, register, scopes, .. } = &mut *state;
+        for (_, session) in sessions.iter().filter(|(device, _)| !roster.contains(*device)) {
+            session.end.send_replace(true);
+        }
+        for (transport, guest) in guests.iter().filter(|(_, guest)| !register.is_open(&guest.link, now_s)) {
+            // At once, before its session has said goodbye.
+            scopes.remove(transport);
+            guest.end.send_replace(true);
+        }
+    }
+}
