@@ -141,10 +141,8 @@ impl<'s> PackBatch<'s> {
         }
         for temp in &self.pending {
             let first = temp.hash.0[0];
-            if self.touched.insert(first) {
-                if make_folder(&self.store.shard(first))? {
-                    self.store.new_folders.store(true, Ordering::Release);
-                }
+            if self.touched.insert(first) && make_folder(&self.store.shard(first))? {
+                self.store.new_folders.store(true, Ordering::Release);
             }
             fs::rename(&temp.path, self.store.path(&temp.hash))
                 .and_then(|()| reach(failpoints::PACK_RENAMED))
