@@ -297,6 +297,14 @@ def end(both):
         shutil.rmtree(peer.dir)
 
 
+def size_now(file):
+    """Size of a file; 0 while it is being replaced."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def files_in(folder):
     return sum(1 for file in folder.rglob("*") if file.is_file() and ".stfolder" not in file.parts)
 
@@ -319,7 +327,7 @@ def syncthing(name, source, work, step):
         size = (a.dir / "movie.bin").stat().st_size
         cost = Cost(a.pid, b.pid)
         a.api("/rest/db/scan?folder=f", "POST")
-        wait_for("the edit on B", lambda: (b.dir / "movie.bin").stat().st_size == size and b.idle_with(count), pause=0.1)
+        wait_for("the edit on B", lambda: size_now(b.dir / "movie.bin") == size and b.idle_with(count), pause=0.1)
         cost.end()
         row("syncthing", name, "1 KiB inserted", cost.seconds, cost.cpu, cost.wire, memory=[memory_of(p.pid) for p in both],
             note="asked to scan at once")

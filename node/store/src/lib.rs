@@ -3,7 +3,7 @@
 //! - [`home`]: the directory: modes, format, lock.
 //! - [`Store`]: opening, reading ([`Snapshot`]) and changing ([`WriteTxn`]) the database; deleting packs.
 //! - [`rows`]: the catalog's rows of one space.
-//! - [`settings`], [`keyring`], [`objects`], [`persons`], [`index`], [`pins`], [`files`], [`links`]: one module for each kind of
+//! - [`settings`], [`keyring`], [`objects`], [`persons`], [`index`], [`pins`], [`files`], [`links`], [`addresses`]: one module for each kind of
 //!   row of the store's own; `tables.rs` has every key and value in words.
 //! - [`packs`]: pack files and their outboards.
 //!
@@ -16,6 +16,7 @@ mod health;
 mod seal;
 mod tables;
 
+pub mod addresses;
 mod database;
 pub mod failpoints;
 pub mod files;

@@ -24,6 +24,7 @@
 //! | `remembered` | device 32, kind of log u8, SpaceTag 16, author 32 | number of items u64, unix seconds u64: how far another device was, and when it went back |
 //! | `files` | BLAKE3.keyed_hash(KDF("dedup-index", VK), b3 of the file) 32 | FileRef bytes |
 //! | `stats` | keyed hash of the absolute path 16 | dev u64, inode u64, size u64, mtime_ns i64, ctime_ns i64, ContentHash 32 |
+//! | `addresses` | device_vk 32 | for each place, the last first, at most 4: IPv6 or mapped IPv4 16, port u16 |
 //! | `link-uses` | LinkTag 16 | u64: how often the link was used here |
 //! | `rows/…` | SpaceTag 16, then the catalog's key | the catalog's value; one table for each table of the catalog |
 //!
@@ -83,6 +84,7 @@ pub(crate) const PIN_DELTAS: TableName = TableName::Own("pin-deltas");
 pub(crate) const REMEMBERED: TableName = TableName::Own("remembered");
 pub(crate) const FILES: TableName = TableName::Own("files");
 pub(crate) const STATS: TableName = TableName::Own("stats");
+pub(crate) const ADDRESSES: TableName = TableName::Own("addresses");
 pub(crate) const LINK_USES: TableName = TableName::Own("link-uses");
 pub(crate) const KEYED_ROWS: &str = "keyed rows";
 pub(crate) const KEYED_PATHS: &str = "keyed paths";

@@ -180,6 +180,9 @@ pub(super) async fn call(
     let knocking = knock(net, env, &connection, secrets, &whom, credential);
     let ended = match hub.until_stop(knocking).await {
         Some(Ok((stream, Welcome { device, rest, .. }))) => {
+            let at = connection.remote;
+            // What cannot be noted is looked for again the next time.
+            let _ = hub.blocking(move |inner| inner.note_address(&device, at)).await;
             talk(Arc::clone(hub), connection, stream, device, rest, true).await;
             return Ok(());
         }

@@ -17,6 +17,8 @@ use super::hub::Hub;
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How long a place is tried where a device was last.
+const KNOWN_TIME: Duration = Duration::from_secs(2);
 /// How often it is looked who is missing.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -54,8 +56,19 @@ pub(super) async fn run(hub: Arc<Hub>) {
     }
 }
 
-/// Asks the DHT and the local network for a device and dials what they say.
+/// Tries where a device was last, then asks the DHT and the local network for it and dials what they say.
 async fn look_for(hub: &Arc<Hub>, device: VerifyingKey) {
+    let known = hub.blocking(move |inner| inner.known_addresses(&device)).await.unwrap_or_default();
+    let known: Vec<Address> = known.into_iter().flat_map(both_transports).collect();
+    if !known.is_empty() {
+        // A place where nobody is must not keep us from asking.
+        let dialed = tokio::time::timeout(KNOWN_TIME, hub.net().dial(&known, Prefer::Quic));
+        if let Some(Ok(Ok(connection))) = hub.until_stop(dialed).await
+            && conversation::call(hub, connection, BTreeSet::from([device])).await.is_ok()
+        {
+            return;
+        }
+    }
     for secret in hub.secrets_of(&device) {
         let Ok(mut find) = hub.net().find(&secret, Publishers::One, Some(device)).await else { return };
         while let Some(Some(found)) = hub.until_stop(find.next()).await {

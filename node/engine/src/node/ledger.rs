@@ -6,6 +6,7 @@
 mod packs;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 use locker_catalog::log::Missing;
@@ -23,7 +24,7 @@ use locker_crypto::pin::PinDelta;
 use locker_crypto::share::Registered;
 use locker_store::index::{self, Loc, NewPack, PackState};
 use locker_store::pins::{self, PinScope};
-use locker_store::{Reads, WriteTxn, keyring, objects, persons};
+use locker_store::{Reads, WriteTxn, addresses, keyring, objects, persons};
 use locker_sync::frontier::Log;
 use locker_sync::message::v1::{Ask, Head, LogKind};
 use locker_sync::session::{Fate, Item};
@@ -338,6 +339,19 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Where another device of the person was reached, the last place first.
+    pub(crate) fn known_addresses(&self, device: &VerifyingKey) -> Result<Vec<SocketAddr>, Error> {
+        Ok(addresses::of(&self.store()?.read()?, device)?)
+    }
+
+    /// Notes where another device of the person was reached.
+    pub(crate) fn note_address(&self, device: &VerifyingKey, at: SocketAddr) -> Result<(), Error> {
+        if self.known_addresses(device)?.first() == Some(&at) {
+            return Ok(());
+        }
+        self.store()?.write(|txn| Ok(addresses::note(txn, device, at)?))
     }
 
     /// Objects that the logs name and that are not here.
