@@ -14,7 +14,7 @@ use locker_crypto::identity::{DeviceKeys, PersonKeys};
 use locker_crypto::person::{self, Entry, Op};
 use locker_crypto::rendezvous::{Address, Publishers};
 use locker_crypto::secret::{EpochSecret, PersonKey, Ticket};
-use locker_net::{Clock, Found, Handle, Prefer, Protocol, Stream, both_transports};
+use locker_net::{Found, Handle, Prefer, Protocol, Stream, both_transports};
 use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::{Limits, Store, WriteTxn, objects, persons, settings};
 use locker_sync::limits::{CONFIRM_TIME_S, EARLY_FRAME_TIME_MS};
@@ -61,28 +61,10 @@ pub(crate) fn join(home: &Path, options: JoinOptions, guide: &dyn Guide, env: &E
             "there is nowhere to look: no bootstrap address, and the LAN is off".into(),
         ));
     }
-    let runtime = crate::node::runtime()?;
     let search_time = if options.node.lan { SEARCH_TIME_LAN } else { SEARCH_TIME };
     let joiner =
         Joiner { search_time, ticket, name, keys: DeviceKeys::random(&mut **env.dice()), env, guide };
-    let joined = runtime.block_on(async {
-        let dice = Box::new(crate::env::system_dice());
-        let net_env = locker_net::Env { dice, clock: Clock::system() };
-        let config = crate::node::config(options.node);
-        let (net, events) =
-            locker_net::start(config, net_env).await.map_err(|e| Error::Network(e.to_string()))?;
-        // Streams that others open here are dropped, and so reset.
-        let hearing = tokio::spawn(async move {
-            let mut events = events;
-            while events.next().await.is_some() {}
-        });
-        let joined = joiner.search(&net, home, &options.vault).await;
-        net.shutdown().await;
-        hearing.abort();
-        joined
-    });
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    joined
+    crate::node::visit(options.node, async |net| joiner.search(net, home, &options.vault).await)
 }
 
 fn read_ticket(text: &Secret) -> Result<Ticket, Error> {

@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locker_net::{Config, Limits, NodeAddress, both_transports};
+use locker_net::{Clock, Config, Handle, Limits, NodeAddress, both_transports};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -117,13 +117,38 @@ pub(crate) fn pair(hub: &Arc<Hub>, guide: &dyn Guide) -> Result<Paired, Error> {
 }
 
 /// Makes the threads of a node.
-pub(crate) fn runtime() -> Result<Runtime, Error> {
+fn runtime() -> Result<Runtime, Error> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("node")
         .enable_all()
         .build()
         .map_err(|e| Error::Network(format!("the node cannot be started: {e}")))
+}
+
+/// Runs `work` with a network of its own, for somebody who only visits: what others open here is reset.
+///
+/// # Errors
+/// [`Error::Network`] if the network cannot be started, and those of `work`.
+pub(crate) fn visit<T>(
+    options: NodeOptions,
+    work: impl AsyncFnOnce(&Handle) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
+        let dice = Box::new(crate::env::system_dice());
+        let env = locker_net::Env { dice, clock: Clock::system() };
+        let (net, mut events) =
+            locker_net::start(config(options), env).await.map_err(|e| Error::Network(e.to_string()))?;
+        // Streams that others open here are dropped, and so reset.
+        let hearing = tokio::spawn(async move { while events.next().await.is_some() {} });
+        let done = work(&net).await;
+        net.shutdown().await;
+        hearing.abort();
+        done
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
 }
 
 impl Drop for Node {
@@ -140,7 +165,7 @@ impl Drop for Node {
 }
 
 /// What the network is told.
-pub(crate) fn config(options: NodeOptions) -> Config {
+fn config(options: NodeOptions) -> Config {
     let mut config = Config { bootstrap: options.bootstrap, ..Config::default() };
     if !options.listen.is_empty() {
         config.listen = options.listen;

@@ -15,14 +15,12 @@ mod write;
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use locker_catalog::manifest::{MANIFEST_LEN_MAX, Manifest};
 use locker_crypto::Refusal;
 use locker_crypto::capsule::Gift;
 use locker_crypto::file_ref::FileRef;
 use locker_crypto::link::{Kind, Link, Protection};
-use locker_net::Clock;
 
 use self::content::Content;
 use self::visit::Visitor;
@@ -70,26 +68,9 @@ pub fn open_link(options: OpenOptions, env: &Env, observer: &dyn Observer) -> Re
         ));
     }
     let keys = link.keys(passphrase).map_err(Error::Refused)?;
-    let runtime = crate::node::runtime()?;
-    let opened = runtime.block_on(async {
-        let dice = Box::new(crate::env::system_dice());
-        let net_env = locker_net::Env { dice, clock: Clock::system() };
-        let config = crate::node::config(options.node);
-        let (net, events) =
-            locker_net::start(config, net_env).await.map_err(|e| Error::Network(e.to_string()))?;
-        // Streams that others open here are dropped, and so reset.
-        let hearing = tokio::spawn(async move {
-            let mut events = events;
-            while events.next().await.is_some() {}
-        });
-        let visitor = Visitor::new(&net, env, &link, &keys);
-        let opened = open(&visitor, options.to, env, observer).await;
-        net.shutdown().await;
-        hearing.abort();
-        opened
-    });
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    opened
+    crate::node::visit(options.node, async |net| {
+        open(&Visitor::new(net, env, &link, &keys), options.to, env, observer).await
+    })
 }
 
 async fn open(
