@@ -5,7 +5,7 @@
 //! - [`rows`]: the catalog's rows of one space.
 //! - [`settings`], [`keyring`], [`objects`], [`persons`], [`index`], [`pins`], [`files`], [`links`], [`addresses`]: one module for each kind of
 //!   row of the store's own; `tables.rs` has every key and value in words.
-//! - [`packs`]: pack files and their outboards.
+//! - [`packs`]: pack files and their outboards; [`direct`]: writing past the page cache.
 //!
 //! Everything here is synchronous and may block on the disk. No type of redb leaves the crate; no file name, no path
 //! and no secret enters a key or an error. Pure decisions (what is referenced, what may be deleted) are made above.
@@ -18,6 +18,7 @@ mod tables;
 
 pub mod addresses;
 mod database;
+pub mod direct;
 pub mod failpoints;
 pub mod files;
 pub mod home;
@@ -43,7 +44,7 @@ mod wiped;
 pub use error::StoreError;
 pub use home::Home;
 pub use limits::Limits;
-pub use packs::{PackBatch, PackStore};
+pub use packs::{PackBatch, PackStore, WrittenPack};
 pub use snapshot::{Reads, Snapshot, View};
 pub use store::{Dice, Recovery, Store};
 pub use transaction::WriteTxn;

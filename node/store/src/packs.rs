@@ -32,7 +32,7 @@ mod write;
 use partial::OpenPartials;
 pub use partial::PartialPack;
 pub use read::PackReader;
-pub use write::PackBatch;
+pub use write::{PackBatch, WrittenPack};
 
 /// Groups of 16 KiB: sixteen BLAKE3 chunks.
 const GROUP: BlockSize = BlockSize::from_chunk_log(4);
@@ -74,6 +74,17 @@ impl PackStore {
     /// [`StoreError::Full`] if less than the low-water mark would stay free; [`StoreError::Poisoned`].
     pub fn begin_batch(&self, expected_bytes: u64) -> Result<PackBatch<'_>, StoreError> {
         PackBatch::begin(self, expected_bytes)
+    }
+
+    /// Writes a pack that was just made here under a temporary name, for a batch to take ([`PackBatch::take`]). Several
+    /// threads may write at once. Hash and outboard are computed in one pass.
+    ///
+    /// # Errors
+    /// As [`PackStore::begin_batch`] and [`PackBatch::add`].
+    pub fn write_new(&self, bytes: &[u8]) -> Result<WrittenPack, StoreError> {
+        self.health.check()?;
+        self.reserve.admit(bytes.len() as u64)?;
+        WrittenPack::new(self, bytes)
     }
 
     /// Writes packs; when it returns they are durable, and may be named in the next transaction.

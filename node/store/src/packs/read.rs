@@ -17,6 +17,9 @@ use locker_crypto::id::PackHash;
 use super::{GROUP_BYTES, tree};
 use crate::StoreError;
 
+/// Bytes of a read from which on the outboard is read in one go: its nodes one by one cost a call each.
+const OUTBOARD_WHOLE_FROM: usize = 128 << 10;
+
 /// A pack file that has the right length.
 #[derive(Debug)]
 pub struct PackReader {
@@ -51,21 +54,22 @@ impl PackReader {
         if range.start > range.end || range.end > self.len {
             return Err(StoreError::Refused(Refusal::Limit));
         }
-        let mut out = Vec::with_capacity(range.len());
         if range.is_empty() {
-            return Ok(out);
+            return Ok(Vec::new());
         }
         let (start, end) = (u64::from(range.start), u64::from(range.end));
         // Whole groups: a part of one cannot be compared with anything.
-        let groups = start / GROUP_BYTES * GROUP_BYTES..end.next_multiple_of(GROUP_BYTES);
-        let chunks = round_up_to_chunks(&ByteRanges::from(groups));
+        let groups = start / GROUP_BYTES * GROUP_BYTES..end.next_multiple_of(GROUP_BYTES).min(self.len.into());
+        let chunks = round_up_to_chunks(&ByteRanges::from(groups.clone()));
+        let mut bytes = vec![0; usize::try_from(groups.end - groups.start).unwrap_or(0)];
+        self.read_at(&mut bytes, groups.start)?;
+        let outboard = self.outboard_for(bytes.len())?;
         let mut expected = vec![*self.hash.as_bytes()];
-        let mut group = Vec::new();
         for item in tree(self.len).ranges_pre_order_chunks_iter_ref(&chunks, 0) {
             let wanted = expected.pop().ok_or_else(|| self.damaged())?;
             match item {
                 BaoChunk::Parent { node, is_root, left, right, .. } => {
-                    let (first, second) = self.pair(node)?;
+                    let (first, second) = self.pair(node, &outboard)?;
                     if hash_pair(&first, &second, is_root) != wanted {
                         return Err(self.damaged());
                     }
@@ -78,17 +82,27 @@ impl PackReader {
                 }
                 BaoChunk::Leaf { start_chunk, size, is_root, .. } => {
                     let at = start_chunk.to_bytes();
-                    group.resize(size, 0);
-                    self.read_at(&mut group, at)?;
-                    if hash_group(&group, at, is_root) != wanted {
+                    let group = usize::try_from(at - groups.start).ok().and_then(|from| bytes.get(from..from + size));
+                    if hash_group(group.ok_or_else(|| self.damaged())?, at, is_root) != wanted {
                         return Err(self.damaged());
                     }
-                    let cut = |edge: u64| usize::try_from(edge.saturating_sub(at)).unwrap_or(size).min(size);
-                    out.extend_from_slice(&group[cut(start)..cut(end)]);
                 }
             }
         }
-        Ok(out)
+        let before = range.start as usize % GROUP_BYTES as usize;
+        bytes.truncate(before + range.len());
+        bytes.drain(..before);
+        Ok(bytes)
+    }
+
+    /// Reads the whole outboard where most of it is needed anyway; else nothing.
+    fn outboard_for(&self, bytes: usize) -> Result<Vec<u8>, StoreError> {
+        let mut outboard = Vec::new();
+        if bytes >= OUTBOARD_WHOLE_FROM {
+            outboard.resize(usize::try_from(tree(self.len).outboard_size()).unwrap_or(0), 0);
+            self.read_outboard(&mut outboard, 0)?;
+        }
+        Ok(outboard)
     }
 
     /// Reads the whole pack, verified. The outboard is not looked at.
@@ -131,11 +145,15 @@ impl PackReader {
         StoreError::Damaged { pack: self.hash }
     }
 
-    /// Reads the two hashes of an inner node.
-    fn pair(&self, node: TreeNode) -> Result<(ChainingValue, ChainingValue), StoreError> {
+    /// Gives the two hashes of an inner node, out of the outboard if it was read.
+    fn pair(&self, node: TreeNode, outboard: &[u8]) -> Result<(ChainingValue, ChainingValue), StoreError> {
         let index = tree(self.len).pre_order_offset(node).ok_or_else(|| self.damaged())?;
         let mut pair = [0; 64];
-        self.read_at(&mut pair, u64::from(self.len) + 64 * index)?;
+        let known = usize::try_from(64 * index).ok().and_then(|at| outboard.get(at..)?.first_chunk::<64>());
+        match known {
+            Some(known) => pair = *known,
+            None => self.read_outboard(&mut pair, 64 * index)?,
+        }
         let (first, second) = pair.split_at(32);
         let half = |half: &[u8]| half.try_into().map_err(|_| self.damaged());
         Ok((half(first)?, half(second)?))

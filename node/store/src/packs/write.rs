@@ -13,6 +13,7 @@ use locker_crypto::id::PackHash;
 
 use super::{GROUP, PackStore, PartialPack, checked_len};
 use crate::StoreError;
+use crate::direct::DirectWriter;
 use crate::failpoints::{self, reach};
 use crate::home::{create_file, make_folder, sync_folder};
 use crate::limits::BATCH_OPEN_FILES;
@@ -22,17 +23,63 @@ use crate::limits::BATCH_OPEN_FILES;
 #[derive(Debug)]
 pub struct PackBatch<'s> {
     store: &'s PackStore,
-    pending: Vec<Temp>,
+    pending: Vec<WrittenPack>,
     touched: BTreeSet<u8>,
 }
 
+/// A pack under a temporary name. Dropped before a batch has given it its own, it leaves nothing.
 #[derive(Debug)]
-struct Temp {
+pub struct WrittenPack {
     file: File,
     path: PathBuf,
     hash: PackHash,
-    /// Stays where it is when the batch is given up.
-    is_partial: bool,
+    /// Stays where it is when it is dropped.
+    is_kept: bool,
+}
+
+impl WrittenPack {
+    pub(super) fn new(store: &PackStore, bytes: &[u8]) -> Result<Self, StoreError> {
+        let outboard = outboard_of(bytes)?;
+        Self::write(store, &PackHash(*outboard.root.as_bytes()), bytes, &outboard.data)
+    }
+
+    fn write(store: &PackStore, hash: &PackHash, bytes: &[u8], outboard: &[u8]) -> Result<Self, StoreError> {
+        let (file, path) = create_temp(store)?;
+        let temp = Self { file, path, hash: *hash, is_kept: false };
+        let mut out = DirectWriter::new(&temp.file, (bytes.len() + outboard.len()) as u64);
+        reach(failpoints::PACK_TEMP_CREATED)
+            .and_then(|()| out.write_all(bytes))
+            .and_then(|()| out.write_all(outboard))
+            .and_then(|()| out.finish())
+            .and_then(|()| reach(failpoints::PACK_WRITTEN))
+            .map_err(|error| StoreError::io("writing a pack", &temp.path, error))?;
+        Ok(temp)
+    }
+
+    /// The pack's hash.
+    pub fn hash(&self) -> PackHash {
+        self.hash
+    }
+}
+
+impl Drop for WrittenPack {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // What cannot be removed now goes with the sweep of the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn create_temp(store: &PackStore) -> Result<(File, PathBuf), StoreError> {
+    loop {
+        let number = store.next_temp.fetch_add(1, Ordering::Relaxed);
+        let path = store.tmp.join(format!("{number:x}"));
+        match create_file(&path) {
+            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+            other => return Ok((other?, path)),
+        }
+    }
 }
 
 impl<'s> PackBatch<'s> {
@@ -81,26 +128,24 @@ impl<'s> PackBatch<'s> {
     /// [`StoreError::Damaged`] if it is not, or is not what its hash says: the batch goes on without it. Else as
     /// [`PackBatch::add`].
     pub(super) fn adopt(&mut self, partial: &mut PartialPack) -> Result<(), StoreError> {
+        let (file, path) = partial.hand_over()?;
+        self.take(WrittenPack { file, path, hash: partial.hash(), is_kept: true })
+    }
+
+    /// Takes a pack that is written already.
+    ///
+    /// # Errors
+    /// As [`PackBatch::add`].
+    pub fn take(&mut self, written: WrittenPack) -> Result<(), StoreError> {
         if self.pending.len() >= BATCH_OPEN_FILES {
             self.settle()?;
         }
-        let (file, path) = partial.hand_over()?;
-        self.pending.push(Temp { file, path, hash: partial.hash(), is_partial: true });
+        self.pending.push(written);
         Ok(())
     }
 
     fn write(&mut self, hash: &PackHash, bytes: &[u8], outboard: &[u8]) -> Result<(), StoreError> {
-        if self.pending.len() >= BATCH_OPEN_FILES {
-            self.settle()?;
-        }
-        let (file, path) = self.create_temp()?;
-        self.pending.push(Temp { file, path: path.clone(), hash: *hash, is_partial: false });
-        let temp = self.pending.last_mut().ok_or(StoreError::Poisoned)?;
-        reach(failpoints::PACK_TEMP_CREATED)
-            .and_then(|()| temp.file.write_all(bytes))
-            .and_then(|()| temp.file.write_all(outboard))
-            .and_then(|()| reach(failpoints::PACK_WRITTEN))
-            .map_err(|error| StoreError::io("writing a pack", &path, error))
+        self.take(WrittenPack::write(self.store, hash, bytes, outboard)?)
     }
 
     /// Makes the whole batch durable.
@@ -114,17 +159,6 @@ impl<'s> PackBatch<'s> {
         self.store.health.or_poison(synced)
     }
 
-    fn create_temp(&self) -> Result<(File, PathBuf), StoreError> {
-        loop {
-            let number = self.store.next_temp.fetch_add(1, Ordering::Relaxed);
-            let path = self.store.tmp.join(format!("{number:x}"));
-            match create_file(&path) {
-                Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
-                other => return Ok((other?, path)),
-            }
-        }
-    }
-
     /// Syncs and renames what is pending.
     fn settle(&mut self) -> Result<(), StoreError> {
         self.store.health.check()?;
@@ -133,13 +167,13 @@ impl<'s> PackBatch<'s> {
             let synced = synced.map_err(|error| StoreError::io("syncing a pack", &temp.path, error));
             if synced.is_err() {
                 // What is in memory may look whole and never come to the disk: a later sync would not say so again.
-                for partial in self.pending.iter().filter(|temp| temp.is_partial) {
+                for partial in self.pending.iter().filter(|temp| temp.is_kept) {
                     let _ = fs::remove_file(&partial.path);
                 }
             }
             self.store.health.or_poison(synced)?;
         }
-        for temp in &self.pending {
+        for temp in &mut self.pending {
             let first = temp.hash.0[0];
             if self.touched.insert(first) && make_folder(&self.store.shard(first))? {
                 self.store.new_folders.store(true, Ordering::Release);
@@ -147,6 +181,8 @@ impl<'s> PackBatch<'s> {
             fs::rename(&temp.path, self.store.path(&temp.hash))
                 .and_then(|()| reach(failpoints::PACK_RENAMED))
                 .map_err(|error| StoreError::io("renaming a pack", &temp.path, error))?;
+            // It has its name: nothing of it is left under the other one.
+            temp.is_kept = true;
         }
         self.pending.clear();
         Ok(())
@@ -173,13 +209,4 @@ fn outboard_of(bytes: &[u8]) -> Result<PreOrderMemOutboard, StoreError> {
     }
     checked_len(bytes).ok_or(StoreError::Refused(Refusal::Limit))?;
     Ok(PreOrderMemOutboard::create(bytes, GROUP))
-}
-
-impl Drop for PackBatch<'_> {
-    fn drop(&mut self) {
-        for temp in self.pending.iter().filter(|temp| !temp.is_partial) {
-            // What cannot be removed now goes with the sweep of the next start.
-            let _ = fs::remove_file(&temp.path);
-        }
-    }
 }
