@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What the crates, the tests and the benchmarks need beyond Rust: a C compiler and linker, Python for the sample media.
-PACKAGES := build-essential python3-pip time
+PACKAGES := build-essential python3-pip time b3sum
 
 .PHONY: run test gate deep bench media tools release lab help
 

@@ -73,6 +73,15 @@ impl Cutter {
         );
         len
     }
+
+    /// Returns the length in bytes of the chunk that starts at the first byte of `ahead`, of a file that goes on behind
+    /// it; `None` if more of it is needed to tell. Never `None` for [`CHUNK_LEN_MAX`] bytes or more.
+    ///
+    /// A cut depends on the bytes up to it alone, so what is found here is what [`Cutter::next`] finds with more ahead.
+    pub fn next_if_known(&self, ahead: &[u8]) -> Option<usize> {
+        let len = self.next(ahead);
+        (len < ahead.len() || len == CHUNK_LEN_MAX).then_some(len)
+    }
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ impl Imported {
     fn take(&mut self, body: Option<PackBody>) {
         if let Some(body) = body {
             let hash = body.hash();
-            self.packs.push(body.named(hash));
+            self.packs.push((body.bytes().to_vec(), body.named(hash)));
         }
     }
 }

@@ -78,6 +78,15 @@ fn cut_points_are_those_of_the_definition_at_every_length_class() {
         while !rest.is_empty() {
             let len = cutter.next(rest);
             assert_eq!(len, next_by_definition(gear, masks, rest), "{end}");
+            // With less ahead the same is found, or nothing.
+            for ahead in [1, len / 2, len - 1, len, len + 1, len + 2, 3 * len] {
+                let known = cutter.next_if_known(&rest[..ahead.min(rest.len())]);
+                assert!(known.is_none_or(|known| known == len), "{known:?} instead of {len} with {ahead}");
+                assert!(
+                    known.is_some() || ahead.min(rest.len()) <= len + 2,
+                    "{len} is not found with {ahead}"
+                );
+            }
             rest = &rest[len..];
         }
     }

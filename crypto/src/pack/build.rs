@@ -8,6 +8,9 @@ use crate::chunk::{chunk_tag, seal};
 use crate::id::{ChunkTag, PackHash};
 use crate::secret::ChunkKey;
 
+/// Length of a page of memory, and a multiple of every block length of a disk.
+const PAGE_LEN: usize = 4_096;
+
 /// A sealed chunk on its way into a pack. Has no `Debug`: it carries its key.
 pub struct SealedChunk {
     /// Key of the chunk.
@@ -34,14 +37,14 @@ impl SealedChunk {
 ///
 /// Who computes the outboard of the pack gets its hash in the same pass, so the hash is not computed here.
 pub struct PackBody {
-    bytes: Vec<u8>,
+    bytes: PageBytes,
     locs: Vec<Loc>,
 }
 
 impl PackBody {
-    /// All bytes of the pack.
+    /// All bytes of the pack. They begin at a page of memory, so that they can go to the disk as they lie.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_slice()
     }
 
     /// The chunks in the order in which they lie.
@@ -51,15 +54,37 @@ impl PackBody {
 
     /// Computes the hash of the pack: one BLAKE3 pass over at most 16 MiB.
     pub fn hash(&self) -> PackHash {
-        PackHash(*blake3::hash(&self.bytes).as_bytes())
+        PackHash(*blake3::hash(self.bytes()).as_bytes())
     }
 
-    /// Names the pack and returns its bytes with the operation to be logged. `hash` must be BLAKE3 of the bytes,
-    /// from [`PackBody::hash`] or from the root of an outboard over them.
-    pub fn named(self, hash: PackHash) -> (Vec<u8>, PackOp) {
-        let len = u32::try_from(self.bytes.len()).expect("a pack has at most 16 MiB");
-        let op = PackOp::new(hash, len, self.locs).expect("the packer keeps every rule of the form");
-        (self.bytes, op)
+    /// Names the pack and returns the operation to be logged. `hash` must be BLAKE3 of the bytes, from
+    /// [`PackBody::hash`] or from the root of an outboard over them.
+    pub fn named(self, hash: PackHash) -> PackOp {
+        let len = u32::try_from(self.bytes().len()).expect("a pack has at most 16 MiB");
+        PackOp::new(hash, len, self.locs).expect("the packer keeps every rule of the form")
+    }
+}
+
+/// The bytes of a pack that is being filled, from the first byte of a page on. Room for a whole pack is taken at once
+/// and never moved; the system gives memory only for what is written.
+#[derive(Default)]
+struct PageBytes {
+    bytes: Vec<u8>,
+    /// Where the pack begins.
+    start: usize,
+}
+
+impl PageBytes {
+    fn with_room() -> Self {
+        let mut bytes = Vec::<u8>::with_capacity(PAGE_LEN + PACK_LEN_MAX as usize);
+        // Some memory is better than none where the system cannot say.
+        let start = Some(bytes.as_ptr().align_offset(PAGE_LEN)).filter(|at| *at < PAGE_LEN).unwrap_or(0);
+        bytes.resize(start, 0);
+        Self { bytes, start }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start..]
     }
 }
 
@@ -126,7 +151,7 @@ impl Packer {
 
 #[derive(Default)]
 struct OpenPack {
-    bytes: Vec<u8>,
+    bytes: PageBytes,
     locs: Vec<Loc>,
     /// Key of the first chunk, from which the padding derives.
     first: Option<ChunkKey>,
@@ -134,26 +159,29 @@ struct OpenPack {
 
 impl OpenPack {
     fn has_room(&self, len: u32) -> bool {
-        self.bytes.len() + len as usize <= PACK_LEN_MAX as usize && self.locs.len() < PACK_CHUNKS_MAX
+        self.bytes.as_slice().len() + len as usize <= PACK_LEN_MAX as usize
+            && self.locs.len() < PACK_CHUNKS_MAX
     }
 
     fn add(&mut self, chunk: &SealedChunk, len: u32) {
         if self.first.is_none() {
             self.first = Some(chunk.key.clone());
+            self.bytes = PageBytes::with_room();
         }
-        let offset = u32::try_from(self.bytes.len()).expect("a pack has at most 16 MiB");
+        let offset = u32::try_from(self.bytes.as_slice().len()).expect("a pack has at most 16 MiB");
         self.locs.push(Loc { tag: chunk.tag, offset, sealed_len: len });
-        self.bytes.extend_from_slice(&chunk.bytes);
+        self.bytes.bytes.extend_from_slice(&chunk.bytes);
     }
 
     /// Pads and hands out what was gathered; `None` if that is nothing.
     fn close(&mut self) -> Option<PackBody> {
         let Self { mut bytes, locs, first } = std::mem::take(self);
         let first = first?;
-        let total = bytes.len();
+        let total = bytes.as_slice().len();
         let padded = padded_len(u32::try_from(total).expect("a pack has at most 16 MiB"));
-        bytes.resize(padded as usize, 0);
-        fill_padding(&first, &mut bytes[total..]);
+        let padding = bytes.bytes.len();
+        bytes.bytes.resize(bytes.start + padded as usize, 0);
+        fill_padding(&first, &mut bytes.bytes[padding..]);
         Some(PackBody { bytes, locs })
     }
 }

@@ -9,6 +9,7 @@ mod get;
 mod history;
 mod init;
 mod join;
+mod leave;
 mod ls;
 mod mkdir;
 mod mv;
@@ -88,6 +89,7 @@ pub(crate) enum Command {
     Find(find::Arguments),
     Cat(cat::Arguments),
     Get(get::Arguments),
+    Leave(leave::Arguments),
     Mkdir(mkdir::Arguments),
     Mv(mv::Arguments),
     Rm(rm::Arguments),
@@ -117,6 +119,7 @@ impl Command {
             Command::Find(arguments) => arguments.run(context).map(done),
             Command::Cat(arguments) => arguments.run(context).map(done),
             Command::Get(arguments) => arguments.run(context).map(done),
+            Command::Leave(arguments) => arguments.run(context).map(done),
             Command::Mkdir(arguments) => arguments.run(context).map(done),
             Command::Mv(arguments) => arguments.run(context).map(done),
             Command::Rm(arguments) => arguments.run(context).map(done),

@@ -54,6 +54,7 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
             Reply::Done
         }
         Request::Get { path, to } => Reply::Got(locker.get(&path, to.as_path(), &AsObserver(sink))?),
+        Request::Leave { to } => Reply::Got(locker.leave(to.as_path(), &AsObserver(sink))?),
         Request::MakeFolder { path, parents } => {
             locker.make_folder(&path, parents)?;
             Reply::Done

@@ -50,6 +50,11 @@ pub(crate) enum Request {
         /// Where to.
         to: HostPath,
     },
+    /// Write everything as plain files.
+    Leave {
+        /// Where to.
+        to: HostPath,
+    },
     /// Make a folder.
     MakeFolder {
         /// Its path.
@@ -121,7 +126,7 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     /// To `Add`.
     Added(Added),
-    /// To `Get`.
+    /// To `Get` and `Leave`.
     Got(Got),
     /// To `Remove`.
     Removed(Removed),

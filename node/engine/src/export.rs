@@ -1,14 +1,19 @@
 //! Plain copies out of the locker, and bytes of a file. How the destination appears whole or not at all: [`Place`].
 
+use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::{BufWriter, Write};
+use std::io::Write;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use cap_std::fs::Dir;
 use locker_crypto::id::NodeId;
+use locker_store::direct::DirectWriter;
 use rayon::prelude::*;
 
+use crate::leave::{Records, Written};
 use crate::locker::Inner;
 use crate::place::{Place, Temporary, file_mode, finish_file, make_file, make_folder};
 use crate::progress::Meter;
@@ -35,9 +40,47 @@ pub(crate) fn get(inner: &Inner, from: &str, to: &Path, observer: &dyn Observer)
     let reader = Reader::new(&store, &snapshot, inner.space_tag());
     let (files, bytes) = tree.count_below(node)?;
     let meter = Meter::new(observer, inner.env(), Some((files, bytes)));
-    let export = Export { inner, tree: &tree, reader: &reader, meter: &meter, to: &place.shown };
+    let export =
+        Export { inner, tree: &tree, reader: &reader, meter: &meter, to: &place.shown, records: None };
     let temporary = place.temporary(inner.env());
     let got = export.top(node, from, &temporary)?;
+    place.publish(temporary)?;
+    Ok(got)
+}
+
+/// Writes everything to `to`, with records beside it; see [`crate::Locker::leave`].
+///
+/// # Errors
+/// As [`get`].
+pub(crate) fn leave(inner: &Inner, to: &Path, observer: &dyn Observer) -> Result<Got, Error> {
+    let store = inner.store()?;
+    let snapshot = store.read()?;
+    let tree = Tree::new(&snapshot, inner.space_tag());
+    let place = choose(&tree, NodeId::ROOT, to)?;
+    place.check_outside(store.home().path())?;
+    let io = |e| Error::io("cannot write", place.shown.as_path(), e);
+    let reader = Reader::new(&store, &snapshot, inner.space_tag());
+    let meter = Meter::new(observer, inner.env(), Some(tree.count_below(NodeId::ROOT)?));
+    let temporary = place.temporary(inner.env());
+    let dir = make_folder(temporary.parent, &temporary.name).map_err(io)?;
+    let mut taken = HashSet::new();
+    tree.children(NodeId::ROOT, &mut |child| {
+        taken.insert(child.displayed);
+        ControlFlow::Continue(())
+    })?;
+    let records = Records::begin(&dir, inner.env().now_ms(), &|name| taken.contains(name)).map_err(io)?;
+    let export = Export {
+        inner,
+        tree: &tree,
+        reader: &reader,
+        meter: &meter,
+        to: &place.shown,
+        records: Some(Mutex::new(records)),
+    };
+    let got = export.folder(&dir, NodeId::ROOT, &Both::default())?;
+    if let Some(records) = export.records {
+        records.into_inner().unwrap_or_else(PoisonError::into_inner).finish().map_err(io)?;
+    }
     place.publish(temporary)?;
     Ok(got)
 }
@@ -61,37 +104,54 @@ struct Export<'a> {
     meter: &'a Meter<'a>,
     /// The destination, as errors name it.
     to: &'a Path,
+    /// What is noted beside the files.
+    records: Option<Mutex<Records>>,
 }
 
 /// A file to be written.
 struct Planned {
     node: Node,
     name: OsString,
-    path: String,
+    path: Both,
+    /// Number of the version if several are written.
+    number: Option<usize>,
+}
+
+/// Where something lies in the locker, and below the destination.
+#[derive(Default)]
+struct Both {
+    shown: String,
+    outside: Vec<u8>,
+}
+
+impl Both {
+    fn join(&self, shown: &str, outside: &[u8]) -> Self {
+        let between: &[u8] = if self.outside.is_empty() { b"" } else { b"/" };
+        Self { shown: path::join(&self.shown, shown), outside: [&self.outside, between, outside].concat() }
+    }
 }
 
 impl Export<'_> {
     fn top(&self, node: NodeId, from: &str, temporary: &Temporary<'_>) -> Result<Got, Error> {
-        let shown = path::split(from)?.join("/");
+        let path = Both { shown: path::split(from)?.join("/"), outside: Vec::new() };
         if node != NodeId::ROOT {
             let found = self.tree.node(node)?;
             if !found.is_folder() {
-                let planned = Planned { node: found, name: temporary.name.clone(), path: shown };
+                let planned = Planned { node: found, name: temporary.name.clone(), path, number: None };
                 let bytes = self.file(temporary.parent, &planned)?;
                 return Ok(Got { files: 1, bytes });
             }
         }
-        let io = |e| Error::io("cannot write", self.to, e);
-        let dir = make_folder(temporary.parent, &temporary.name).map_err(io)?;
-        self.folder(&dir, node, &shown)
+        let dir = make_folder(temporary.parent, &temporary.name).map_err(|e| self.cannot_write(e))?;
+        self.folder(&dir, node, &path)
     }
 
     /// Writes all that is in a folder, files side by side.
-    fn folder(&self, dir: &Dir, node: NodeId, shown: &str) -> Result<Got, Error> {
+    fn folder(&self, dir: &Dir, node: NodeId, path: &Both) -> Result<Got, Error> {
         let mut got = Got::default();
         let mut folders = Vec::new();
         let mut files = Vec::new();
-        let mut used = std::collections::HashSet::new();
+        let mut used = HashSet::new();
         let mut failure = None;
         self.tree.children(node, &mut |child| {
             let mut step = || -> Result<(), Error> {
@@ -100,23 +160,19 @@ impl Export<'_> {
                     name = child.displayed.clone().into_bytes();
                     used.insert(name.clone());
                 }
-                let name = OsString::from_vec(name);
-                let path = path::join(shown, &child.displayed);
+                let path = path.join(&child.displayed, &name);
                 if child.is_folder() {
-                    folders.push((child.id, name, path));
-                } else {
-                    files.push(Planned { node: self.tree.node(child.id)?, name, path });
-                    if files.len() >= FILES_AT_ONCE {
-                        self.files(dir, &mut files, &mut got)?;
-                    }
+                    folders.push((child.id, OsString::from_vec(name), path));
+                    return Ok(());
                 }
-                Ok(())
+                self.plan(self.tree.node(child.id)?, name, path, &mut used, &mut files);
+                if files.len() >= FILES_AT_ONCE { self.files(dir, &mut files, &mut got) } else { Ok(()) }
             };
             match step() {
-                Ok(()) => std::ops::ControlFlow::Continue(()),
+                Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     failure = Some(error);
-                    std::ops::ControlFlow::Break(())
+                    ControlFlow::Break(())
                 }
             }
         })?;
@@ -125,8 +181,8 @@ impl Export<'_> {
         }
         self.files(dir, &mut files, &mut got)?;
         for (id, name, path) in folders {
-            let io = |e| Error::io("cannot write", self.to, e);
-            let below = make_folder(dir, &name).map_err(io)?;
+            let below = make_folder(dir, &name).map_err(|e| self.cannot_write(e))?;
+            self.note(|records| records.folder(&path.shown, &path.outside))?;
             let more = self.folder(&below, id, &path)?;
             got.files += more.files;
             got.bytes += more.bytes;
@@ -134,30 +190,83 @@ impl Export<'_> {
         Ok(got)
     }
 
+    /// Plans a file. Of several versions that wait for a decision the newest one is written; all of them where nothing
+    /// is to be left behind.
+    fn plan(
+        &self,
+        node: Node,
+        name: Vec<u8>,
+        path: Both,
+        used: &mut HashSet<Vec<u8>>,
+        files: &mut Vec<Planned>,
+    ) {
+        let name = OsString::from_vec(name);
+        if self.records.is_none() || node.versions.len() < 2 {
+            files.push(Planned { node, name, path, number: None });
+            return;
+        }
+        for number in 2..=node.versions.len() {
+            let mut other = node.clone();
+            other.versions = vec![node.versions[number - 1].clone()];
+            let (mut k, mut shown) = (number, numbered(&node.displayed, number));
+            while !used.insert(shown.clone().into_bytes()) {
+                k += 1;
+                shown = numbered(&node.displayed, k);
+            }
+            let folder = path.outside.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+            let outside = [&path.outside[..folder], shown.as_bytes()].concat();
+            let path = Both { shown: path.shown.clone(), outside };
+            files.push(Planned { node: other, name: shown.into(), path, number: Some(number) });
+        }
+        files.push(Planned { node, name, path, number: Some(1) });
+    }
+
+    fn note(&self, write: impl FnOnce(&mut Records) -> std::io::Result<()>) -> Result<(), Error> {
+        let Some(records) = &self.records else { return Ok(()) };
+        write(&mut records.lock().unwrap_or_else(PoisonError::into_inner)).map_err(|e| self.cannot_write(e))
+    }
+
+    fn cannot_write(&self, error: std::io::Error) -> Error {
+        Error::io("cannot write", self.to, error)
+    }
+
     fn files(&self, dir: &Dir, files: &mut Vec<Planned>, got: &mut Got) -> Result<(), Error> {
         let written: Result<Vec<u64>, Error> =
             files.par_iter().map(|planned| self.file(dir, planned)).collect();
         got.files += files.len() as u64;
         got.bytes += written?.iter().sum::<u64>();
+        for Planned { node, path, number, .. } in &*files {
+            let (path, outside) = (path.shown.as_str(), path.outside.as_slice());
+            let written = Written { path, outside, version: node.newest(), number: *number };
+            self.note(|records| records.file(&written))?;
+        }
         files.clear();
         Ok(())
     }
 
     /// Writes one file with its time and mode; gives its size.
     fn file(&self, dir: &Dir, planned: &Planned) -> Result<u64, Error> {
-        let io = |e: std::io::Error| Error::io("cannot write", self.to, e);
+        let io = |e| self.cannot_write(e);
         let version = planned.node.newest();
         let file = make_file(dir, &planned.name).map_err(io)?;
         let Some(version) = version else { return Ok(0) };
         let content = &version.file;
-        let mut out = BufWriter::with_capacity(1 << 18, &file);
-        self.reader.copy(content, 0..u64::MAX, &mut out, &planned.path, &mut |n| self.meter.add(0, n))?;
-        out.flush().map_err(io)?;
-        drop(out);
+        let mut out = DirectWriter::new(&file, content.size());
+        self.reader
+            .copy(content, 0..u64::MAX, &mut out, &planned.path.shown, &mut |n| self.meter.add(0, n))?;
+        out.finish().map_err(io)?;
         let mode = file_mode(version.exec, self.inner.umask());
         finish_file(&file, mode, version.mtime_ms).map_err(io)?;
         self.meter.add(1, 0);
         Ok(content.size())
+    }
+}
+
+/// A name with a number before its extension.
+fn numbered(name: &str, number: usize) -> String {
+    match name.rfind('.').filter(|dot| *dot > 0) {
+        Some(dot) => format!("{} (version {number}){}", &name[..dot], &name[dot..]),
+        None => format!("{name} (version {number})"),
     }
 }
 

@@ -1,12 +1,14 @@
 //! `add`: files and folders in (`docs/spec/08-at-rest.md`, "Order of a write").
 //!
 //! One thread walks and plans; workers read small files, cut, key and seal; one thread, that of the caller, gathers
-//! sealed chunks into packs in the order of the walk and commits batch after batch. What is under way between them is
-//! bounded by bytes and by number, whatever the files are.
+//! sealed chunks into packs in the order of the walk; writers hash packs and write them; one thread commits batch after
+//! batch. What is under way between them is bounded by bytes and by number, whatever the files are.
 
 mod batch;
 mod budget;
 mod content;
+mod gather;
+mod packs;
 mod plan;
 mod walk;
 
@@ -20,11 +22,12 @@ use crossbeam_channel::bounded;
 use locker_catalog::name::{self, collision_key};
 use locker_crypto::id::NodeId;
 
-use self::batch::Batch;
+use self::batch::{Batch, Committer};
 use self::budget::Budget;
 use self::content::Sealer;
+use self::gather::Gatherer;
 use self::plan::{Job, Planner};
-use crate::limits::{IN_FLIGHT_BYTES, IN_FLIGHT_JOBS};
+use crate::limits::{BATCHES_QUEUED, IN_FLIGHT_BYTES, IN_FLIGHT_JOBS, PACK_WRITERS};
 use crate::locker::Inner;
 use crate::organise::ensure_folder;
 use crate::progress::Meter;
@@ -97,9 +100,25 @@ fn import(
                 walk::walk(tops, &|meta| (meta.dev(), meta.ino()) == home, &mut |found| planner.found(found))
             })
         };
-        let gathered = Batch::new(inner, &store, &sealer, observer, meter, added).run(planned);
+        let (queue, writer) = packs::queue();
+        for _ in 0..PACK_WRITERS {
+            let (writer, packs) = (writer.clone(), store.packs());
+            scope.spawn(move || writer.run(packs));
+        }
+        drop(writer);
+        let (batches, closed) = bounded::<Batch>(BATCHES_QUEUED);
+        let committer = Committer { inner, store: &store, sealer: &sealer, observer };
+        let committer = scope.spawn(move || {
+            let mut new_bytes = 0;
+            let committed = committer.run(&closed, &mut new_bytes);
+            (committed, new_bytes)
+        });
+        let gathered = Gatherer::new(inner, &sealer, meter, added, queue, batches).run(planned);
+        let joined = committer.join();
         let walked = planner.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // When committing fails the planner stops for that reason; the first cause is the one to tell.
-        gathered.and(walked)
+        let (committed, new_bytes) = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        added.new_bytes += new_bytes;
+        // Who gathers and who plans stop when what they give is not taken: the first cause is the one to tell.
+        committed.and(gathered).and(walked)
     })
 }

@@ -7,7 +7,7 @@
 //! | `create` | a new person, device and home space |
 //! | `writer` | the one place that signs and commits |
 //! | `import` | files in: walking, cutting, sealing, packing, committing |
-//! | `reader`, `export`, `place` | bytes out |
+//! | `reader`, `export`, `leave`, `place` | bytes out |
 //! | `share`, `open` | links: made and listed here, opened anywhere |
 //! | `listing`, `organise`, `history`, `status`, `verify` | one verb or family of verbs each |
 //!
@@ -22,6 +22,7 @@ mod history;
 mod import;
 mod join;
 mod keys;
+mod leave;
 mod limits;
 mod listing;
 mod locker;

@@ -266,6 +266,15 @@ impl Locker {
         crate::export::get(&self.0, path, to, observer)
     }
 
+    /// Writes everything to the folder `to`, which must be missing or empty, as plain files with records beside them:
+    /// hashes that `b3sum --check` reads, and a line of JSON for each file and folder (`docs/spec/13-export.md`).
+    ///
+    /// # Errors
+    /// As [`Locker::get`].
+    pub fn leave(&self, to: &Path, observer: &dyn Observer) -> Result<Got, Error> {
+        crate::export::leave(&self.0, to, observer)
+    }
+
     /// Makes a folder; with `parents`, missing ones above it too, and an existing one is fine.
     ///
     /// # Errors

@@ -44,7 +44,7 @@ pub(crate) fn ensure_folder(
             Some(found) => found.id,
             None if parents || i + 1 == parts.len() => {
                 let name = checked_name(part)?;
-                let node = change.new_node();
+                let node = change.new_folder();
                 change.push(Op::Move(Move { node, parent: folder, name, kind: NodeKind::Folder.code() }))?;
                 node
             }

@@ -6,11 +6,13 @@
 //! through.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt, PermissionsExt};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
 use crate::{Env, Error};
 
@@ -205,19 +207,19 @@ pub(crate) fn open_folder(parent: &Dir, name: &OsStr) -> std::io::Result<Dir> {
         rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC,
         rustix::fs::Mode::empty(),
     )?;
-    Ok(Dir::from_std_file(std::fs::File::from(fd)))
+    Ok(Dir::from_std_file(File::from(fd)))
 }
 
 /// Makes a file that nobody else may read yet.
 pub(crate) fn make_file(parent: &Dir, name: &OsStr) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
-    parent.open_with(name, &options)
+    Ok(parent.open_with(name, &options)?.into_std())
 }
 
 /// Gives a written file its mode and its time.
 pub(crate) fn finish_file(file: &File, mode: u32, mtime_ms: i64) -> std::io::Result<()> {
-    file.set_permissions(cap_std::fs::Permissions::from_mode(mode))?;
+    file.set_permissions(Permissions::from_mode(mode))?;
     let time = rustix::fs::Timespec {
         tv_sec: mtime_ms.div_euclid(1_000),
         tv_nsec: mtime_ms.rem_euclid(1_000) * 1_000_000,

@@ -2,26 +2,32 @@
 //!
 //! Whatever leaves here has passed its commitment and tags. Of several places of one chunk the first good one serves.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_channel::bounded;
 use locker_crypto::Refusal;
 use locker_crypto::chunk::{COMMITMENT_LEN, Opener, SegmentRange};
 use locker_crypto::file_ref::{ChunkRecord, FileMap, FileRef};
-use locker_crypto::id::SpaceTag;
+use locker_crypto::id::{PackHash, SpaceTag};
 use locker_store::index::{self, PackState, Place};
+use locker_store::packs::PackReader;
 use locker_store::{Snapshot, Store, StoreError};
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::limits::EXPORT_AHEAD_BYTES;
+use crate::limits::{EXPORT_AHEAD_BYTES, OPEN_PACKS};
 
 /// Reads content of one space in one state of the database.
 pub(crate) struct Reader<'a> {
     store: &'a Store,
     snapshot: &'a Snapshot,
     space: SpaceTag,
+    /// Packs that were read from: neighbours are mostly asked for together.
+    open: Mutex<HashMap<PackHash, Arc<PackReader>>>,
 }
 
 /// A part of a chunk to be read.
@@ -34,7 +40,7 @@ struct Wanted<'m> {
 impl<'a> Reader<'a> {
     /// Reads from `store`, looking chunks up in `snapshot`.
     pub(crate) fn new(store: &'a Store, snapshot: &'a Snapshot, space: SpaceTag) -> Self {
-        Self { store, snapshot, space }
+        Self { store, snapshot, space, open: Mutex::default() }
     }
 
     /// Writes the bytes of `range` to `out`; a range beyond the end is cut there. A read of the whole file is checked
@@ -64,25 +70,52 @@ impl<'a> Reader<'a> {
             .collect();
         let whole = range.start == 0 && range.end == file.size();
         let mut hasher = whole.then(blake3::Hasher::new);
-        for group in groups(&wanted) {
-            let opened: Vec<Result<Vec<u8>, Error>> = if group.len() == 1 {
-                group.iter().map(|w| self.open(w)).collect()
-            } else {
-                group.par_iter().map(|w| self.open(w)).collect()
-            };
+        let mut write = |opened: Vec<Vec<u8>>| {
             for bytes in opened {
-                let bytes = bytes.map_err(|e| name(e, what))?;
                 if let Some(hasher) = &mut hasher {
                     hasher.update(&bytes);
                 }
                 out.write_all(&bytes).map_err(|e| Error::io("cannot write", Path::new("the output"), e))?;
                 done(bytes.len() as u64);
             }
+            Ok(())
+        };
+        let mut groups = groups(&wanted);
+        match (groups.next(), groups.next()) {
+            (Some(only), None) => self.open_all(only, what).and_then(write)?,
+            (Some(first), Some(second)) => {
+                // The next group is opened while one is written.
+                let groups = [first, second].into_iter().chain(groups);
+                let (opened, ready) = bounded(0);
+                std::thread::scope(|scope| {
+                    scope.spawn(move || {
+                        for group in groups {
+                            let result = self.open_all(group, what);
+                            let failed = result.is_err();
+                            // Who writes has given up, and tells why.
+                            if opened.send(result).is_err() || failed {
+                                return;
+                            }
+                        }
+                    });
+                    ready.into_iter().try_for_each(|opened| write(opened?))
+                })?;
+            }
+            (None, _) => {}
         }
         match hasher {
             Some(hasher) => file.check_content((*hasher.finalize().as_bytes()).into()).map_err(damaged),
             None => Ok(()),
         }
+    }
+
+    /// Opens chunks side by side.
+    fn open_all(&self, group: &[Wanted<'_>], what: &str) -> Result<Vec<Vec<u8>>, Error> {
+        let opened: Result<_, Error> = match group {
+            [only] => self.open(only).map(|bytes| vec![bytes]),
+            _ => group.par_iter().map(|wanted| self.open(wanted)).collect(),
+        };
+        opened.map_err(|error| name(error, what))
     }
 
     /// Learns where the bytes of `range` lie, opening as many manifest chunks as needed.
@@ -124,13 +157,7 @@ impl<'a> Reader<'a> {
 
     fn open_at(&self, wanted: &Wanted<'_>, place: &Place) -> Result<Vec<u8>, Error> {
         let damaged = |why| Error::damaged("a chunk", why);
-        let pack = index::pack(self.snapshot, &place.pack)?
-            .filter(|pack| matches!(pack.state, PackState::Present { .. }))
-            .ok_or_else(|| damaged(Refusal::Hash))?;
-        let reader = match self.store.packs().open(&place.pack, pack.len) {
-            Err(StoreError::Unsafe { .. }) => return Err(damaged(Refusal::Hash)),
-            other => other?,
-        };
+        let reader = self.pack(&place.pack)?;
         let Wanted { record, bytes, segments } = wanted;
         let within = |range: Range<u32>| {
             let start = place.offset.checked_add(range.start)?;
@@ -147,23 +174,43 @@ impl<'a> Reader<'a> {
         let sealed_range = segments.sealed();
         let head_len = COMMITMENT_LEN as u32;
         // The commitment lies just before the first segment: one read serves both where both are wanted.
-        let (commitment, sealed) = if sealed_range.start == head_len {
-            let mut head = read(0..sealed_range.end)?;
-            let sealed = head.split_off(COMMITMENT_LEN);
-            (head, sealed)
+        let (head, sealed) = if sealed_range.start == head_len {
+            (read(0..sealed_range.end)?, None)
         } else {
-            (read(0..head_len)?, read(sealed_range)?)
+            (read(0..head_len)?, Some(read(sealed_range)?))
         };
-        let commitment: [u8; COMMITMENT_LEN] = commitment.try_into().map_err(|_| damaged(Refusal::Canon))?;
-        let opener = Opener::new(&record.key, record.len, &commitment).map_err(damaged)?;
+        let (commitment, behind) = head.split_first_chunk().ok_or_else(|| damaged(Refusal::Canon))?;
+        let opener = Opener::new(&record.key, record.len, commitment).map_err(damaged)?;
         let mut plain = Vec::new();
-        opener.open(segments, &sealed, &mut plain).map_err(damaged)?;
+        opener.open(segments, sealed.as_deref().unwrap_or(behind), &mut plain).map_err(damaged)?;
         let start = segments.plain().start;
         let (from, to) = ((bytes.start - start) as usize, (bytes.end - start) as usize);
         if from == 0 && to == plain.len() {
             return Ok(plain);
         }
         plain.get(from..to).map(<[u8]>::to_vec).ok_or_else(|| damaged(Refusal::Canon))
+    }
+
+    /// Opens a pack, or gives one that is open.
+    fn pack(&self, hash: &PackHash) -> Result<Arc<PackReader>, Error> {
+        let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = open().get(hash) {
+            return Ok(Arc::clone(known));
+        }
+        let damaged = || Error::damaged("a chunk", Refusal::Hash);
+        let pack = index::pack(self.snapshot, hash)?
+            .filter(|pack| matches!(pack.state, PackState::Present { .. }))
+            .ok_or_else(damaged)?;
+        let reader = match self.store.packs().open(hash, pack.len) {
+            Err(StoreError::Unsafe { .. }) => return Err(damaged()),
+            other => Arc::new(other?),
+        };
+        let mut open = open();
+        if open.len() >= OPEN_PACKS {
+            open.clear();
+        }
+        open.insert(*hash, Arc::clone(&reader));
+        Ok(reader)
     }
 }
 

@@ -25,7 +25,7 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::keys::Keys;
-use crate::limits::FINDINGS_MAX;
+use crate::limits::{FINDINGS_MAX, OPEN_PACKS};
 use crate::locker::Inner;
 use crate::progress::Meter;
 use crate::reader::Reader;
@@ -34,8 +34,6 @@ use crate::tree::Tree;
 
 /// Packs handed to the workers at once.
 const PACKS_AT_ONCE: usize = 64;
-/// Pack files kept open while contents are checked.
-const OPEN_PACKS: usize = 64;
 
 /// Checks everything.
 pub(crate) fn verify(inner: &Inner, observer: &dyn Observer) -> Result<Verified, Error> {

@@ -4,7 +4,7 @@
 //! it is there. An entry leaves this process, or is told to anybody, only after its commit.
 
 use locker_catalog::clock::Now;
-use locker_catalog::operation::{Body, Op, Role};
+use locker_catalog::operation::{Body, NodeKind, Op, Role};
 use locker_catalog::rows::ReadRows;
 use locker_catalog::space::{OpenedEntry, Outcome, OwnState, Space};
 use locker_catalog::tree::{self as catalog, Bounds, Fold, Listed, Node, limits};
@@ -119,9 +119,9 @@ impl<'s> Change<'_, 's> {
         self.txn
     }
 
-    /// Draws the id of a new node.
-    pub(crate) fn new_node(&self) -> NodeId {
-        new_node(self.inner.env())
+    /// Draws the id of a new folder.
+    pub(crate) fn new_folder(&self) -> NodeId {
+        new_node(self.inner.env(), NodeKind::Folder)
     }
 
     /// Follows a path; [`Error::NotFound`] if there is nothing.
@@ -309,9 +309,13 @@ pub(crate) fn taken(outcome: Outcome) -> Result<(), Error> {
     }
 }
 
-/// Draws the id of a new node.
-pub(crate) fn new_node(env: &Env) -> NodeId {
+/// Draws the id of a new node. That of a file begins with the time, so that files taken in together lie together in the
+/// database; that of a folder is random, for it may stand in a token that others see (`docs/spec/05-tree.md`).
+pub(crate) fn new_node(env: &Env, kind: NodeKind) -> NodeId {
     let mut bytes = [0; NodeId::LEN];
     env.dice().fill_bytes(&mut bytes);
+    if kind == NodeKind::File {
+        bytes[..6].copy_from_slice(&env.now_ms().to_be_bytes()[2..]);
+    }
     NodeId(bytes)
 }

@@ -16,12 +16,17 @@ const PIECE: usize = 1 << 20;
 const ALIGN: usize = 4_096;
 /// From how many bytes on it is worth it.
 const WORTH_IT: u64 = 256 << 10;
+/// Bytes gathered for a write that goes as always.
+const PIECE_SMALL: usize = 64 << 10;
 
 /// Writes one file from its beginning to its end. [`DirectWriter::finish`] must be called.
 pub struct DirectWriter<'f> {
     file: &'f File,
     /// Flags of the file before; `None` if it is written to as always.
     flags: Option<OFlags>,
+    /// Bytes gathered for one write.
+    piece: usize,
+    /// Empty until something is gathered.
     buffer: Vec<u8>,
     /// Where the aligned part of the buffer begins.
     start: usize,
@@ -29,13 +34,11 @@ pub struct DirectWriter<'f> {
 }
 
 impl<'f> DirectWriter<'f> {
-    /// Begins to write a new and empty file of about `expected` bytes. Memory: 1 MiB.
+    /// Begins to write a new and empty file of about `expected` bytes. Memory: 1 MiB at most.
     pub fn new(file: &'f File, expected: u64) -> Self {
         let flags = (expected >= WORTH_IT).then(|| switch_on(file)).flatten();
-        let buffer = vec![0; PIECE + ALIGN];
-        // Zero if the system cannot say: then the first direct write is refused and the rest goes as always.
-        let start = Some(buffer.as_ptr().align_offset(ALIGN)).filter(|start| *start < ALIGN).unwrap_or(0);
-        Self { file, flags, buffer, start, filled: 0 }
+        let piece = if flags.is_some() { PIECE } else { PIECE_SMALL };
+        Self { file, flags, piece, buffer: Vec::new(), start: 0, filled: 0 }
     }
 
     /// Writes what is left. Nothing is synced.
@@ -44,13 +47,20 @@ impl<'f> DirectWriter<'f> {
     /// What the system tells.
     pub fn finish(mut self) -> io::Result<()> {
         self.send()?;
-        self.switch_off()
+        switch_back(self.file, self.flags.take())
     }
 
     /// Writes what is in the buffer: whole blocks past the cache, the rest as always.
     fn send(&mut self) -> io::Result<()> {
-        let piece = &self.buffer[self.start..self.start + self.filled];
-        let (blocks, rest) = piece.split_at(self.filled - self.filled % ALIGN);
+        let buffer = std::mem::take(&mut self.buffer);
+        let sent = self.send_piece(&buffer[self.start..self.start + self.filled]);
+        self.buffer = buffer;
+        self.filled = 0;
+        sent
+    }
+
+    fn send_piece(&mut self, piece: &[u8]) -> io::Result<()> {
+        let (blocks, rest) = piece.split_at(piece.len() - piece.len() % ALIGN);
         let mut written = 0;
         while self.flags.is_some() && written < blocks.len() {
             match (&mut &*self.file).write(&blocks[written..]) {
@@ -72,21 +82,27 @@ impl<'f> DirectWriter<'f> {
             (&mut &*self.file).write_all(&blocks[written..])?;
             (&mut &*self.file).write_all(rest)?;
         }
-        self.filled = 0;
         Ok(())
-    }
-
-    fn switch_off(&mut self) -> io::Result<()> {
-        switch_back(self.file, self.flags.take())
     }
 }
 
 impl Write for DirectWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.filled == PIECE {
+        if self.filled == self.piece {
             self.send()?;
         }
-        let count = bytes.len().min(PIECE - self.filled);
+        if self.filled == 0 && bytes.len() >= self.piece && (self.flags.is_none() || is_aligned(bytes)) {
+            // It can go as it lies.
+            let piece = &bytes[..self.piece];
+            self.send_piece(piece)?;
+            return Ok(piece.len());
+        }
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; self.piece + ALIGN];
+            // Zero if the system cannot say: then the first direct write is refused and the rest goes as always.
+            self.start = Some(self.buffer.as_ptr().align_offset(ALIGN)).filter(|at| *at < ALIGN).unwrap_or(0);
+        }
+        let count = bytes.len().min(self.piece - self.filled);
         let at = self.start + self.filled;
         self.buffer[at..at + count].copy_from_slice(&bytes[..count]);
         self.filled += count;
@@ -97,6 +113,10 @@ impl Write for DirectWriter<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn is_aligned(bytes: &[u8]) -> bool {
+    bytes.as_ptr().align_offset(ALIGN) == 0
 }
 
 /// Lets writes go past the cache; gives the flags before, or nothing where that is not possible.
@@ -122,12 +142,18 @@ mod tests {
     /// Every length around the edges of blocks and pieces, in writes of odd sizes, gives the same bytes.
     #[test]
     fn what_is_written_is_what_stands_there() {
-        let sizes = [0, 1, 4_095, 4_096, 4_097, 262_144, 262_145, 1 << 20, (1 << 20) + 1, (2 << 20) - 1, 3 << 20];
+        let sizes =
+            [0, 1, 4_095, 4_096, 4_097, 262_144, 262_145, 1 << 20, (1 << 20) + 1, (2 << 20) - 1, 3 << 20];
         for size in sizes {
             let bytes: Vec<u8> = (0..size).map(|n: usize| (n * 31 + n / 4_096) as u8).collect();
             for step in [777, 65_536, 5 << 20] {
                 let mut file = tempfile::tempfile_in(".").unwrap();
                 let mut writer = DirectWriter::new(&file, size as u64);
+                // From a page on too, where large parts go as they lie.
+                let mut room = vec![0; size + ALIGN];
+                let from = room.as_ptr().align_offset(ALIGN);
+                room[from..from + size].copy_from_slice(&bytes);
+                let bytes = if step > size { &room[from..from + size] } else { bytes.as_slice() };
                 bytes.chunks(step).for_each(|part| writer.write_all(part).unwrap());
                 writer.finish().unwrap();
                 let mut found = Vec::new();

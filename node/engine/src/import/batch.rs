@@ -1,295 +1,94 @@
-//! Gathering: sealed chunks into packs, packs and operations into durable batches.
+//! Batches of an import, each made durable as a whole, one after another.
 //!
 //! A file is told as saved when its batch is committed, and a batch is committed when all packs that its files need are
-//! durable. A long file commits full packs on its way, so that an import that is stopped finds them again.
+//! durable (`docs/spec/08-at-rest.md`, "Order of a write").
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use locker_catalog::operation::{Content as ContentOp, Meta, Move, NodeKind, Op};
-use locker_crypto::Refusal;
-use locker_crypto::chunk::ChunkKind;
-use locker_crypto::file_ref::{FileRef, FileRefBuilder};
-use locker_crypto::id::{ChunkTag, ContentHash, NodeId};
-use locker_crypto::pack::{PackBody, PackOp, Packer};
-use locker_store::{PackBatch, Store, failpoints, files};
+use locker_catalog::operation::Op;
+use locker_crypto::id::{ContentHash, NodeId};
+use locker_store::{Store, failpoints, files};
 
-use super::content::{Part, Prepared, Sealer, Unread, Whole};
-use super::plan::{Content, FileJob, Job, Place, stat};
+use super::content::Sealer;
+use super::gather::worker_died;
+use super::packs::Packed;
+use super::plan::stat;
 use super::walk::SourceFile;
 use crate::Error;
-use crate::limits::{BATCH_FILES, BATCH_PACK_BYTES, BATCH_TIME};
 use crate::locker::Inner;
-use crate::progress::Meter;
-use crate::report::{Added, Observer, Skipped};
-use crate::tree::ORIGINAL_NAME;
+use crate::report::Observer;
 use crate::writer::Change;
 
-/// Gathers jobs into batches.
-pub(super) struct Batch<'a> {
-    inner: &'a Inner,
-    store: &'a Store,
-    sealer: &'a Sealer,
-    observer: &'a dyn Observer,
-    meter: &'a Meter<'a>,
-    added: &'a mut Added,
-    packer: Packer,
-    /// Chunks committed since the import began: a worker may have looked before.
-    written: HashSet<ChunkTag>,
-    /// Chunks in packs of the open batch.
-    pending_tags: Vec<ChunkTag>,
-    packs: Option<PackBatch<'a>>,
-    pack_ops: Vec<PackOp>,
-    pack_bytes: u64,
-    ops: Vec<Op>,
-    files: Vec<Saved>,
-    /// When the last batch was committed.
-    committed: Duration,
+/// What becomes durable together.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// Packs that are being written.
+    pub(super) packs: Vec<Receiver<Result<Packed, Error>>>,
+    /// Their bytes.
+    pub(super) pack_bytes: u64,
+    /// Operations, in their order.
+    pub(super) ops: Vec<Op>,
+    /// Files whose operations are among them.
+    pub(super) files: Vec<Saved>,
 }
 
-/// A file whose operations are in the open batch.
-struct Saved {
-    source: SourceFile,
-    settled: bool,
-    shown: String,
-    hash: ContentHash,
+/// A file that is saved with its batch.
+pub(super) struct Saved {
+    /// Where it came from.
+    pub(super) source: SourceFile,
+    /// Whether its stamp may be trusted the next time.
+    pub(super) settled: bool,
+    /// Its path in the locker, as told to the person.
+    pub(super) shown: String,
+    /// Hash of its content.
+    pub(super) hash: ContentHash,
     /// The FileRef to be remembered; `None` if it was known.
-    learned: Option<Vec<u8>>,
+    pub(super) learned: Option<Vec<u8>>,
 }
 
-impl<'a> Batch<'a> {
-    /// Starts with nothing gathered.
-    pub(super) fn new(
-        inner: &'a Inner,
-        store: &'a Store,
-        sealer: &'a Sealer,
-        observer: &'a dyn Observer,
-        meter: &'a Meter<'a>,
-        added: &'a mut Added,
-    ) -> Self {
-        Self {
-            inner,
-            store,
-            sealer,
-            observer,
-            meter,
-            added,
-            packer: Packer::new(),
-            written: HashSet::new(),
-            pending_tags: Vec::new(),
-            packs: None,
-            pack_ops: Vec::new(),
-            pack_bytes: 0,
-            ops: Vec::new(),
-            files: Vec::new(),
-            committed: inner.env().elapsed(),
-        }
-    }
+/// Makes batches durable.
+pub(super) struct Committer<'a> {
+    /// The locker.
+    pub(super) inner: &'a Inner,
+    /// Its store.
+    pub(super) store: &'a Store,
+    /// Who looks chunks up.
+    pub(super) sealer: &'a Sealer,
+    /// Who is told what is saved.
+    pub(super) observer: &'a dyn Observer,
+}
 
-    /// Takes jobs until there are no more, and commits everything.
-    pub(super) fn run(mut self, jobs: Receiver<Job>) -> Result<(), Error> {
-        for job in jobs {
-            match job {
-                Job::Folder { node, create } => {
-                    self.added.folders += 1;
-                    if let Some(place) = create {
-                        self.create(node, NodeKind::Folder, place);
-                    }
-                }
-                Job::Unchanged { size } => {
-                    self.added.files += 1;
-                    self.added.unchanged += 1;
-                    self.added.bytes += size;
-                    self.meter.add(1, size);
-                }
-                Job::Skip { path, reason } => self.skip(path, reason),
-                Job::File(file) => self.file(*file)?,
-            }
-            if self.files.len() >= BATCH_FILES
-                || self.pack_bytes >= BATCH_PACK_BYTES
-                || self.ops.len() >= 4 * BATCH_FILES
-                || self.inner.env().elapsed().saturating_sub(self.committed) >= BATCH_TIME
-            {
-                self.commit()?;
-            }
+impl Committer<'_> {
+    /// Takes batches until there are no more; adds the bytes of the packs that are durable to `new_bytes`.
+    ///
+    /// # Errors
+    /// The first one ends it: what was told as saved before is.
+    pub(super) fn run(&self, batches: &Receiver<Batch>, new_bytes: &mut u64) -> Result<(), Error> {
+        for batch in batches {
+            let bytes = batch.pack_bytes;
+            self.commit(batch)?;
+            *new_bytes += bytes;
         }
-        self.commit()
-    }
-
-    fn skip(&mut self, path: String, reason: String) {
-        self.added.skipped.push(Skipped { path, reason });
-    }
-
-    fn create(&mut self, node: NodeId, kind: NodeKind, place: Place) {
-        let Place { parent, name } = place;
-        self.ops.push(Op::Move(Move { node, parent, name: name.name, kind: kind.code() }));
-        if let Some(original) = name.orig {
-            self.ops.push(Op::Meta(Meta { node, key: ORIGINAL_NAME.into(), value: original }));
-        }
-    }
-
-    fn file(&mut self, job: FileJob) -> Result<(), Error> {
-        let FileJob { source, node, create, versions, settled, shown, content } = job;
-        let taken = match content {
-            Content::Whole(ready, permit) => {
-                let whole = ready.recv().map_err(|_| worker_died())?;
-                let taken = self.whole(&source, whole);
-                drop(permit);
-                taken
-            }
-            Content::Parts(parts) => self.parts(&source, &parts),
-        };
-        let (file, is_new) = match taken {
-            Ok(taken) => taken,
-            Err(Unread::Skip(reason)) => {
-                self.skip(super::walk::shown(&source.path), reason);
-                return Ok(());
-            }
-            Err(Unread::Fatal(error)) => return Err(error),
-        };
-        self.added.files += 1;
-        self.added.bytes += file.size();
-        let hash = file.content_hash();
-        let same = matches!(versions.as_slice(), [only]
-            if only.hash == hash && only.mtime_ms == source.mtime_ms && only.exec == source.exec);
-        if same {
-            self.added.unchanged += 1;
-        } else {
-            if let Some(place) = create {
-                self.create(node, NodeKind::File, place);
-            }
-            let mut bases: Vec<_> = versions.iter().map(|v| v.vid).collect();
-            bases.sort_unstable();
-            self.ops.push(Op::Content(ContentOp {
-                node,
-                bases,
-                file: file.clone(),
-                mtime_ms: source.mtime_ms,
-                exec: source.exec,
-            }));
-        }
-        let learned = (is_new && file.level() == 0).then(|| file.encode());
-        self.meter.add(1, 0);
-        self.files.push(Saved { source, settled, shown, hash, learned });
         Ok(())
     }
 
-    /// Packs a file that was read whole. Gives its FileRef, and whether that is new.
-    fn whole(
-        &mut self,
-        source: &SourceFile,
-        whole: Result<Whole, Unread>,
-    ) -> Result<(FileRef, bool), Unread> {
-        match whole? {
-            Whole::Known(file) => {
-                self.meter.add(0, file.size());
-                Ok((file, false))
-            }
-            Whole::New { hash, chunks } => {
-                let mut builder = FileRefBuilder::new(self.sealer.keys());
-                self.packer.start_file(source.stamp.size);
-                for chunk in chunks {
-                    builder.push(&chunk.record).map_err(refused)?;
-                    self.pack(&chunk)?;
-                    self.meter.add(0, u64::from(chunk.record.len));
-                }
-                Ok((self.end_file(builder, hash)?, true))
-            }
-        }
-    }
-
-    /// Packs a file that comes in parts.
-    fn parts(&mut self, source: &SourceFile, parts: &Receiver<Part>) -> Result<(FileRef, bool), Unread> {
-        let keys = self.sealer.keys();
-        let mut builder = FileRefBuilder::new(keys);
-        self.packer.start_file(source.stamp.size);
-        loop {
-            match parts.recv().map_err(|_| worker_died())? {
-                Part::Chunk(ready, permit) => {
-                    let chunk = ready.recv().map_err(|_| worker_died())??;
-                    builder.push(&chunk.record).map_err(refused)?;
-                    self.pack(&chunk)?;
-                    self.meter.add(0, u64::from(chunk.record.len));
-                    drop(permit);
-                    if self.pack_bytes >= BATCH_PACK_BYTES {
-                        self.commit_packs()?;
-                    }
-                }
-                Part::End(hash) => return Ok((self.end_file(builder, hash)?, true)),
-                Part::Unread(reason) => {
-                    // Its chunks that are packed already stay unreferenced until they are collected or used.
-                    let closed = self.packer.end_file();
-                    self.keep(closed)?;
-                    return Err(Unread::Skip(reason));
-                }
-            }
-        }
-    }
-
-    /// Seals the manifests of a file and closes its last pack.
-    fn end_file(&mut self, builder: FileRefBuilder<'_>, hash: ContentHash) -> Result<FileRef, Error> {
-        let (file, manifests) = builder.finish(hash).map_err(Error::Refused)?;
-        for manifest in manifests {
-            let chunk = self.sealer.prepare(ChunkKind::Manifest, &manifest.plain)?;
-            self.pack(&chunk)?;
-        }
-        let closed = self.packer.end_file();
-        self.keep(closed)?;
-        Ok(file)
-    }
-
-    /// Puts a chunk into the packs, unless it is there or on its way.
-    fn pack(&mut self, chunk: &Prepared) -> Result<(), Error> {
-        let Some(sealed) = &chunk.sealed else { return Ok(()) };
-        if self.written.contains(&sealed.tag) || !self.packer.claim(sealed.tag) {
+    fn commit(&self, batch: Batch) -> Result<(), Error> {
+        let Batch { packs, ops, files, .. } = batch;
+        if packs.is_empty() && ops.is_empty() && files.is_empty() {
             return Ok(());
         }
-        let closed = self.packer.push(sealed).map_err(Error::Refused)?;
-        self.keep(closed)
-    }
-
-    /// Writes a closed pack under a temporary name.
-    fn keep(&mut self, closed: Option<PackBody>) -> Result<(), Error> {
-        let Some(body) = closed else { return Ok(()) };
-        let packs = match &mut self.packs {
-            Some(packs) => packs,
-            None => self.packs.insert(self.store.packs().begin_batch(BATCH_PACK_BYTES)?),
-        };
-        let hash = packs.add_new(body.bytes())?;
-        let (bytes, op) = body.named(hash);
-        self.pack_bytes += bytes.len() as u64;
-        self.pending_tags.extend(op.locs().iter().map(|loc| loc.tag));
-        self.pack_ops.push(op);
-        Ok(())
-    }
-
-    /// Makes the full packs of a file durable that is still being read.
-    fn commit_packs(&mut self) -> Result<(), Error> {
-        let (ops, files) = (std::mem::take(&mut self.ops), std::mem::take(&mut self.files));
-        let result = self.write();
-        (self.ops, self.files) = (ops, files);
-        result
-    }
-
-    /// Makes everything gathered durable and tells so.
-    fn commit(&mut self) -> Result<(), Error> {
-        let closed = std::mem::take(&mut self.packer).finish();
-        self.keep(closed)?;
-        self.write()
-    }
-
-    fn write(&mut self) -> Result<(), Error> {
-        self.committed = self.inner.env().elapsed();
-        if let Some(packs) = self.packs.take() {
-            packs.finish()?;
-        }
-        let pack_ops = std::mem::take(&mut self.pack_ops);
-        let ops = std::mem::take(&mut self.ops);
-        let files = std::mem::take(&mut self.files);
-        if pack_ops.is_empty() && ops.is_empty() && files.is_empty() {
-            return Ok(());
+        let mut pack_ops = Vec::with_capacity(packs.len());
+        if !packs.is_empty() {
+            // Whoever wrote them has seen that there is room.
+            let mut durable = self.store.packs().begin_batch(0)?;
+            for pack in packs {
+                let Packed { op, written } = pack.recv().map_err(|_| worker_died())??;
+                durable.take(written)?;
+                pack_ops.push(op);
+            }
+            durable.finish()?;
         }
         self.inner.commit(|change| {
             check_places(change, &ops)?;
@@ -312,8 +111,6 @@ impl<'a> Batch<'a> {
         })?;
         failpoint(failpoints::ACK_BEFORE)?;
         self.sealer.renew(self.store.read()?);
-        self.written.extend(self.pending_tags.drain(..));
-        self.added.new_bytes += std::mem::take(&mut self.pack_bytes);
         for file in &files {
             self.observer.saved(&file.shown);
         }
@@ -346,13 +143,4 @@ fn check_places(change: &Change<'_, '_>, ops: &[Op]) -> Result<(), Error> {
 /// A step at which the crash laboratory can stop the process.
 fn failpoint(point: &'static str) -> Result<(), Error> {
     failpoints::reach(point).map_err(|e| Error::io("cannot tell of", "what was saved", e))
-}
-
-fn refused(why: Refusal) -> Unread {
-    Unread::Fatal(Error::Refused(why))
-}
-
-/// A worker ended without an answer: it has panicked, or the plan was given up.
-fn worker_died() -> Error {
-    Error::Argument("the import was given up".into())
 }

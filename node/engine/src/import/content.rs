@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use locker_crypto::chunk::{ChunkKind, DedupKeys, chunk_tag};
-use locker_crypto::cut::{CHUNK_LEN_MAX, Cutter};
+use locker_crypto::cut::Cutter;
 use locker_crypto::file_ref::{ChunkRecord, FileRef};
 use locker_crypto::id::{ChunkTag, ContentHash, SpaceTag};
 use locker_crypto::pack::SealedChunk;
@@ -214,34 +214,34 @@ impl Sealer {
         let mut file = open_plain(&source.path).map_err(failed)?;
         check_stamp(&file, source)?;
         let mut hasher = blake3::Hasher::new();
-        let mut window = Vec::with_capacity(READ_WINDOW);
+        let mut window = Vec::new();
         let mut at_end = false;
-        loop {
-            while !at_end && window.len() < READ_WINDOW {
-                let room = (READ_WINDOW - window.len()) as u64;
-                let read = (&mut file).take(room).read_to_end(&mut window).map_err(failed)?;
-                at_end = read == 0;
-            }
-            let mut start = 0;
-            while start < window.len() && (at_end || window.len() - start >= CHUNK_LEN_MAX) {
-                let len = self.cutter.next(&window[start..]);
-                let chunk = window[start..start + len].to_vec();
-                start += len;
-                hasher.update(&chunk);
+        while !at_end {
+            // What no chunk was cut from yet goes on in the next window.
+            let room = (READ_WINDOW - window.len()) as u64;
+            window.reserve_exact(READ_WINDOW - window.len());
+            at_end = ((&mut file).take(room).read_to_end(&mut window).map_err(failed)? as u64) < room;
+            hasher.update(&window[READ_WINDOW - room as usize..]);
+            let read = Arc::new(std::mem::take(&mut window));
+            let mut rest = 0..read.len();
+            while !rest.is_empty() {
+                let ahead = &read[rest.clone()];
+                let len =
+                    if at_end { Some(self.cutter.next(ahead)) } else { self.cutter.next_if_known(ahead) };
+                let Some(len) = len else { break };
+                let chunk = rest.start..rest.start + len;
+                rest.start = chunk.end;
                 let permit = budget.take(len as u64);
                 let (done, ready) = bounded(1);
-                let sealer = Arc::clone(self);
+                let (sealer, read) = (Arc::clone(self), Arc::clone(&read));
                 rayon::spawn(move || {
-                    let _ = done.send(sealer.prepare(ChunkKind::Data, &chunk));
+                    let _ = done.send(sealer.prepare(ChunkKind::Data, &read[chunk]));
                 });
                 if parts.send(Part::Chunk(ready, permit)).is_err() {
                     return Ok(None);
                 }
             }
-            window.drain(..start);
-            if at_end && window.is_empty() {
-                break;
-            }
+            window.extend_from_slice(&read[rest]);
         }
         check_stamp(&file, source)?;
         Ok(Some(ContentHash(*hasher.finalize().as_bytes())))

@@ -163,7 +163,7 @@ impl<'a> Planner<'a> {
                 Job::Folder { node, create: None }
             }
             None => {
-                let node = self.new_node();
+                let node = self.new_node(NodeKind::Folder);
                 self.open.push(Folder { node, shown, children: Some(HashMap::new()) });
                 Job::Folder { node, create: Some(Place { parent, name: imported }) }
             }
@@ -185,7 +185,7 @@ impl<'a> Planner<'a> {
             self.now_ns.saturating_sub(source.stamp.mtime_ns.max(source.stamp.ctime_ns)) > STAMP_SETTLE_NS;
         let (node, create) = match known {
             Some(Known { node, .. }) => (node, None),
-            None => (self.new_node(), Some(Place { parent, name: imported })),
+            None => (self.new_node(NodeKind::File), Some(Place { parent, name: imported })),
         };
         let job = |content| {
             Job::File(Box::new(FileJob {
@@ -293,8 +293,8 @@ impl<'a> Planner<'a> {
         self.open.last_mut().expect("the target is never left")
     }
 
-    fn new_node(&self) -> NodeId {
-        crate::writer::new_node(self.inner.env())
+    fn new_node(&self, kind: NodeKind) -> NodeId {
+        crate::writer::new_node(self.inner.env(), kind)
     }
 }
 

@@ -130,6 +130,10 @@ fn visit_one(
     let kind = meta.file_type();
     let name = name.into_vec();
     if kind.is_file() {
+        if crate::leave::is_record(&path) {
+            let reason = "it is a record of an export".into();
+            return visit(Found::Skip { path, reason });
+        }
         let exec = meta.mode() & 0o100 != 0;
         let mtime_ms = meta.mtime().saturating_mul(1_000) + meta.mtime_nsec() / 1_000_000;
         return visit(Found::File(SourceFile { path, name, stamp: Stamp::of(&meta), mtime_ms, exec }));

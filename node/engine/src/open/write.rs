@@ -1,10 +1,11 @@
 //! What a link gives, as files on this disk. Each thing at its top appears whole or not at all.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use cap_std::fs::{Dir, File};
+use cap_std::fs::Dir;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use locker_catalog::manifest::{Manifest, ManifestNode};

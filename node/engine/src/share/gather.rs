@@ -220,7 +220,7 @@ impl Kept<'_> {
     fn keep(&mut self, closed: Option<PackBody>) -> Result<(), Error> {
         if let Some(body) = closed {
             let hash = self.batch.add_new(body.bytes())?;
-            self.packs.push(body.named(hash).1);
+            self.packs.push(body.named(hash));
         }
         Ok(())
     }
