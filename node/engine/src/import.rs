@@ -88,16 +88,17 @@ fn import(
     let home = (home.dev(), home.ino());
     let sealer = Arc::new(Sealer::new(inner.keys().dedup()?, inner.space_tag(), store.read()?)?);
     let (jobs, planned) = bounded::<Job>(IN_FLIGHT_JOBS);
+    let budget = Budget::new(IN_FLIGHT_BYTES);
     std::thread::scope(|scope| {
         let planner = {
-            let sealer = Arc::clone(&sealer);
+            let (sealer, budget) = (Arc::clone(&sealer), budget.clone());
             scope.spawn(move || -> Result<(), Error> {
-                let budget = Budget::new(IN_FLIGHT_BYTES);
                 let mut planner = Planner::new(inner, &sealer, budget, jobs, target.0, target.1.to_owned());
                 walk::walk(tops, &|meta| (meta.dev(), meta.ino()) == home, &mut |found| planner.found(found))
             })
         };
         let gathered = Batch::new(inner, &store, &sealer, observer, meter, added).run(planned);
+        budget.close();
         let walked = planner.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // When committing fails the planner stops for that reason; the first cause is the one to tell.
         gathered.and(walked)

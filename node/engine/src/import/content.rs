@@ -228,7 +228,7 @@ impl Sealer {
                 let chunk = window[start..start + len].to_vec();
                 start += len;
                 hasher.update(&chunk);
-                let permit = budget.take(len as u64);
+                let Some(permit) = budget.take(len as u64) else { return Ok(None) };
                 let (done, ready) = bounded(1);
                 let sealer = Arc::clone(self);
                 rayon::spawn(move || {
