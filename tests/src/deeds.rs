@@ -269,10 +269,29 @@ impl Script {
             // The phrase was not shown: nobody could use what may be there, so it must not stand in the way.
             home.json(["init", "--name", "bench"]);
         } else {
-            self.check_listed(home, told, after);
-            self.check_content(home, after);
+            self.look(home, told, after);
         }
         self.check_work(home, told, after);
+    }
+
+    /// The part of [`Script::check`] that changes nothing.
+    #[track_caller]
+    pub fn look(&self, home: &Home, told: &Told, after: &str) {
+        self.check_listed(home, told, after);
+        self.check_content(home, after);
+    }
+
+    /// Asserts that the history of the changing file tells its contents in the order in which it got them.
+    #[track_caller]
+    pub fn check_order(&self, home: &Home, done: usize, after: &str) {
+        let contents = &self.states[done].contents;
+        if contents.is_empty() {
+            return;
+        }
+        let events = home.json(["history", CHANGING])["events"].take();
+        let written = events.as_array().unwrap().iter().filter(|event| event["what"] == "written");
+        let told: Vec<&str> = written.map(|event| event["b3"].as_str().unwrap()).collect();
+        assert_eq!(told, *contents, "after {after}: the contents in another order");
     }
 
     #[track_caller]
@@ -354,6 +373,32 @@ impl Script {
             let found = listed(home);
             let all = items.iter().all(|(path, item)| found.get(path) == Some(item));
             assert!(all, "after {after}: {path} did not come back from the trash whole: {found:?}");
+        }
+    }
+
+    /// Whether a step takes in files.
+    pub fn takes_in(&self, step: usize) -> bool {
+        matches!(self.deeds[step], Deed::Add(_))
+    }
+
+    /// Asserts that a step that failed can be done now, unless it was done after all: the same command leads to the state
+    /// after it.
+    #[track_caller]
+    pub fn finish(&self, home: &Home, step: usize, after: &str) {
+        let new = &self.states[step + 1];
+        let is_done = match &self.deeds[step] {
+            Deed::Init => true,
+            Deed::Get(_, name) => copy(home, name).exists(),
+            Deed::Add(_) => false,
+            Deed::Remove(path) => !listed(home).contains_key(path),
+            _ => new.items.iter().all(|(path, item)| listed(home).get(path) == Some(item)),
+        };
+        if !is_done {
+            self.run(home, step).ok();
+        }
+        let found = listed(home);
+        for (path, item) in &new.items {
+            assert_eq!(found.get(path), Some(item), "after {after}: {path} when it was done again");
         }
     }
 

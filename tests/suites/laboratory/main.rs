@@ -7,12 +7,15 @@
     reason = "test code: a broken surrounding ends the test, and counts and skipped parts are told on standard error"
 )]
 
+mod clocks;
+mod disks;
+mod faults;
 mod power_cuts;
 
 use std::path::Path;
 
 /// The program that serves disks.
-fn disks() -> &'static Path {
+fn disk_server() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_locker-lab-disks"))
 }
 

@@ -13,7 +13,7 @@ use locker_tests::power::{Kept, Log, LoggedDisk};
 use locker_tests::{Dice, Home, Outcome};
 use tempfile::TempDir;
 
-use crate::{disks, number};
+use crate::{disk_server, number};
 
 /// Room for what is taken in, the reserve and the low-water mark.
 const DISK_MIB: u64 = 320;
@@ -83,7 +83,7 @@ impl Bench {
     /// Works on a disk that holds what `base` does, and gives what happened to it.
     fn log(&mut self, base: &Path, work: impl FnOnce(&Path, &LoggedDisk)) -> Log {
         let folder = self.new_name();
-        let disk = LoggedDisk::start(disks(), base, &folder).unwrap();
+        let disk = LoggedDisk::start(disk_server(), base, &folder).unwrap();
         let mounted = self.mount(&disk.disk());
         work(mounted.path(), &disk);
         mounted.unmount();
