@@ -6,8 +6,10 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What the crates, the tests and the benchmarks need beyond Rust: a C compiler and linker, Python for the sample media.
 PACKAGES := build-essential python3-pip time b3sum
+# What experiments of the laboratory need; one that misses something says so and is left out.
+LAB_PACKAGES := e2fsprogs xfsprogs btrfs-progs libfaketime
 
-.PHONY: run test gate deep bench media tools release lab help
+.PHONY: run test gate deep bench media tools lab-tools release lab help
 
 help: ## list what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,12 +23,12 @@ release: tools ## build the program, target/release/locker, and the meeting poin
 lab: tools ## build the program with failpoints, as the tests use it
 	cargo build --profile lab --locked -p locker -p locker-bootstrap --features locker/failpoints
 
-test: tools media lab ## run every test
+test: tools lab-tools media lab ## run every test
 	cargo test --workspace --locked --doc
 	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" cargo nextest run --workspace --locked --no-fail-fast
 
-deep: tools media lab ## run the long figures: many histories, many kills, the 3 GiB file
-	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" LOCKER_BIG=1 LOCKER_HISTORIES=10000 LOCKER_KILLS=1000 LOCKER_TRIES=1000 \
+deep: tools lab-tools media lab ## run the long figures: many histories, kills and power cuts, every failing operation
+	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" LOCKER_BIG=1 LOCKER_HISTORIES=10000 LOCKER_KILLS=1000 LOCKER_TRIES=1000 LOCKER_CUTS=1000 LOCKER_FAULTS=all \
 	  cargo nextest run --workspace --locked --no-fail-fast --profile deep
 
 bench: release ## measure, and print tables
@@ -41,3 +43,9 @@ tools:
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq $(PACKAGES); \
 	  else echo "missing: $(PACKAGES). Install them, then run make again."; exit 1; fi; fi
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
+
+lab-tools:
+	@if ! { command -v mkfs.ext4 && command -v mkfs.xfs && command -v mkfs.btrfs && ls /usr/lib/*/faketime; } >/dev/null 2>&1; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq $(LAB_PACKAGES) \
+	  || echo "not to be had: $(LAB_PACKAGES); some experiments are left out"; \
+	  else echo "some of $(LAB_PACKAGES) are missing; some experiments are left out"; fi; fi

@@ -1,6 +1,7 @@
 //! Several lockers as real processes on loopback, each with ports of its own.
 
 use std::ffi::OsString;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -56,7 +57,12 @@ impl Up {
     pub fn start_as_is(home: &Home, more: &[&str]) -> Self {
         let mut arguments: Vec<OsString> = ["--json", "up"].map(Into::into).into();
         arguments.extend(more.iter().map(Into::into));
-        let mut process = home.start(arguments, "");
+        Self::run(home.command(arguments))
+    }
+
+    /// The same for a whole command, `locker --json up …`.
+    pub fn run(command: Command) -> Self {
+        let mut process = Running::start(command);
         let ready = process.event("ready");
         let listen = ready["listen"].as_array().unwrap().iter();
         let listen = listen.map(|address| address.as_str().unwrap().to_owned()).collect();

@@ -24,6 +24,11 @@ impl Home {
         Self { folder, home, program: Program::find() }
     }
 
+    /// A home at a place of its own, on a disk that somebody else looks after. What is beside it lies elsewhere.
+    pub fn at(home: PathBuf) -> Self {
+        Self { home, ..Self::empty() }
+    }
+
     /// A home with a new locker, whose vault opens by itself.
     pub fn new() -> Self {
         let home = Self::empty();

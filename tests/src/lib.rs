@@ -12,11 +12,15 @@
 
 pub mod capture;
 pub mod cluster;
+pub mod deeds;
 pub mod dice;
 pub mod enclosure;
+pub mod faults;
 pub mod files;
 pub mod home;
+pub mod lab;
 pub mod media;
+pub mod power;
 pub mod program;
 pub mod search;
 pub mod snapshot;

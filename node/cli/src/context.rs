@@ -54,9 +54,13 @@ impl Context {
             }
             match self.open() {
                 Ok(locker) => {
-                    let server = socket::Server::start(&self.home, &locker)?;
+                    // Where no socket can be made, on a disk without room for its name, the work is done all the same: others
+                    // wait for the lock.
+                    let server = socket::Server::start(&self.home, &locker).ok();
                     let reply = execute(&locker, request, sink);
-                    server.stop();
+                    if let Some(server) = server {
+                        server.stop();
+                    }
                     return reply;
                 }
                 // Somebody was quicker: it will listen as soon as it is ready, or is about to end.

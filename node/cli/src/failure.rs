@@ -1,5 +1,7 @@
 //! Errors as a person meets them: kind, sentence, hint and exit code, all in one table.
 
+use std::io::ErrorKind;
+
 use locker_engine::Error;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +54,11 @@ impl Failure {
 
     /// The terminal, a pipe or the local socket failed.
     pub(crate) fn io(doing: &str, source: &std::io::Error) -> Self {
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => return Error::Full.into(),
+            ErrorKind::ReadOnlyFilesystem => return Error::ReadOnly("what is written to".into()).into(),
+            _ => {}
+        }
         Self::new(
             Exit::Failed,
             "E_IO",

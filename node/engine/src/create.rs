@@ -45,8 +45,13 @@ pub(crate) fn check_new_home(home: &Path) -> Result<(), Error> {
     }
 }
 
-/// Makes a locker.
-pub(crate) fn create(home: &Path, options: InitOptions, env: Env) -> Result<Created, Error> {
+/// Makes a locker and tells its words.
+pub(crate) fn create<E: From<Error>>(
+    home: &Path,
+    options: InitOptions,
+    env: Env,
+    tell: impl FnOnce(&Created) -> Result<(), E>,
+) -> Result<Created, E> {
     let name = device_name(options.name)?;
     let opened = init_home(home)?;
     make_run_folder(home)?;
@@ -54,14 +59,18 @@ pub(crate) fn create(home: &Path, options: InitOptions, env: Env) -> Result<Crea
 
     let made = Made::new(&name, &env)?;
     let dice = Box::new(crate::env::system_dice());
-    // From its return on there is a locker; only telling the words is left.
-    Store::create(opened, &vault_key, dice, Limits::default(), |txn| made.write(txn, &env))?;
-    Ok(Created {
+    let created = Created {
         phrase: Secret::new(made.phrase.expose().to_owned()),
         person_id: made.root.person_id().to_string(),
         device_id: made.device.verifying_key().to_string(),
         name,
-    })
+    };
+    let (opened, _) =
+        Store::prepare(opened, &vault_key, dice, Limits::default(), |txn| made.write(txn, &env))?;
+    tell(&created)?;
+    // Who was told has a locker. If this fails, its next opening does it.
+    let _ = opened.adopt_database();
+    Ok(created)
 }
 
 /// Makes the folder of a new locker.

@@ -91,11 +91,11 @@ fn import(
     let home = (home.dev(), home.ino());
     let sealer = Arc::new(Sealer::new(inner.keys().dedup()?, inner.space_tag(), store.read()?)?);
     let (jobs, planned) = bounded::<Job>(IN_FLIGHT_JOBS);
+    let budget = Budget::new(IN_FLIGHT_BYTES);
     std::thread::scope(|scope| {
         let planner = {
-            let sealer = Arc::clone(&sealer);
+            let (sealer, budget) = (Arc::clone(&sealer), budget.clone());
             scope.spawn(move || -> Result<(), Error> {
-                let budget = Budget::new(IN_FLIGHT_BYTES);
                 let mut planner = Planner::new(inner, &sealer, budget, jobs, target.0, target.1.to_owned());
                 walk::walk(tops, &|meta| (meta.dev(), meta.ino()) == home, &mut |found| planner.found(found))
             })
@@ -114,6 +114,7 @@ fn import(
             (committed, new_bytes)
         });
         let gathered = Gatherer::new(inner, &sealer, meter, added, queue, batches).run(planned);
+        budget.close();
         let joined = committer.join();
         let walked = planner.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let (committed, new_bytes) = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));

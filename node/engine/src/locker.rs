@@ -37,6 +37,11 @@ pub struct InitOptions {
 /// Pause between two tries to have the store alone.
 const EXCLUSIVE_PAUSE: Duration = Duration::from_millis(5);
 
+/// Pause between two tries to open a store again that failed.
+const TRY_AGAIN_MS: u64 = 200;
+/// How often it is looked whether nobody uses such a store.
+const TRY_AGAIN_LOOKS: usize = 20;
+
 /// An open locker. Cloned handles share it; the last one dropped closes it and lets the next process in.
 ///
 /// Every method may be called from any thread. Writes are made one after another; reads see the last commit.
@@ -48,6 +53,8 @@ pub(crate) struct Inner {
     store: RwLock<Option<Store>>,
     /// Counts looks into the store, whoever caused them.
     looks: AtomicU64,
+    /// When a store that failed was last tried again, in milliseconds of the running time.
+    tried_again: AtomicU64,
     keys: Keys,
     env: Env,
     umask: u32,
@@ -69,11 +76,19 @@ impl Locker {
 
     /// Makes a new locker in `home` and opens nothing: person, device, home space. Needs no network.
     ///
+    /// `tell` shows the words to their owner; all else is durable by then. A home whose making was interrupted, or whose
+    /// words could not be told, is begun again: nobody could use it for long.
+    ///
     /// # Errors
     /// [`Error::LockerExists`], [`Error::HomeNotEmpty`], [`Error::Name`] for the device's name, [`Error::Full`],
-    /// [`Error::Io`]. A home whose making was interrupted is begun again.
-    pub fn create(home: &Path, options: InitOptions, env: Env) -> Result<Created, Error> {
-        crate::create::create(home, options, env)
+    /// [`Error::Io`]; those of `tell`.
+    pub fn create<E: From<Error>>(
+        home: &Path,
+        options: InitOptions,
+        env: Env,
+        tell: impl FnOnce(&Created) -> Result<(), E>,
+    ) -> Result<Created, E> {
+        crate::create::create(home, options, env, tell)
     }
 
     /// Looks whether a locker can be made in `home`, so that nobody types a passphrase in vain.
@@ -119,6 +134,7 @@ impl Locker {
         Ok(Self(Arc::new(Inner {
             store: RwLock::new(Some(store)),
             looks: AtomicU64::new(0),
+            tried_again: AtomicU64::new(0),
             keys,
             env,
             umask,
@@ -350,7 +366,37 @@ impl Inner {
     /// The store, for reading and committing.
     pub(crate) fn store(&self) -> Result<OpenStore<'_>, Error> {
         self.looks.fetch_add(1, Ordering::Relaxed);
-        Ok(OpenStore(self.store.read().unwrap_or_else(PoisonError::into_inner)))
+        let open = || OpenStore(self.store.read().unwrap_or_else(PoisonError::into_inner));
+        let store = open();
+        if !store.is_poisoned() && !store.is_read_only() {
+            return Ok(store);
+        }
+        drop(store);
+        self.try_again();
+        Ok(open())
+    }
+
+    /// Opens a store again on which a write failed, or which could not be written: the disk may be in order by now. Until
+    /// it is, the store stays as it is, which each write is told.
+    fn try_again(&self) {
+        let now = u64::try_from(self.env.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let last = self.tried_again.load(Ordering::Relaxed);
+        if now.saturating_sub(last) < TRY_AGAIN_MS && last > 0 {
+            return;
+        }
+        for _ in 0..TRY_AGAIN_LOOKS {
+            // An operation that holds the store keeps it: it may be the one that asks.
+            let Ok(mut store) = self.store.try_write() else {
+                std::thread::park_timeout(EXCLUSIVE_PAUSE);
+                continue;
+            };
+            if let Some(store) = store.as_mut().filter(|s| s.is_poisoned() || s.is_read_only()) {
+                self.tried_again.store(now.max(1), Ordering::Relaxed);
+                // Its reason is the one that was told before, or is told to the next write.
+                let _ = store.reopen();
+            }
+            return;
+        }
     }
 
     /// The store alone: waits until no operation uses it. Operations that begin meanwhile are not held up: one that

@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 
+use locker_catalog::space::{OwnState, Space};
 use locker_catalog::tree as catalog;
 use locker_crypto::Refusal;
-use locker_store::Snapshot;
 use locker_store::index::{self, PackState};
 use locker_store::pins::{self, PinScope};
+use locker_store::{Reads, Snapshot};
 
 use crate::locker::Inner;
 use crate::report::{Copies, Device, Problem, Status, Transfer};
@@ -28,6 +29,7 @@ pub(crate) fn status(inner: &Inner) -> Result<Status, Error> {
     let devices = devices(inner)?;
     let mut problems = problems(&tree, &packs)?;
     problems.extend(set_back(inner, &snapshot, &devices)?);
+    problems.extend(ahead(inner, &snapshot)?);
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
         sentence: sentence(files, bytes, &packs),
@@ -184,6 +186,19 @@ fn set_back(inner: &Inner, snapshot: &Snapshot, devices: &[Device]) -> Result<Ve
         })
     });
     Ok(told.collect())
+}
+
+/// Whether this device wrote at a time that its clock has not reached.
+fn ahead(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Problem>, Error> {
+    let (keys, rows) = (inner.keys(), snapshot.rows(inner.space_tag()));
+    let space = Space::open(&rows, keys.space, keys.device_id())?;
+    let is_ahead = space.own_state(&rows, inner.env().now_ms())? == OwnState::Ahead;
+    Ok(is_ahead.then(|| Problem {
+        code: Refusal::Time.code().into(),
+        message: "this device has written at a time that its clock has not reached. If the clock is behind, put it right; \
+                  if it was ahead, other devices show what this one writes only when that time has come"
+            .into(),
+    }))
 }
 
 fn problems(tree: &Tree<'_>, packs: &Packs) -> Result<Vec<Problem>, Error> {

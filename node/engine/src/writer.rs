@@ -213,10 +213,11 @@ impl<'s> Change<'_, 's> {
     fn body(&self, ops: Vec<Op>, now_ms: u64) -> Result<Body, Error> {
         let rows = self.rows();
         match self.space.own_state(&rows, now_ms)? {
-            OwnState::Fine => {}
+            // Ahead of a clock that may itself be behind: only others could tell which. What is written follows what is
+            // known, as from a doubtful clock, and `status` says so; refusing would make the device useless.
+            OwnState::Fine | OwnState::Ahead => {}
             OwnState::Removed => return Err(Error::Refused(Refusal::Frontier)),
             OwnState::Forked => return Err(Error::Refused(Refusal::Fork)),
-            OwnState::Ahead => return Err(Error::Refused(Refusal::Time)),
         }
         let deps = self.space.deps_for_new_entry(&rows)?;
         let hlc = self.space.next_hlc(&rows, &deps, Now::Trusted(now_ms))?.map_err(Error::Refused)?;

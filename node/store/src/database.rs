@@ -1,19 +1,22 @@
 //! redb behind the wall: opening without ever making a new database over an old one, and its errors in our words
 //! (`docs/spec/08-at-rest.md`, "Database").
 
-use std::fs::OpenOptions;
+mod overlay;
+
+use std::fs::{File, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
 use redb::{
-    CommitError, Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageError, TableDefinition,
-    TableError, TransactionError, WriteTransaction,
+    CommitError, Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError,
+    TableDefinition, TableError, TransactionError, WriteTransaction,
 };
 
 use crate::health::Health;
 use crate::home::{create_file, open_file};
 use crate::{Limits, StoreError, home};
+use overlay::Overlay;
 
 /// An opened database. Closing one writes to it, which damaged pages can make panic: that is caught here, since
 /// there is nothing left to tell anybody.
@@ -33,6 +36,13 @@ impl Opened {
         self.get()?.begin_write()
     }
 
+    /// Closes the database; nothing can be asked of it any more.
+    pub(crate) fn shut(&mut self) {
+        let database = self.database.take();
+        // The next opening repairs what this closing could not write.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
+
     /// Closes the database and says how that went.
     pub(crate) fn close(mut self) -> Result<(), DatabaseError> {
         self.database.take().map_or(Ok(()), Database::close)
@@ -50,9 +60,7 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        let database = self.database.take();
-        // The next opening repairs what this closing could not write.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+        self.shut();
     }
 }
 
@@ -64,14 +72,37 @@ pub(crate) fn definition(name: &str) -> TableDefinition<'_, &'static [u8], &'sta
 /// Makes an empty database in a file that must not exist, and closes it.
 pub(crate) fn create(path: &Path, cache_bytes: usize) -> Result<Opened, StoreError> {
     let file = create_file(path)?;
-    open_backend(path, file, cache_bytes, false)
+    open_backend(path, cache_bytes, false, |errors| {
+        FileBackend::new(file).map_err(|error| errors.database(error))
+    })
 }
 
 /// Opens a database that is there. Up to [`Limits::checked_on_open_bytes`] every page's checksum is verified.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] for whatever is not a whole database: missing, empty, cut short, altered.
+/// [`StoreError::Corrupt`] for whatever is not a whole database: missing, empty, cut short, altered;
+/// [`StoreError::ReadOnly`] where [`open_to_read`] may work.
 pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Opened, StoreError> {
+    let (file, check) = open_file_of(path, OpenOptions::new().read(true).write(true), limits)?;
+    open_backend(path, limits.cache_bytes, check, |errors| {
+        FileBackend::new(file).map_err(|error| errors.database(error))
+    })
+}
+
+/// Opens a database that is there without writing to its disk. What a commit would write is lost with the handle: whoever
+/// opens so begins none.
+///
+/// # Errors
+/// [`StoreError::Corrupt`]; [`StoreError::ReadOnly`] if more would have to be put right than memory is given to.
+pub(crate) fn open_to_read(path: &Path, limits: &Limits) -> Result<Opened, StoreError> {
+    let (file, check) = open_file_of(path, OpenOptions::new().read(true), limits)?;
+    open_backend(path, limits.cache_bytes, check, |_| {
+        Overlay::new(file).map_err(|error| StoreError::io("looking at", path, error))
+    })
+}
+
+/// Opens the file of a database, and says whether all its checksums are to be verified.
+fn open_file_of(path: &Path, how: &OpenOptions, limits: &Limits) -> Result<(File, bool), StoreError> {
     match home::check_kind(path, home::Kind::File) {
         Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             return Err(StoreError::corrupt("the database is missing"));
@@ -79,25 +110,25 @@ pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Opened, StoreError> {
         other => other?,
     }
     home::set_mode(path, 0o600)?;
-    let file = open_file(path, OpenOptions::new().read(true).write(true))?;
+    let file = open_file(path, how)?;
     let len = file.metadata().map_err(|error| StoreError::io("looking at", path, error))?.len();
     if len == 0 {
         // redb would begin a new database in an empty file.
         return Err(StoreError::corrupt("the database is empty"));
     }
-    open_backend(path, file, limits.cache_bytes, len <= limits.checked_on_open_bytes)
+    Ok((file, len <= limits.checked_on_open_bytes))
 }
 
-fn open_backend(
+fn open_backend<B: StorageBackend>(
     path: &Path,
-    file: std::fs::File,
     cache_bytes: usize,
     check: bool,
+    backend: impl FnOnce(&Errors) -> Result<B, StoreError>,
 ) -> Result<Opened, StoreError> {
     let errors = Errors::new(path);
     // A panic here has no handle to poison: nothing was opened.
     Health::default().guard(|| {
-        let backend = FileBackend::new(file).map_err(|error| errors.database(error))?;
+        let backend = backend(&errors)?;
         let database = Database::builder()
             .set_cache_size(cache_bytes)
             .set_check_integrity_on_open(check)

@@ -52,12 +52,15 @@ pub const FILE_WRITTEN: &str = "file-written";
 pub const FILE_RENAMED: &str = "file-renamed";
 /// A new database is complete under its temporary name.
 pub const DB_CREATED: &str = "db-created";
+/// What can be told once of a new database was told; the home does not have it yet.
+pub const DB_TOLD: &str = "db-told";
 
 /// Every point.
 pub const ALL: &[&str] = &[
     FILE_WRITTEN,
     FILE_RENAMED,
     DB_CREATED,
+    DB_TOLD,
     PARTIAL_CREATED,
     PARTIAL_WRITTEN,
     PARTIAL_CHECKED,

@@ -10,12 +10,28 @@ use crate::StoreError;
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     poisoned: AtomicBool,
+    /// The disk cannot be written: nothing is begun.
+    is_read_only: bool,
 }
 
 impl Health {
-    /// Refuses once poisoned.
+    /// Of a store that is only read.
+    pub(crate) fn read_only() -> Self {
+        Self { poisoned: AtomicBool::default(), is_read_only: true }
+    }
+
+    /// Whether nothing may be written at all.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
+    /// Refuses once poisoned, and where nothing is written.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        if self.is_poisoned() { Err(StoreError::Poisoned) } else { Ok(()) }
+        match (self.is_poisoned(), self.is_read_only) {
+            (true, _) => Err(StoreError::Poisoned),
+            (false, true) => Err(StoreError::ReadOnly),
+            (false, false) => Ok(()),
+        }
     }
 
     /// Ends all acknowledging.

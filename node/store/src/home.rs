@@ -4,7 +4,7 @@
 //! ```text
 //! LOCKER          "locker home 1\n"
 //! lock            locked by the running process, its number inside
-//! locker.redb     the database, every value sealed
+//! locker.redb     the database, every value sealed (`.new`, `.untold`: while a home begins)
 //! reserve         given up when the disk is full
 //! vault/          wraps of the vault key
 //! packs/xx/…      one file per pack, named by its hash under its first two digits
@@ -36,6 +36,7 @@ const LOCK: &str = "lock";
 const VAULT: &str = "vault";
 const DATABASE: &str = "locker.redb";
 const DATABASE_NEW: &str = "locker.redb.new";
+const DATABASE_UNTOLD: &str = "locker.redb.untold";
 const RESERVE: &str = "reserve";
 const PACKS: &str = "packs";
 const TMP: &str = "tmp";
@@ -80,6 +81,8 @@ impl Home {
         }
         set_mode(path, 0o700)?;
         let lock = take_lock(path)?;
+        // Nobody was told of it, and the vault that is made next does not open it.
+        remove_file(&path.join(DATABASE_UNTOLD))?;
         replace_file(path, MARK, format!("locker home {HOME_FORMAT}\n").as_bytes())?;
         for folder in [VAULT, PACKS, "packs/tmp", "packs/partial"] {
             make_folder(&path.join(folder))?;
@@ -188,6 +191,31 @@ impl Home {
 
     pub(crate) fn new_database(&self) -> PathBuf {
         self.path.join(DATABASE_NEW)
+    }
+
+    /// Takes a complete new database under a name that lasts, but under which it is not yet the home's.
+    pub(crate) fn complete_database(&self) -> Result<(), StoreError> {
+        self.rename_database(DATABASE_NEW, DATABASE_UNTOLD, failpoints::DB_CREATED)
+    }
+
+    /// Makes a complete new database the home's, if there is one: from now on the home is never begun again. Opening the
+    /// store does it too.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::ReadOnly`], [`StoreError::Io`]. It can be tried again.
+    pub fn adopt_database(&self) -> Result<(), StoreError> {
+        if self.has_database() || self.path.join(DATABASE_UNTOLD).symlink_metadata().is_err() {
+            return Ok(());
+        }
+        self.rename_database(DATABASE_UNTOLD, DATABASE, failpoints::DB_TOLD)
+    }
+
+    fn rename_database(&self, from: &str, to: &str, point: &'static str) -> Result<(), StoreError> {
+        let path = self.path.join(to);
+        reach(point)
+            .and_then(|()| fs::rename(self.path.join(from), &path))
+            .map_err(|error| StoreError::io("creating the database", &path, error))?;
+        sync_folder(&self.path)
     }
 
     pub(crate) fn reserve(&self) -> PathBuf {
@@ -370,7 +398,11 @@ fn read_mark(home: &Path) -> Result<(), StoreError> {
 
 fn take_lock(home: &Path) -> Result<File, StoreError> {
     let path = home.join(LOCK);
-    let mut file = open_file(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
+    let opened = open_file(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false));
+    let (mut file, is_writable) = match opened {
+        Err(StoreError::ReadOnly) => (open_file(&path, OpenOptions::new().read(true))?, false),
+        other => (other?, true),
+    };
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -380,6 +412,9 @@ fn take_lock(home: &Path) -> Result<File, StoreError> {
             return Err(StoreError::Locked { pid: text.trim().parse().ok() });
         }
         Err(error) => return Err(StoreError::io("locking", &path, error.into())),
+    }
+    if !is_writable {
+        return Ok(file);
     }
     set_mode(&path, 0o600)?;
     file.set_len(0)

@@ -10,6 +10,8 @@ pub const PACK_CHUNKS_MAX: usize = 4_096;
 pub const RESERVE_BYTES: u64 = 16 << 20;
 /// Free space below which new packs are refused.
 pub const LOW_WATER_BYTES: u64 = 64 << 20;
+/// What may be kept in memory of what opening a database writes, where its disk cannot be written.
+pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
 /// Largest file of `vault/`.
 pub const VAULT_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Open temporary files of one batch of packs; when there are more, the oldest are synced and renamed first.

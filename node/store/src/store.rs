@@ -12,7 +12,7 @@ use locker_crypto::secret::VaultKey;
 use crate::database::{self, Errors, Opened};
 use crate::failpoints::{self, reach};
 use crate::health::Health;
-use crate::home::{Home, remove_file, sync_folder};
+use crate::home::{Home, remove_file};
 use crate::index::{self, PackState};
 use crate::limits::{QUICK_REPAIR_BYTES, QUICK_REPAIR_EVERY};
 use crate::reserve::Reserve;
@@ -36,6 +36,7 @@ pub struct Store {
     pub(crate) home: Home,
     packs: PackStore,
     dice: Mutex<Dice>,
+    limits: Limits,
     commits: AtomicU64,
 }
 
@@ -71,10 +72,27 @@ impl Store {
         limits: Limits,
         first: impl FnOnce(&mut WriteTxn<'_>) -> Result<(), E>,
     ) -> Result<Self, E> {
+        let (home, dice) = Self::prepare(home, vault, dice, limits, first)?;
+        Ok(Self::open(home, vault, dice, limits)?)
+    }
+
+    /// The first half of [`Store::create`]: everything is durable, and the home may still be begun again as if nothing
+    /// were there. [`Home::adopt_database`] or [`Store::open`] ends this. In between somebody can be told what can be told
+    /// only once.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub fn prepare<E: From<StoreError>>(
+        home: Home,
+        vault: &VaultKey,
+        dice: Dice,
+        limits: Limits,
+        first: impl FnOnce(&mut WriteTxn<'_>) -> Result<(), E>,
+    ) -> Result<(Home, Dice), E> {
         if home.has_database() {
             return Err(StoreError::NotEmpty { path: home.path().to_owned() }.into());
         }
-        let (new, path) = (home.new_database(), home.database());
+        let new = home.new_database();
         remove_file(&new)?;
         let created = database::create(&new, limits.cache_bytes)?;
         let store = Self::assemble(created, home, vault, dice, limits);
@@ -85,14 +103,14 @@ impl Store {
         })?;
         let Self { database, home, dice, .. } = store;
         drop(database);
-        let failed = |error| StoreError::io("creating the database", &path, error);
-        reach(failpoints::DB_CREATED).map_err(failed)?;
-        fs::rename(&new, &path).map_err(failed)?;
-        sync_folder(home.path())?;
-        Ok(Self::open(home, vault, dice.into_inner().unwrap_or_else(PoisonError::into_inner), limits)?)
+        home.complete_database()?;
+        Ok((home, dice.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Opens the database of a home. [`Store::recover`] comes next, before anything else.
+    ///
+    /// Where the file system may not be written the store is only read: whatever would change it is
+    /// [`StoreError::ReadOnly`].
     ///
     /// Cost: a database up to 64 MiB is read once to verify its checksums; one that was not closed is repaired.
     ///
@@ -100,8 +118,15 @@ impl Store {
     /// [`StoreError::Corrupt`] if the database is missing, damaged, or sealed under another vault key;
     /// [`StoreError::NewerFormat`], [`StoreError::Busy`], [`StoreError::Unsafe`], [`StoreError::Io`].
     pub fn open(home: Home, vault: &VaultKey, dice: Dice, limits: Limits) -> Result<Self, StoreError> {
-        let opened = database::open(&home.database(), &limits)?;
-        let store = Self::assemble(opened, home, vault, dice, limits);
+        home.adopt_database()?;
+        let (opened, health) = match database::open(&home.database(), &limits) {
+            Err(StoreError::ReadOnly) => {
+                (database::open_to_read(&home.database(), &limits)?, Health::read_only())
+            }
+            other => (other?, Health::default()),
+        };
+        let mut store = Self::assemble(opened, home, vault, dice, limits);
+        store.take_health(health);
         match settings::number(&store.read()?, Setting::FORMAT)? {
             Some(FORMAT) => {}
             Some(found) if found > FORMAT => {
@@ -125,6 +150,7 @@ impl Store {
             reserve,
             home,
             dice: Mutex::new(dice),
+            limits,
             commits: AtomicU64::new(0),
         }
     }
@@ -152,6 +178,45 @@ impl Store {
     /// Whether a write has failed, so that nothing is acknowledged any more.
     pub fn is_poisoned(&self) -> bool {
         self.health.is_poisoned()
+    }
+
+    /// Whether nothing of it may be written: the file system cannot, or could not be written when the store was opened.
+    pub fn is_read_only(&self) -> bool {
+        self.health.is_read_only()
+    }
+
+    /// Opens a store again that was poisoned or may only be read, and puts right what is to be: from then on it
+    /// acknowledges as before. Snapshots must not be alive. If it cannot be written, it can still be read.
+    ///
+    /// # Errors
+    /// As [`Store::open`] and [`Store::recover`]: it is then as it was, and this may be tried again.
+    pub fn reopen(&mut self) -> Result<Recovery, StoreError> {
+        let path = self.home.database();
+        if !self.is_read_only() {
+            self.database.shut();
+        }
+        match database::open(&path, &self.limits) {
+            Ok(opened) => {
+                self.database = opened;
+                self.take_health(Health::default());
+                self.recover()
+            }
+            Err(error) => {
+                if !self.is_read_only() {
+                    self.take_health(Health::read_only());
+                    if !matches!(error, StoreError::ReadOnly) {
+                        self.health.poison();
+                    }
+                    self.database = database::open_to_read(&path, &self.limits)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn take_health(&mut self, health: Health) {
+        self.health = Arc::new(health);
+        self.packs = PackStore::new(&self.home, self.health.clone(), self.reserve.clone());
     }
 
     /// Takes a snapshot of the last commit.
@@ -206,6 +271,9 @@ impl Store {
         })?;
         if rows != index::pack_count(&snapshot)? {
             return Err(StoreError::corrupt("rows of packs are missing"));
+        }
+        if self.is_read_only() {
+            return Ok(recovery);
         }
         recovery.deletions_finished = deleting.len() as u64;
         self.finish_deletion(&deleting)?;
@@ -295,6 +363,9 @@ impl Store {
     /// # Errors
     /// As [`WriteTxn::commit`].
     pub fn close(self) -> Result<Home, StoreError> {
+        if self.is_read_only() {
+            return Ok(self.home);
+        }
         self.write::<_, StoreError>(|txn| {
             index::forget_recent(txn)?;
             settings::put_number(txn, Setting::CLEAN, 1);

@@ -31,7 +31,7 @@ impl Device {
         let folder = tempfile::Builder::new().prefix("locker-test-").tempdir().unwrap();
         let home = folder.path().join("home");
         let options = InitOptions { name: Some("laptop".into()), vault: Vault::File };
-        Locker::create(&home, options, env()).unwrap();
+        Locker::create(&home, options, env(), |_| Ok::<_, locker_engine::Error>(())).unwrap();
         let locker = Locker::open(&home, env(), &mut || unreachable!("no passphrase")).unwrap();
         Self { folder, locker, node: None }
     }

@@ -156,7 +156,7 @@ macro_rules! kills {
             assert!(named.len() >= here.len());
             // Steps of other work than `add`: making a locker (`init`), fetching (the suite `two_devices`), and deleting
             // packs, which no command does yet.
-            let elsewhere = ["file-", "db-created", "partial-", "delete-"];
+            let elsewhere = ["file-", "db-created", "db-told", "partial-", "delete-"];
             for step in named {
                 let is_here = here.contains(&step) || elsewhere.iter().any(|other| step.starts_with(other));
                 assert!(is_here, "nobody kills at {step}");

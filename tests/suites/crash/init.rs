@@ -28,6 +28,13 @@ fn killed_while_a_locker_is_made() {
             assert_eq!(home.json(["verify"])["bad"], 0, "{what}");
         }
     }
+    // Once the words are told the locker stays, whatever comes.
+    let home = Home::empty();
+    let outcome = home.start(["--json", "init"], "db-told=return(kill)").finish();
+    assert!(outcome.was_killed() && outcome.json()["phrase"].is_string(), "{outcome:?}");
+    home.ok(["mkdir", "works"]);
+    home.run_json(["init"]).refused(1, "E_EXISTS");
+    assert_eq!(home.paths(), ["works"]);
     eprintln!("{kills} kills");
     assert!(kills >= 6, "only {kills} kills: is this binary built with failpoints? (`cargo lab`)");
 }

@@ -42,9 +42,10 @@ impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         Locker::check_new_home(&context.home)?;
         let options = InitOptions { name: self.name, vault: self.vault.ask(context)? };
-        let created = Locker::create(&context.home, options, Env::system())?;
         let terminal = &context.terminal;
-        terminal.result(&created, || shown(&created, context))?;
+        let created = Locker::create(&context.home, options, Env::system(), |created| {
+            terminal.result(created, || shown(created, context))
+        })?;
         if terminal.is_interactive() {
             check_words(created.phrase.expose()).map_err(|e| Failure::io("cannot read the answer", &e))?;
         }

@@ -39,14 +39,15 @@ impl Arguments {
         let options = network::options(&self.listen, &self.network.resolve(&context.home)?)?;
         if Locker::check_new_home(&context.home).is_ok() {
             let made = InitOptions { name: None, vault: Vault::File };
-            let created = Locker::create(&context.home, made, Env::system())?;
-            let event = json!({
-                "event": "created",
-                "phrase": created.phrase.expose(),
-                "person_id": created.person_id,
-                "device_id": created.device_id,
-            });
-            terminal.result(&event, || init::shown(&created, context))?;
+            let created = Locker::create(&context.home, made, Env::system(), |created| {
+                let event = json!({
+                    "event": "created",
+                    "phrase": created.phrase.expose(),
+                    "person_id": created.person_id,
+                    "device_id": created.device_id,
+                });
+                terminal.result(&event, || init::shown(created, context))
+            })?;
             if terminal.is_interactive() {
                 init::check_words(created.phrase.expose())
                     .map_err(|e| Failure::io("cannot read the answer", &e))?;

@@ -231,7 +231,7 @@ impl Sealer {
                 let Some(len) = len else { break };
                 let chunk = rest.start..rest.start + len;
                 rest.start = chunk.end;
-                let permit = budget.take(len as u64);
+                let Some(permit) = budget.take(len as u64) else { return Ok(None) };
                 let (done, ready) = bounded(1);
                 let (sealer, read) = (Arc::clone(self), Arc::clone(&read));
                 rayon::spawn(move || {

@@ -148,7 +148,7 @@ impl<'a> Planner<'a> {
 
     fn send(&self, job: Job) -> Result<(), Error> {
         // The gathering thread has ended: it has told why.
-        self.jobs.send(job).map_err(|_| Error::Argument("the import has ended".into()))
+        self.jobs.send(job).map_err(|_| ended())
     }
 
     fn enter(&mut self, name: &[u8]) -> Result<Job, Error> {
@@ -199,7 +199,7 @@ impl<'a> Planner<'a> {
             }))
         };
         if source.stamp.size < STREAM_SIZE_MIN {
-            let permit = self.budget.take(source.stamp.size);
+            let permit = self.budget.take(source.stamp.size).ok_or_else(ended)?;
             let (done, ready) = bounded(1);
             let job = job(Content::Whole(ready, permit));
             let sealer = Arc::clone(self.sealer);
@@ -302,4 +302,9 @@ impl<'a> Planner<'a> {
 pub(super) fn stat(stamp: &Stamp) -> FileStat {
     let Stamp { dev, inode, size, mtime_ns, ctime_ns } = *stamp;
     FileStat { dev, inode, size, mtime_ns, ctime_ns }
+}
+
+/// Why planning stops when the gathering thread has ended, which has told its own reason.
+fn ended() -> Error {
+    Error::Argument("the import has ended".into())
 }

@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::test_kit::{Place, child};
+use crate::Store;
+use crate::test_kit::{Place, child, dice, limits, vault};
 
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
@@ -75,6 +76,23 @@ fn a_home_is_begun_only_where_nothing_else_is() {
     fs::create_dir(place.home.join("packs/ab")).unwrap();
     assert!(matches!(Home::init(&place.home), Err(StoreError::NotEmpty { .. })));
     assert!(matches!(Home::open(&place.home.join("nowhere")), Err(StoreError::NotAHome { .. })));
+}
+
+/// Whoever could not be told of a new database gets another one; whoever opens it has it.
+#[test]
+fn a_database_that_nobody_was_told_of_is_made_anew_until_somebody_opens_it() {
+    let place = Place::new();
+    let begin = || {
+        let home = Home::init(&place.home)?;
+        Store::prepare(home, &vault(), dice(1), limits(), |_| Ok::<_, StoreError>(()))
+    };
+    for _ in 0..2 {
+        drop(begin().unwrap());
+        assert!(!place.home.join(DATABASE).exists());
+    }
+    drop(Store::open(Home::open(&place.home).unwrap(), &vault(), dice(2), limits()).unwrap());
+    assert!(place.home.join(DATABASE).exists() && !place.home.join(DATABASE_UNTOLD).exists());
+    assert!(matches!(begin(), Err(StoreError::NotEmpty { .. })));
 }
 
 #[test]

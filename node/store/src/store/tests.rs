@@ -535,9 +535,8 @@ fn a_commit_that_does_not_fit_poisons_and_the_state_before_stands() {
     assert!(store.is_poisoned());
     assert!(matches!(store.begin_write().err(), Some(StoreError::Poisoned)));
     assert!(matches!(store.packs().begin_batch(1).err(), Some(StoreError::Poisoned)));
-    drop(store);
     small.remount("size=40m");
-    let store = Store::open(Home::open(&home).unwrap(), &vault(), dice(2), limits()).unwrap();
+    store.reopen().unwrap();
     check(&store).unwrap();
     let last = settings::get(&store.read().unwrap(), Setting::engine(2)).unwrap().unwrap();
     assert!(last == [round - 1] || last == [round]);
@@ -552,11 +551,17 @@ fn a_read_only_file_system_is_named() {
             .unwrap();
     drop(store);
     small.remount("ro");
-    let opened = Home::open(&home).and_then(|home| Store::open(home, &vault(), dice(2), limits()));
-    assert!(matches!(opened.err(), Some(StoreError::ReadOnly)));
+    let mut store = Store::open(Home::open(&home).unwrap(), &vault(), dice(2), limits()).unwrap();
+    store.recover().unwrap();
+    assert!(store.read().is_ok() && store.is_read_only());
+    assert!(matches!(store.begin_write().err(), Some(StoreError::ReadOnly)));
+    assert!(matches!(store.packs().begin_batch(1).err(), Some(StoreError::ReadOnly)));
+    assert!(matches!(store.reopen(), Err(StoreError::ReadOnly)));
+    assert!(matches!(Home::open(&home), Err(StoreError::Locked { .. })));
     assert!(matches!(Home::init(&small.place.home.join("new")), Err(StoreError::ReadOnly)));
     small.remount("rw");
-    Store::open(Home::open(&home).unwrap(), &vault(), dice(2), limits()).unwrap();
+    store.reopen().unwrap();
+    assert!(!store.is_read_only() && store.begin_write().is_ok());
 }
 
 #[test]
