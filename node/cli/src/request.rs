@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use locker_engine::report::{
-    Added, Device, Event, Got, Paired, Removed, Restored, Secret, Shared, SharedLink, Status, TicketShown,
+    Added, Device, Event, Got, Paired, Removed, Restored, Secret, Shared, SharedLink, StateHash, Status, TicketShown,
     Verified,
 };
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,10 @@ pub(crate) enum Request {
         path: String,
     },
     /// The state of the locker.
-    Status,
+    Status {
+        /// Whether the hash of the tree is told.
+        hash: StateHash,
+    },
     /// Check everything that is stored.
     Verify,
     /// Invite a device.

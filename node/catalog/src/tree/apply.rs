@@ -132,9 +132,6 @@ impl Replay<'_> {
         }
         self.expect_place_settled(node)?;
         let row = self.nodes.read(node)?;
-        if row.as_ref().is_none_or(|row| row.kind == NodeKind::Folder) {
-            self.expect_below_settled(node)?;
-        }
         if row.as_ref().is_some_and(|row| row.kind != kind) || !self.is_folder(op.parent)? {
             return Err(Refusal::Node.into());
         }
@@ -144,7 +141,11 @@ impl Replay<'_> {
         if parent == node || chain.folders.contains(&node) {
             return Err(Refusal::Cycle.into());
         }
+        // Whoever looked up through a folder saw what it is and what is over it, not its name.
         if row.as_ref().is_none_or(|row| row.place.parent != parent) {
+            if row.as_ref().is_none_or(|row| row.kind == NodeKind::Folder) {
+                self.expect_below_settled(node)?;
+            }
             self.check_room(node, row.as_ref(), parent, &chain)?;
         }
         let place = Place { parent, name: op.name.clone(), moved: at, from: NodeId::ZERO, by: None };

@@ -1,15 +1,15 @@
 //! Entries of the other device that sort before half of what is there: it was away and worked on what it knew.
 
 use std::path::Path;
-use std::time::Instant;
 
 use locker_catalog::operation::{Content, Move, NodeKind, Op, Trash};
 use locker_crypto::id::NodeId;
 use serde_json::json;
 
 use crate::pen::{Hand, Pen, random_node};
+use crate::calls::{Moment, middle};
 use crate::plan::{self, Plan, create};
-use crate::{Failure, ms, now_ms};
+use crate::{Failure, now_ms};
 
 /// Signs `count` late entries of a kind, takes them in `batch` at a time, and tells how long each commit took.
 ///
@@ -25,11 +25,11 @@ pub(crate) fn run(
     let (mut pen, _) = Pen::open(home)?;
     let plan = Plan::new(files);
     let mut tip = pen.tip(Hand::Other)?;
-    let middle = pen.at(Hand::Own, pen.tip(Hand::Own)?.name.map_or(0, |name| name.seq / 2))?;
-    tip.hlc = tip.hlc.max(middle.1);
+    let known = pen.at(Hand::Own, pen.tip(Hand::Own)?.name.map_or(0, |name| name.seq / 2))?;
+    tip.hlc = tip.hlc.max(known.1);
     // Another run takes other files.
     let first = tip.name.map_or(0, |name| name.seq + 1);
-    let mut deps = vec![middle.0];
+    let mut deps = vec![known.0];
     let mut entries = Vec::new();
     for number in 0..count {
         let ops = match kind {
@@ -44,15 +44,14 @@ pub(crate) fn run(
     }
     let (mut times, mut without) = (Vec::new(), 0);
     for batch in entries.chunks(batch.max(1)) {
-        let start = Instant::now();
+        let start = Moment::now();
         without += pen.take(batch, now_ms())?;
-        times.push(ms(start));
+        times.push(start.since());
     }
     pen.close()?;
-    times.sort_by(f64::total_cmp);
     Ok(json!({
         "kind": kind, "entries": count, "commits": times.len(), "without_effect": without,
-        "median_ms": times[times.len() / 2], "most_ms": times[times.len() - 1],
+        "commit": middle(&times),
         "peak_bytes": crate::status_bytes("VmHWM:"),
     }))
 }
