@@ -29,8 +29,8 @@ pub use self::history::{Event, Happened, history, node_at, version, walk_at, wal
 pub use self::row::{Counts, Newest, Version};
 pub use self::state::state_hash;
 pub use self::view::{
-    Listed, Node, Trashed, child, children, children_part, count_children, counts, counts_of, lookup, meta, metas, named, node,
-    path_of, problems, problems_of, trash_list, walk,
+    Listed, Node, Trashed, child, children, children_part, count_children, counts, counts_of, lookup, meta,
+    metas, named, node, path_of, problems, problems_of, trash_list, walk,
 };
 use crate::operation::Op;
 use crate::order::{EntryOrder, Past};

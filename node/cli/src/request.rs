@@ -6,8 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use locker_engine::report::{
-    Added, Device, Event, Got, Paired, Removed, Restored, Secret, Shared, SharedLink, StateHash, Status, TicketShown,
-    Verified,
+    Added, Device, Event, Got, Paired, Removed, Restored, Secret, Shared, SharedLink, StateHash, Status,
+    TicketShown, Verified,
 };
 use serde::{Deserialize, Serialize};
 

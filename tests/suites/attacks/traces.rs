@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libp2p::PeerId;
 use locker_crypto::rendezvous::{Address, Transport};
-use locker_engine::{Clock, Env, NodeOptions};
 use locker_engine::report::StateHash;
+use locker_engine::{Clock, Env, NodeOptions};
 use locker_tests::capture::Capture;
 use locker_tests::enclosure::enclosed;
 use locker_tests::wait::wait_for;

@@ -9,6 +9,7 @@
     reason = "test code: a broken surrounding ends the test, and skipped parts are told on standard error"
 )]
 
+mod many;
 mod organise;
 mod passphrase;
 mod ranges;

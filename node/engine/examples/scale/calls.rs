@@ -97,10 +97,13 @@ pub(crate) fn run(home: &Path) -> Result<serde_json::Value, Failure> {
         all.push(b);
     }
     let status = each(|_| locker.status(StateHash::IfQuick).map(drop).map_err(Failure::from))?;
-    let mkdir = each(|n| Ok(locker.make_folder(&format!("made {n}"), false)?))?;
-    let mkdir_big = each(|n| Ok(locker.make_folder(&format!("{}/made {n}", plan::BIG), false)?))?;
-    let rename = each(|n| Ok(locker.rename(&format!("made {n}"), &format!("{}/moved {n}", plan::BIG))?))?;
-    let remove = each(|n| Ok(locker.remove(&format!("{}/moved {n}", plan::BIG)).map(drop)?))?;
+    // Another run finds other names.
+    let run = crate::now_ms();
+    let mkdir = each(|n| Ok(locker.make_folder(&format!("made {run} {n}"), false)?))?;
+    let mkdir_big = each(|n| Ok(locker.make_folder(&format!("{}/made {run} {n}", plan::BIG), false)?))?;
+    let rename =
+        each(|n| Ok(locker.rename(&format!("made {run} {n}"), &format!("{}/moved {run} {n}", plan::BIG))?))?;
+    let remove = each(|n| Ok(locker.remove(&format!("{}/moved {run} {n}", plan::BIG)).map(drop)?))?;
     let folder = tempfile::tempdir()?;
     for n in 0..TIMES {
         std::fs::File::create(folder.path().join(format!("tiny {n}.txt")))?.write_all(&n.to_le_bytes())?;

@@ -6,8 +6,8 @@ use locker_catalog::operation::{Content, Move, NodeKind, Op, Trash};
 use locker_crypto::id::NodeId;
 use serde_json::json;
 
-use crate::pen::{Hand, Pen, random_node};
 use crate::calls::{Moment, middle};
+use crate::pen::{Hand, Pen, random_node};
 use crate::plan::{self, Plan, create};
 use crate::{Failure, now_ms};
 

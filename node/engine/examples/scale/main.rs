@@ -161,7 +161,10 @@ fn run(words: &[String]) -> Result<serde_json::Value, Failure> {
         }
         ["list", home, dir, times] => calls::list_often(home.as_ref(), dir, times.parse()?),
         ["calls", home] => calls::run(home.as_ref()),
-        _ => Err("usage: scale make HOME FILES [own|other] [OPS] | late HOME FILES KIND COUNT BATCH | calls HOME".into()),
+        _ => Err(
+            "usage: scale make HOME FILES [own|other] [OPS] | late HOME FILES KIND COUNT BATCH | calls HOME"
+                .into(),
+        ),
     }
 }
 

@@ -23,8 +23,29 @@ const SIZE_MAX: f64 = 4e9;
 const CHUNK: u64 = 1 << 20;
 
 const WORDS: [&str; 24] = [
-    "invoice", "holiday", "report", "draft", "scan", "IMG", "letter", "notes", "meeting", "contract", "photo", "backup",
-    "Überblick", "résumé", "song", "chapter", "budget", "plan", "receipt", "sketch", "recording", "house", "garden",
+    "invoice",
+    "holiday",
+    "report",
+    "draft",
+    "scan",
+    "IMG",
+    "letter",
+    "notes",
+    "meeting",
+    "contract",
+    "photo",
+    "backup",
+    "Überblick",
+    "résumé",
+    "song",
+    "chapter",
+    "budget",
+    "plan",
+    "receipt",
+    "sketch",
+    "recording",
+    "house",
+    "garden",
     "taxes",
 ];
 const ENDINGS: [&str; 8] = ["pdf", "jpg", "txt", "docx", "png", "flac", "mp4", "md"];
@@ -40,7 +61,13 @@ struct Drop([u8; 32]);
 
 impl Drop {
     fn of(what: &str, number: u64) -> Self {
-        Self(*blake3::Hasher::new().update(what.as_bytes()).update(&number.to_le_bytes()).finalize().as_bytes())
+        Self(
+            *blake3::Hasher::new()
+                .update(what.as_bytes())
+                .update(&number.to_le_bytes())
+                .finalize()
+                .as_bytes(),
+        )
     }
 
     fn number(&self, at: usize) -> u64 {
