@@ -15,7 +15,7 @@ mod plan;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use locker_catalog::operation::Op;
+use locker_catalog::operation::{EntryRef, Op};
 use locker_crypto::encode::Writer;
 use serde_json::json;
 
@@ -49,6 +49,8 @@ struct Scribe {
     pen: Pen,
     hand: Hand,
     tip: Tip,
+    /// What the first entry names: by this its author knows that it is a member.
+    deps: Vec<EntryRef>,
     ops_max: usize,
     ops: Vec<Op>,
     ops_len: usize,
@@ -78,7 +80,7 @@ impl Scribe {
         self.count = (self.count.0 + 1, self.count.1 + self.ops.len() as u64);
         self.ops_len = 0;
         let (hlc, ops) = (self.tip.hlc + CLOCK_STEP, std::mem::take(&mut self.ops));
-        let entry = self.pen.sign(self.hand, &mut self.tip, hlc, Vec::new(), ops)?;
+        let entry = self.pen.sign(self.hand, &mut self.tip, hlc, std::mem::take(&mut self.deps), ops)?;
         self.entries_len += entry.sealed.len();
         self.entries.push(entry);
         if self.entries_len >= COMMIT_BYTES || self.entries.len() >= COMMIT_ENTRIES {
@@ -109,12 +111,15 @@ fn make(home: &Path, files: u64, hand: Hand, ops_max: usize) -> Result<serde_jso
     let (mut pen, _) = Pen::open(home)?;
     pen.enrol(now_ms())?;
     let mut tip = pen.tip(hand)?;
-    tip.hlc = tip.hlc.max(pen.tip(Hand::Own)?.hlc);
+    let own = pen.tip(Hand::Own)?;
+    tip.hlc = tip.hlc.max(own.hlc);
+    let deps = own.name.filter(|_| hand == Hand::Other).into_iter().collect();
     let start = Instant::now();
     let mut scribe = Scribe {
         pen,
         hand,
         tip,
+        deps,
         ops_max,
         ops: Vec::new(),
         ops_len: 0,

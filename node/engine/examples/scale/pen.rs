@@ -237,11 +237,6 @@ impl Pen {
         })
     }
 
-    /// The hash of the tree as it stands.
-    pub(crate) fn state_hash(&self) -> Result<[u8; 32], Failure> {
-        Ok(locker_catalog::tree::state_hash(&self.store.read()?.rows(self.tag))?)
-    }
-
     fn change<T>(
         &mut self,
         work: impl FnOnce(&mut WriteTxn<'_>, &mut Space, SpaceTag) -> Result<T, Failure>,
