@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from harness import MIB, REPS, SCALE, SEED, Locker, documents, failures
+from harness import MIB, REPS, SCALE, SEED, Locker, Run, documents, failures
 
 FILES = int(1_000_000 * SCALE)
 UP_RUNS = 5
