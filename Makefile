@@ -32,6 +32,7 @@ deep: tools lab-tools media lab ## run the long figures: many histories, kills a
 	  cargo nextest run --workspace --locked --no-fail-fast --profile deep
 
 bench: release ## measure, and print tables
+	cargo build --release --locked -p locker-engine --example scale
 	tests/benches/run "$(abspath $(TARGET))/release/locker"
 
 media: tools ## fetch the free sample media into .cache/media

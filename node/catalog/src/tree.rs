@@ -23,13 +23,14 @@ mod view;
 use locker_crypto::Refusal;
 use locker_crypto::id::NodeId;
 
+pub use self::children::CHILDREN_PARTS;
 pub use self::fold::{Bounds, Fold, fold, has_twins, settle};
 pub use self::history::{Event, Happened, history, node_at, version, walk_at, walk_versions};
 pub use self::row::{Counts, Newest, Version};
 pub use self::state::state_hash;
 pub use self::view::{
-    Listed, Node, Page, Trashed, child, children, counts, counts_of, lookup, meta, metas, node, path_of,
-    problems, problems_of, trash_list, walk,
+    Listed, Node, Trashed, child, children, children_part, count_children, counts, counts_of, lookup, meta,
+    metas, named, node, path_of, problems, problems_of, trash_list, walk,
 };
 use crate::operation::Op;
 use crate::order::{EntryOrder, Past};

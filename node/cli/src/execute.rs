@@ -66,7 +66,7 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         Request::Remove { path } => Reply::Removed(locker.remove(&path)?),
         Request::Restore { path, at, version } => Reply::Restored(locker.restore(&path, at, version)?),
         Request::History { path } => Reply::History(locker.history(&path)?),
-        Request::Status => Reply::Status(Box::new(locker.status()?)),
+        Request::Status { hash } => Reply::Status(Box::new(locker.status(hash)?)),
         Request::Verify => Reply::Verified(locker.verify(&AsObserver(sink))?),
         Request::Pair => Reply::Paired(locker.pair(remembered(locker)?, &AsGuide(sink))?),
         Request::Devices => Reply::Devices(locker.devices()?),

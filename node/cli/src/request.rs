@@ -6,8 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use locker_engine::report::{
-    Added, Device, Event, Got, Paired, Removed, Restored, Secret, Shared, SharedLink, Status, TicketShown,
-    Verified,
+    Added, Device, Event, Got, Paired, Removed, Restored, Secret, Shared, SharedLink, StateHash, Status,
+    TicketShown, Verified,
 };
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +89,10 @@ pub(crate) enum Request {
         path: String,
     },
     /// The state of the locker.
-    Status,
+    Status {
+        /// Whether the hash of the tree is told.
+        hash: StateHash,
+    },
     /// Check everything that is stored.
     Verify,
     /// Invite a device.

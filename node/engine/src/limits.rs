@@ -30,6 +30,10 @@ pub(crate) const ENTRY_BYTES: usize = 64_000;
 pub(crate) const IMPORT_DEPTH_MAX: usize = 250;
 /// Chunks of a space that an import keeps in mind, about 16 bytes each; with more of them it asks the database.
 pub(crate) const KNOWN_TAGS_MAX: usize = 2_000_000;
+/// Before it reads them it asks the database so often: a short import is over by then.
+pub(crate) const KNOWN_TAGS_AFTER: u32 = 512;
+/// Names that an import looks up one by one in a folder before it reads all that is in it: one for so many children.
+pub(crate) const CHILDREN_PER_LOOK: u64 = 64;
 /// How often a file is read again that changes while it is read.
 pub(crate) const READ_TRIES: u32 = 3;
 /// A file changed so shortly before its stamp was taken may change again without a new stamp: it is read again.
@@ -40,5 +44,11 @@ pub(crate) const EXPORT_AHEAD_BYTES: usize = 32 << 20;
 pub(crate) const OPEN_PACKS: usize = 64;
 /// Most reports of progress in a second.
 pub(crate) const PROGRESS_HZ: u32 = 10;
+/// From so many children on, a folder that is listed is read by several threads …
+pub(crate) const LIST_ALONE_MAX: u64 = 4_096;
+/// … at most so many.
+pub(crate) const LIST_THREADS_MAX: usize = 4;
+/// Up to so many files and folders, `status` tells the hash of the tree unasked: every one is read for it.
+pub(crate) const STATE_HASH_QUICK_NODES: u64 = 20_000;
 /// Findings that `verify` names one by one.
 pub(crate) const FINDINGS_MAX: usize = 1_000;

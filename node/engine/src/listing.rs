@@ -76,12 +76,12 @@ impl<'a> Lister<'a> {
     ) -> Result<ControlFlow<()>, Error> {
         for child in self.tree.sorted_children(node)? {
             let child_path = path::join(shown, &child.displayed);
-            if visit(self.entry(child_path.clone(), &child)?).is_break() {
+            let below = (recursive && child.is_folder()).then(|| child_path.clone());
+            if visit(self.entry(child_path, &child)?).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            if recursive
-                && child.is_folder()
-                && self.folder(child.id, &child_path, recursive, visit)?.is_break()
+            if let Some(below) = below
+                && self.folder(child.id, &below, recursive, visit)?.is_break()
             {
                 return Ok(ControlFlow::Break(()));
             }

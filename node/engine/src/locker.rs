@@ -20,7 +20,7 @@ use crate::keys::Keys;
 use crate::node::{Hub, Node, NodeOptions};
 use crate::report::{
     Added, Created, Device, Entry, Event, Got, Guide, Joined, Observer, Paired, Removed, Restored, Secret,
-    Shared, SharedLink, Status, Verified,
+    Shared, SharedLink, StateHash, Status, Verified,
 };
 use crate::share::ShareOptions;
 use crate::vault::{self, Vault};
@@ -338,8 +338,8 @@ impl Locker {
     ///
     /// # Errors
     /// What reading gives.
-    pub fn status(&self) -> Result<Status, Error> {
-        crate::status::status(&self.0)
+    pub fn status(&self, hash: StateHash) -> Result<Status, Error> {
+        crate::status::status(&self.0, hash)
     }
 
     /// Checks every stored byte and every reference.

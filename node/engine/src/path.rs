@@ -18,7 +18,7 @@ pub(crate) fn split(path: &str) -> Result<Vec<&str>, Error> {
 
 /// Joins a folder's path and a name.
 pub(crate) fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+    if folder.is_empty() { name.to_owned() } else { [folder, "/", name].concat() }
 }
 
 #[cfg(test)]

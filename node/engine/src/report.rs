@@ -205,8 +205,19 @@ pub struct Status {
     pub person_id: String,
     /// How the vault of this device is closed.
     pub vault: String,
-    /// BLAKE3 of the replayed state: equal on devices that know the same.
-    pub state_hash: String,
+    /// BLAKE3 of the replayed state: equal on devices that know the same. Absent in a large locker, unless it was asked
+    /// for: [`StateHash`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_hash: Option<String>,
+}
+
+/// Whether [`Status`] is to tell the hash of the tree, for which the row of every file and folder is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StateHash {
+    /// Up to 20,000 files and folders.
+    IfQuick,
+    /// In any case.
+    Always,
 }
 
 /// One device in [`Status`].

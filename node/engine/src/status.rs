@@ -9,8 +9,9 @@ use locker_store::index::{self, PackState};
 use locker_store::pins::{self, PinScope};
 use locker_store::{Reads, Snapshot};
 
+use crate::limits::STATE_HASH_QUICK_NODES;
 use crate::locker::Inner;
-use crate::report::{Copies, Device, Problem, Status, Transfer};
+use crate::report::{Copies, Device, Problem, StateHash, Status, Transfer};
 use crate::tree::Tree;
 use crate::{Error, vault};
 
@@ -19,8 +20,9 @@ const COPIES_WANTED: u32 = 2;
 /// How long it is told that a device was set back: as long as its word is proof of a copy.
 const SET_BACK_SHOWN_S: u64 = 7 * 86_400;
 
-/// Tells how the locker is.
-pub(crate) fn status(inner: &Inner) -> Result<Status, Error> {
+/// Tells how the locker is, in a time that does not grow with the number of files; but for the hash of the tree, if it is
+/// asked for.
+pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     let store = inner.store()?;
     let snapshot = store.read()?;
     let tree = Tree::new(&snapshot, inner.space_tag());
@@ -48,12 +50,17 @@ pub(crate) fn status(inner: &Inner) -> Result<Status, Error> {
         problems,
         person_id: inner.keys().person.to_string(),
         vault: vault::kind(store.home())?.to_owned(),
-        state_hash: hex(&catalog::state_hash(tree.rows())?),
+        state_hash: match hash {
+            StateHash::IfQuick if counts.nodes > STATE_HASH_QUICK_NODES => None,
+            _ => Some(state_hash(&tree)?),
+        },
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+/// The hash of the whole tree, in hexadecimal. Reads the row of every file and folder.
+fn state_hash(tree: &Tree<'_>) -> Result<String, Error> {
+    let hash = catalog::state_hash(tree.rows())?;
+    Ok(hash.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 fn sentence(files: u64, bytes: u64, packs: &Packs) -> String {

@@ -1,6 +1,7 @@
 //! The tree of the locker's space as the verbs see it: paths to nodes and back.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use locker_catalog::operation::NodeKind;
 use locker_catalog::rows::ReadRows;
@@ -9,6 +10,7 @@ use locker_crypto::id::{NodeId, SpaceTag};
 use locker_store::rows::SpaceRows;
 use locker_store::{Reads, Snapshot};
 
+use crate::limits::{LIST_ALONE_MAX, LIST_THREADS_MAX};
 use crate::report::Kind;
 use crate::{Error, path};
 
@@ -62,30 +64,57 @@ impl<'a> Tree<'a> {
         folder: NodeId,
         visit: &mut dyn FnMut(Listed) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let mut after = None;
-        loop {
-            let page = catalog::children(&self.rows, folder, after.as_deref(), PAGE)?;
-            for child in page.children {
-                if visit(child).is_break() {
-                    return Ok(());
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
-            }
-        }
+        Ok(catalog::children(&self.rows, folder, visit)?)
     }
 
     /// The children of a folder in the order of their shown names.
-    pub(crate) fn sorted_children(&self, folder: NodeId) -> Result<Vec<Listed>, Error> {
+    pub(crate) fn sorted_children(&self, folder: NodeId) -> Result<impl Iterator<Item = Listed>, Error> {
         let mut all = Vec::new();
-        self.children(folder, &mut |child| {
-            all.push(child);
-            ControlFlow::Continue(())
-        })?;
-        all.sort_unstable_by(|a, b| a.displayed.cmp(&b.displayed));
-        Ok(all)
+        if catalog::count_children(&self.rows, folder)? < LIST_ALONE_MAX {
+            self.children(folder, &mut |child| {
+                all.push(Some(child));
+                ControlFlow::Continue(())
+            })?;
+        } else {
+            all = self.children_of_large(folder)?;
+        }
+        // Places are sorted, and most by the beginning of the name alone: the children themselves are large.
+        let name = |at: usize| all[at].as_ref().map_or("", |child: &Listed| &child.displayed);
+        let mut places: Vec<(u128, usize)> = (0..all.len()).map(|at| (beginning(name(at)), at)).collect();
+        places.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| name(a.1).cmp(name(b.1))));
+        Ok(places.into_iter().filter_map(move |(_, at)| all[at].take()))
+    }
+
+    /// The children of a large folder, read by several threads. Not by the workers: an import keeps those busy, and who
+    /// lists a folder waits.
+    fn children_of_large(&self, folder: NodeId) -> Result<Vec<Option<Listed>>, Error> {
+        let next = AtomicU8::new(0);
+        let read = || -> Result<Vec<Option<Listed>>, Error> {
+            let mut found = Vec::new();
+            loop {
+                let part = next.fetch_add(1, Ordering::Relaxed);
+                if part >= catalog::CHILDREN_PARTS {
+                    return Ok(found);
+                }
+                catalog::children_part(&self.rows, folder, part, &mut |child| {
+                    found.push(Some(child));
+                    ControlFlow::Continue(())
+                })?;
+            }
+        };
+        let others = std::thread::available_parallelism().map_or(1, usize::from).min(LIST_THREADS_MAX) - 1;
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (0..others).map(|_| scope.spawn(read)).collect();
+            let mut all = read();
+            for other in others {
+                let more = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                all = all.and_then(|mut all| {
+                    all.append(&mut more?);
+                    Ok(all)
+                });
+            }
+            all
+        })
     }
 
     /// Files at and below a node, and their bytes.
@@ -139,6 +168,15 @@ impl<'a> Tree<'a> {
             }
         }
     }
+}
+
+/// The first bytes of a name as a number with the order of the bytes; zeros behind a shorter name, which has none
+/// inside.
+fn beginning(name: &str) -> u128 {
+    let mut first = [0; 16];
+    let len = name.len().min(first.len());
+    first[..len].copy_from_slice(&name.as_bytes()[..len]);
+    u128::from_be_bytes(first)
 }
 
 /// Follows a path in any state of the rows.

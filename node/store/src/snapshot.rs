@@ -157,7 +157,7 @@ impl Snapshot {
             })?),
             _ => None,
         };
-        Ok(Walk { blocks, rows: VecDeque::new(), table, from, to, direction, snapshot: self })
+        Ok(Walk { blocks, is_first: true, rows: VecDeque::new(), table, from, to, direction, snapshot: self })
     }
 }
 
@@ -214,8 +214,12 @@ impl<'a> View<'a> {
         if to.is_some_and(|to| to <= from) {
             return Ok(());
         }
-        let mut below = self.base.walk(table, from, to, direction)?;
         let mut own = self.changes.and_then(|changes| changes.range(table, from, to));
+        let is_changed = own.as_ref().is_some_and(|own| own.clone().next().is_some());
+        let mut below = self.base.walk(table, from, to, direction)?;
+        if !is_changed && direction == Direction::Ascending {
+            return below.each(visit);
+        }
         let mut next_own = || match (own.as_mut(), direction) {
             (None, _) => None,
             (Some(own), Direction::Ascending) => own.next(),
@@ -279,6 +283,8 @@ pub(crate) fn after(prefix: &[u8]) -> Option<Vec<u8>> {
 /// Opened rows of a range, one after another.
 struct Walk<'a> {
     blocks: Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
+    /// No block was taken yet. The first one is kept in mind: most walks end in it, and begin there again.
+    is_first: bool,
     rows: VecDeque<(Vec<u8>, Vec<u8>)>,
     table: TableName,
     from: &'a [u8],
@@ -288,20 +294,45 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Takes the rows of the next block that lie in the range; `false` after the last block.
-    fn fill(&mut self) -> Result<bool, StoreError> {
-        let Some(blocks) = self.blocks.as_mut() else { return Ok(false) };
+    /// Opens the next block; `None` after the last.
+    fn next_block(&mut self) -> Result<Option<Body>, StoreError> {
+        let Some(blocks) = self.blocks.as_mut() else { return Ok(None) };
         let (snapshot, table) = (self.snapshot, self.table);
-        let body = snapshot.health.guard(|| {
+        let is_first = std::mem::take(&mut self.is_first);
+        snapshot.health.guard(|| {
             let next = match self.direction {
                 Direction::Ascending => blocks.next(),
                 Direction::Descending => blocks.next_back(),
             };
             let Some(block) = next else { return Ok(None) };
             let (first, stored) = block.map_err(|error| snapshot.errors.storage(error))?;
-            open_block(&snapshot.keys, table, first.value(), stored.value()).map(Some)
-        })?;
-        let Some(body) = body else { return Ok(false) };
+            if is_first {
+                return snapshot.body(table, first.value(), stored.value()).map(Some);
+            }
+            open_block(&snapshot.keys, table, first.value(), stored.value()).map(Arc::new).map(Some)
+        })
+    }
+
+    /// Visits all rows of the range where they lie, ascending.
+    fn each(mut self, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        while let Some(body) = self.next_block()? {
+            let mut rows = Rows::new(&body);
+            while let Some((key, value)) = rows.next_row().map_err(|_| damaged(self.table))? {
+                if self.to.is_some_and(|to| key >= to) {
+                    return Ok(());
+                }
+                if key >= self.from && visit(key, value).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the rows of the next block that lie in the range; `false` after the last block.
+    fn fill(&mut self) -> Result<bool, StoreError> {
+        let Some(body) = self.next_block()? else { return Ok(false) };
+        let table = self.table;
         let mut rows = Rows::new(&body);
         while let Some((key, value)) = rows.next_row().map_err(|_| damaged(table))? {
             if key >= self.from && self.to.is_none_or(|to| key < to) {

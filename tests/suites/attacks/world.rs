@@ -8,7 +8,7 @@ use std::time::Duration;
 use locker_crypto::id::PackHash;
 use locker_crypto::rendezvous::Address;
 use locker_crypto::secret::Ticket;
-use locker_engine::report::{Guide, Silent, TicketShown};
+use locker_engine::report::{Guide, Silent, StateHash, TicketShown};
 use locker_engine::{Env, InitOptions, Locker, Node, NodeOptions, Vault};
 use locker_net::{Limits, NodeAddress};
 use locker_tests::files::{walk, write};
@@ -73,7 +73,7 @@ impl Device {
 
     /// What its replayed state hashes to.
     pub(crate) fn state(&self) -> String {
-        self.locker.status().unwrap().state_hash
+        self.locker.status(StateHash::Always).unwrap().state_hash.unwrap()
     }
 
     /// Makes a ticket and lets whoever comes with it in. The answer holds until the guest is in or `Inviting` is

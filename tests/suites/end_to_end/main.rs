@@ -10,6 +10,7 @@
 )]
 
 mod leave;
+mod many;
 mod organise;
 mod passphrase;
 mod ranges;

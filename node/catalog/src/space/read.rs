@@ -204,13 +204,13 @@ impl Space {
         seq: u64,
         visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), RowError> {
-        for name in row::names_from(rows, author, seq)? {
-            let sealed = rows.get(SEALED, &row::name_key(&name))?;
-            if visit(&sealed.ok_or(RowError::Corrupt(Refusal::Chain))?).is_break() {
-                break;
-            }
-        }
-        Ok(())
+        // Page by page of a long log: nothing behind what is asked for is read.
+        rows.scan(
+            SEALED,
+            &row::author_key(author, seq),
+            row::after(author.as_ref()).as_deref(),
+            &mut |_, sealed| visit(sealed),
+        )
     }
 
     /// Whether an entry is held.

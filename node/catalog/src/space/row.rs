@@ -130,7 +130,7 @@ pub(super) fn named(rows: &dyn ReadRows, name: &EntryRef) -> Result<EntryRow, Ro
 
 /// Names the entries of an author with one number.
 pub(super) fn held(rows: &dyn ReadRows, author: &VerifyingKey, seq: u64) -> Result<Vec<EntryId>, RowError> {
-    let prefix = [author.as_ref(), &seq.to_be_bytes()].concat();
+    let prefix = author_key(author, seq);
     let names = names_between(rows, &prefix, after(&prefix).as_deref())?;
     Ok(names.into_iter().map(|name| name.id).collect())
 }
@@ -141,8 +141,12 @@ pub(super) fn names_from(
     author: &VerifyingKey,
     seq: u64,
 ) -> Result<Vec<EntryRef>, RowError> {
-    let from = [author.as_ref(), &seq.to_be_bytes()].concat();
-    names_between(rows, &from, after(author.as_ref()).as_deref())
+    names_between(rows, &author_key(author, seq), after(author.as_ref()).as_deref())
+}
+
+/// What the keys of an author's entries with a number begin with.
+pub(super) fn author_key(author: &VerifyingKey, seq: u64) -> Vec<u8> {
+    [author.as_ref(), &seq.to_be_bytes()].concat()
 }
 
 fn names_between(rows: &dyn ReadRows, from: &[u8], to: Option<&[u8]>) -> Result<Vec<EntryRef>, RowError> {
@@ -255,7 +259,7 @@ pub(super) fn put_newer(rows: &mut dyn WriteRows) -> Result<(), RowError> {
 }
 
 /// Returns the first key after all that begin with `prefix`; `None` if there is none.
-fn after(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn after(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|b| *b != 0xff)?;
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;

@@ -132,9 +132,6 @@ impl Replay<'_> {
         }
         self.expect_place_settled(node)?;
         let row = self.nodes.read(node)?;
-        if row.as_ref().is_none_or(|row| row.kind == NodeKind::Folder) {
-            self.expect_below_settled(node)?;
-        }
         if row.as_ref().is_some_and(|row| row.kind != kind) || !self.is_folder(op.parent)? {
             return Err(Refusal::Node.into());
         }
@@ -144,7 +141,11 @@ impl Replay<'_> {
         if parent == node || chain.folders.contains(&node) {
             return Err(Refusal::Cycle.into());
         }
+        // Whoever looked up through a folder saw what it is and what is over it, not its name.
         if row.as_ref().is_none_or(|row| row.place.parent != parent) {
+            if row.as_ref().is_none_or(|row| row.kind == NodeKind::Folder) {
+                self.expect_below_settled(node)?;
+            }
             self.check_room(node, row.as_ref(), parent, &chain)?;
         }
         let place = Place { parent, name: op.name.clone(), moved: at, from: NodeId::ZERO, by: None };
@@ -416,12 +417,12 @@ impl Replay<'_> {
         Ok(false)
     }
 
-    /// Follows the parents from the folder `first` up, makes sure that none of them was placed later, and leaves a
-    /// mark on each.
+    /// Follows the parents from the folder `first` up, makes sure that none of them came or left its parent later, and
+    /// leaves a mark on each.
     fn chain(&mut self, first: NodeId) -> Result<Chain, Stop> {
         let (folders, in_trash) = self.nodes.ancestry(first)?;
         if self.late {
-            folders.iter().try_for_each(|folder| self.expect_place_settled(*folder))?;
+            folders.iter().try_for_each(|folder| self.expect_parent_settled(*folder))?;
             if !in_trash {
                 self.expect_place_settled(NodeId::ROOT)?;
             }
@@ -486,6 +487,20 @@ impl Replay<'_> {
         let placed = if node == NodeId::ROOT { None } else { self.nodes.link(node)?.map(|link| link.placed) };
         let last = placed.max(self.nodes.marks(node)?.place);
         if last > Some(self.entry.order) { Err(Stop::Rewind) } else { Ok(()) }
+    }
+
+    /// The same for a folder on the way up: a later new name leaves it where it is.
+    fn expect_parent_settled(&mut self, folder: NodeId) -> Result<(), Stop> {
+        let entry = self.entry.order;
+        if self.nodes.marks(folder)?.place > Some(entry) {
+            return Err(Stop::Rewind);
+        }
+        match self.nodes.link(folder)? {
+            Some(link) if link.placed > entry && !nodes::only_renamed(self.nodes.rows, folder, &entry)? => {
+                Err(Stop::Rewind)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn expect_below_settled(&mut self, node: NodeId) -> Result<(), Stop> {

@@ -18,6 +18,9 @@ use crate::name::{collision_key, numbered, unnumbered};
 use crate::order::OpOrder;
 use crate::rows::{ReadRows, RowError, WriteRows};
 
+/// Into how many parts the children of a folder can be divided: by the first half of a byte of their keyed hashes.
+pub const CHILDREN_PARTS: u8 = 16;
+
 /// Adds the child to its group.
 pub(super) fn join(rows: &mut dyn WriteRows, node: NodeId, row: &Row) -> Result<(), RowError> {
     let group = Group::of(rows, row.place.parent, collision_key(&row.place.name));
@@ -84,6 +87,55 @@ pub(super) fn find(rows: &dyn ReadRows, folder: NodeId, name: &str) -> Result<Op
     Ok(found.map(|(_, child)| child).filter(|child| child.number == number))
 }
 
+/// Visits the children of a folder. The order is that of keyed hashes: stable, and without meaning.
+pub(super) fn each(
+    rows: &(impl ReadRows + ?Sized),
+    folder: NodeId,
+    visit: &mut dyn FnMut(Child) -> ControlFlow<()>,
+) -> Result<(), RowError> {
+    each_within(rows, folder.as_ref(), after(folder.as_ref()), visit)
+}
+
+/// Visits those of one of [`CHILDREN_PARTS`] parts.
+pub(super) fn each_part(
+    rows: &(impl ReadRows + ?Sized),
+    folder: NodeId,
+    part: u8,
+    visit: &mut dyn FnMut(Child) -> ControlFlow<()>,
+) -> Result<(), RowError> {
+    let begin = |part: u8| key(&[folder.as_ref(), &[part << 4]]);
+    let to = if part + 1 < CHILDREN_PARTS { Some(begin(part + 1)) } else { after(folder.as_ref()) };
+    each_within(rows, &begin(part), to, visit)
+}
+
+/// Visits the children of a folder with the collision key of a name, in the order of their creation.
+pub(super) fn each_of_group(
+    rows: &(impl ReadRows + ?Sized),
+    folder: NodeId,
+    name: &str,
+    visit: &mut dyn FnMut(Child) -> ControlFlow<()>,
+) -> Result<(), RowError> {
+    let group = group_key(rows, folder, name);
+    each_within(rows, &group, after(&group), visit)
+}
+
+fn each_within(
+    rows: &(impl ReadRows + ?Sized),
+    from: &[u8],
+    to: Option<Vec<u8>>,
+    visit: &mut dyn FnMut(Child) -> ControlFlow<()>,
+) -> Result<(), RowError> {
+    let mut read = Ok(());
+    rows.scan(CHILDREN, from, to.as_deref(), &mut |_, value| match Child::decode(value) {
+        Ok(child) => visit(child),
+        Err(why) => {
+            read = Err(why);
+            ControlFlow::Break(())
+        }
+    })?;
+    intact(read)
+}
+
 /// Returns up to `limit` children after the given key, and the key to go on from, if there may be more.
 ///
 /// The order is that of keyed hashes: stable, and without meaning.
@@ -94,13 +146,15 @@ pub(super) fn page(
     limit: usize,
 ) -> Result<(Vec<Child>, Option<Vec<u8>>), RowError> {
     let from = after_key.map_or_else(|| folder.0.to_vec(), behind);
-    let (mut children, mut last) = (Vec::new(), None);
+    let (mut children, mut next) = (Vec::new(), None);
     rows.scan(CHILDREN, &from, after(folder.as_ref()).as_deref(), &mut |key, value| {
         children.push(Child::decode(value));
-        last = Some(key.to_vec());
-        if children.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if children.len() < limit {
+            return ControlFlow::Continue(());
+        }
+        next = Some(key.to_vec());
+        ControlFlow::Break(())
     })?;
-    let next = last.filter(|_| children.len() >= limit);
     let children = children.into_iter().collect();
     Ok((intact(children)?, next))
 }

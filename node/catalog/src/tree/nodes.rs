@@ -55,6 +55,25 @@ pub(super) fn undos_after(
     intact(found.into_iter().collect())
 }
 
+/// Whether a node was there before `entry` and has been in its parent ever since: all later operations on it gave it
+/// names.
+pub(super) fn only_renamed(
+    rows: &(impl ReadRows + ?Sized),
+    node: NodeId,
+    entry: &EntryOrder,
+) -> Result<bool, RowError> {
+    let Some(row) = read(rows, node)?.filter(|row| row.created.entry < *entry) else { return Ok(false) };
+    let from = key(&[node.as_ref(), &entry.to_key()]);
+    let (mut stayed, mut read) = (row.place.by.is_none(), Ok(()));
+    rows.scan_back(HISTORY, &from, after(node.as_ref()).as_deref(), &mut |_, value| {
+        read = Undo::decode(value).map(|undo| {
+            stayed &= undo.place.is_none_or(|place| place.parent == row.place.parent);
+        });
+        if stayed && read.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    intact(read.map(|()| stayed))
+}
+
 /// Returns the last operation that changed `node` after it was created.
 pub(super) fn last_undo(rows: &(impl ReadRows + ?Sized), node: NodeId) -> Result<Option<OpOrder>, RowError> {
     let mut found = None;

@@ -11,6 +11,9 @@ use super::row::{META, NODES, Row, decode_meta, intact};
 use crate::order::OpOrder;
 use crate::rows::{ReadRows, RowError};
 
+/// Bytes that are hashed at a time.
+const PIECE: usize = 1 << 16;
+
 /// Hashes the state: all nodes in the order of their ids, then all meta items by node and key.
 ///
 /// Two devices with the same entries get the same hash. Cost: one pass over both tables.
@@ -19,10 +22,16 @@ use crate::rows::{ReadRows, RowError};
 /// [`RowError`] as the store gives it.
 pub fn state_hash(rows: &dyn ReadRows) -> Result<[u8; 32], RowError> {
     let mut hasher = blake3::Hasher::new();
+    // Many items at once: the hash is several times faster on long pieces.
+    let mut piece = Vec::with_capacity(2 * PIECE);
     emit(rows, &mut |item| {
-        hasher.update(item);
+        piece.extend_from_slice(item);
+        if piece.len() >= PIECE {
+            hasher.update(&piece);
+            piece.clear();
+        }
     })?;
-    Ok(*hasher.finalize().as_bytes())
+    Ok(*hasher.update(&piece).finalize().as_bytes())
 }
 
 /// Hands out the items of the state in their order: a CBOR sequence.

@@ -1,8 +1,10 @@
 //! Vectors, limits and attacks; `random` compares with the naive model, `folding` lets devices fold.
 
 mod folding;
+mod in_place;
 mod limits;
 mod random;
+mod scale;
 mod vectors;
 
 use std::collections::BTreeMap;

@@ -17,9 +17,6 @@ use crate::operation::NodeKind;
 use crate::order::{EntryOrder, OpOrder};
 use crate::rows::{ReadRows, RowError};
 
-/// Children read at a time while a tree is walked.
-const PAGE: usize = 1_024;
-
 /// A node with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -70,19 +67,10 @@ pub struct Listed {
 
 impl From<Child> for Listed {
     fn from(child: Child) -> Self {
-        let displayed = numbered(&child.name, child.number);
-        let Child { node, kind, newest, versions, .. } = child;
+        let Child { node, number, name, kind, newest, versions } = child;
+        let displayed = if number == 0 { name } else { numbered(&name, number) };
         Self { id: node, displayed, kind, newest, versions }
     }
-}
-
-/// Some children of a folder.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// The children, in a stable order without meaning; sort them by name once all are there.
-    pub children: Vec<Listed>,
-    /// What to hand in as `after` for the next page; `None` at the end.
-    pub next: Option<Vec<u8>>,
 }
 
 /// Something that was put into the trash.
@@ -110,18 +98,54 @@ fn shown_name(rows: &dyn ReadRows, row: &Row) -> Result<String, RowError> {
     if row.place.by.is_some() { Ok(row.place.name.clone()) } else { index::displayed(rows, row) }
 }
 
-/// Returns at most `limit` children of a folder, after the page that ended with `after`.
+/// Visits the children of a folder, in a stable order without meaning; sort them by name once all are there.
 ///
 /// # Errors
 /// As [`node`].
 pub fn children(
     rows: &dyn ReadRows,
     folder: NodeId,
-    after: Option<&[u8]>,
-    limit: usize,
-) -> Result<Page, RowError> {
-    let (children, next) = index::page(rows, folder, after, limit.max(1))?;
-    Ok(Page { children: children.into_iter().map(Listed::from).collect(), next })
+    visit: &mut dyn FnMut(Listed) -> ControlFlow<()>,
+) -> Result<(), RowError> {
+    index::each(rows, folder, &mut |child| visit(child.into()))
+}
+
+/// Visits one of [`CHILDREN_PARTS`] parts of the children of a folder, about equally large, so that several threads can
+/// read a large one.
+///
+/// # Errors
+/// As [`node`].
+pub fn children_part(
+    rows: &(impl ReadRows + ?Sized),
+    folder: NodeId,
+    part: u8,
+    visit: &mut dyn FnMut(Listed) -> ControlFlow<()>,
+) -> Result<(), RowError> {
+    index::each_part(rows, folder, part, &mut |child| visit(child.into()))
+}
+
+/// How many children a folder has. Cost: one row.
+///
+/// # Errors
+/// As [`node`].
+pub fn count_children(rows: &dyn ReadRows, folder: NodeId) -> Result<u64, RowError> {
+    Ok(nodes::folder(rows, folder)?.children())
+}
+
+/// Returns the children of a folder whose own name is exactly this one, whatever they are shown under, in the order of
+/// their creation.
+///
+/// # Errors
+/// As [`node`].
+pub fn named(rows: &dyn ReadRows, folder: NodeId, name: &str) -> Result<Vec<Listed>, RowError> {
+    let mut found = Vec::new();
+    index::each_of_group(rows, folder, name, &mut |child| {
+        if child.name == name {
+            found.push(child.into());
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
 }
 
 /// Finds the child that is shown under exactly this name (in any normal form).
@@ -176,26 +200,19 @@ pub fn walk(
     folder: NodeId,
     visit: &mut dyn FnMut(&[String], &Listed) -> ControlFlow<()>,
 ) -> Result<(), RowError> {
-    let mut open = vec![(folder, Vec::new())];
-    while let Some((folder, path)) = open.pop() {
-        let mut from = None;
-        loop {
-            let page = children(rows, folder, from.as_deref(), PAGE)?;
-            for listed in page.children {
-                let mut path: Vec<String> = path.clone();
-                path.push(listed.displayed.clone());
-                if visit(&path, &listed).is_break() {
-                    return Ok(());
-                }
-                if listed.kind == NodeKind::Folder {
-                    open.push((listed.id, path));
-                }
+    let mut open: Vec<(NodeId, Vec<String>)> = vec![(folder, Vec::new())];
+    let mut goes_on = true;
+    while let Some((folder, mut path)) = open.pop().filter(|_| goes_on) {
+        children(rows, folder, &mut |listed| {
+            path.push(listed.displayed.clone());
+            let step = visit(&path, &listed);
+            goes_on = step.is_continue();
+            if listed.kind == NodeKind::Folder {
+                open.push((listed.id, path.clone()));
             }
-            from = page.next;
-            if from.is_none() {
-                break;
-            }
-        }
+            path.pop();
+            step
+        })?;
     }
     Ok(())
 }

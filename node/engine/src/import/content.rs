@@ -7,7 +7,8 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use locker_crypto::chunk::{ChunkKind, DedupKeys, chunk_tag};
@@ -21,7 +22,7 @@ use locker_store::{Snapshot, files, index};
 use super::budget::{Budget, Permit};
 use super::walk::{SourceFile, Stamp};
 use crate::Error;
-use crate::limits::{KNOWN_TAGS_MAX, READ_TRIES, READ_WINDOW, STREAM_SIZE_MIN};
+use crate::limits::{KNOWN_TAGS_AFTER, KNOWN_TAGS_MAX, READ_TRIES, READ_WINDOW, STREAM_SIZE_MIN};
 
 /// A chunk ready for the packs.
 pub(super) struct Prepared {
@@ -78,13 +79,18 @@ pub(super) struct Sealer {
 }
 
 /// A short look at which chunks the space may have, so that new ones, mostly all of them, cost no look into the
-/// database.
+/// database. All tags are read for it, so the first questions of an import are left to the database: there may be no more.
+#[derive(Default)]
 struct KnownTags {
-    /// The first eight bytes of each tag; `None` if there are too many to hold.
-    prefixes: Option<HashSet<u64>>,
+    asked: AtomicU32,
+    read: OnceLock<TagPrefixes>,
 }
 
-impl KnownTags {
+/// The first eight bytes of each tag; `None` if there are too many to hold.
+#[derive(Default)]
+struct TagPrefixes(Option<HashSet<u64>>);
+
+impl TagPrefixes {
     fn read(snapshot: &Snapshot, space: &SpaceTag) -> Result<Self, Error> {
         let mut prefixes = HashSet::new();
         let mut fits = true;
@@ -93,11 +99,19 @@ impl KnownTags {
             fits = prefixes.len() < KNOWN_TAGS_MAX;
             if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        Ok(Self { prefixes: fits.then_some(prefixes) })
+        Ok(Self(fits.then_some(prefixes)))
     }
+}
 
-    fn may_have(&self, tag: &ChunkTag) -> bool {
-        self.prefixes.as_ref().is_none_or(|prefixes| prefixes.contains(&prefix(tag)))
+impl KnownTags {
+    /// Whether the space, as `snapshot` shows it when this is first read, may have a chunk.
+    fn may_have(&self, snapshot: &Snapshot, space: &SpaceTag, tag: &ChunkTag) -> bool {
+        if self.asked.fetch_add(1, Ordering::Relaxed) < KNOWN_TAGS_AFTER {
+            return true;
+        }
+        // What cannot be read is asked of the database, which tells why.
+        let read = self.read.get_or_init(|| TagPrefixes::read(snapshot, space).unwrap_or_default());
+        read.0.as_ref().is_none_or(|prefixes| prefixes.contains(&prefix(tag)))
     }
 }
 
@@ -116,7 +130,7 @@ impl Sealer {
             cutter: Cutter::new(secret),
             keys: DedupKeys::new(secret),
             space,
-            known: KnownTags::read(&snapshot, &space)?,
+            known: KnownTags::default(),
             snapshot: RwLock::new(Arc::new(snapshot)),
         })
     }
@@ -124,7 +138,12 @@ impl Sealer {
     /// Whether a chunk can be read in this space already. What this very import has committed may be missed; the
     /// gathering thread knows of it.
     fn has(&self, tag: &ChunkTag) -> Result<bool, Error> {
-        Ok(self.known.may_have(tag) && index::is_here(&*self.snapshot(), &self.space, tag)?)
+        Ok(self.may_have(tag) && index::is_here(&*self.snapshot(), &self.space, tag)?)
+    }
+
+    /// Whether it is worth a look into the database for a chunk.
+    fn may_have(&self, tag: &ChunkTag) -> bool {
+        self.known.may_have(&self.snapshot(), &self.space, tag)
     }
 
     /// Looks chunks up in a newer state from now on.
@@ -161,7 +180,7 @@ impl Sealer {
         }
         let first = &plain[..self.cutter.next(&plain)];
         // Only what begins like something that is here can be here whole.
-        if self.known.may_have(&chunk_tag(&self.keys.chunk_key(ChunkKind::Data, first)))
+        if self.may_have(&chunk_tag(&self.keys.chunk_key(ChunkKind::Data, first)))
             && let Some(known) = self.known(&hash)?
         {
             return Ok(Whole::Known(known));

@@ -9,16 +9,16 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use locker_catalog::name::{self, Imported};
 use locker_catalog::operation::NodeKind;
-use locker_catalog::tree::Newest;
+use locker_catalog::tree::{self as catalog, Newest};
 use locker_crypto::id::{ContentHash, NodeId, VersionId};
 use locker_store::files::{self, FileStat};
 
 use super::budget::{Budget, Permit};
 use super::content::{Part, Sealer, Unread, Whole};
 use super::walk::{Found, SourceFile, Stamp, shown};
-use crate::limits::{IN_FLIGHT_JOBS, STAMP_SETTLE_NS, STREAM_SIZE_MIN};
+use crate::limits::{CHILDREN_PER_LOOK, IN_FLIGHT_JOBS, STAMP_SETTLE_NS, STREAM_SIZE_MIN};
 use crate::locker::Inner;
-use crate::tree::{Tree, original_name};
+use crate::tree::{Listed, Tree, original_name};
 use crate::{Error, path};
 
 /// Work for the gathering thread, in the order of the walk.
@@ -103,8 +103,10 @@ pub(super) struct Planner<'a> {
 struct Folder {
     node: NodeId,
     shown: String,
-    /// What was in it before, by name; `None` for a folder made in this import, in which everything is new.
+    /// What was in it before, by name, once all of it is read; nothing for a folder made in this import.
     children: Option<HashMap<String, Vec<Known>>>,
+    /// How many more names are looked up one by one before all is read; `None` before the first.
+    looks_left: Option<u64>,
 }
 
 /// A child that was there before.
@@ -114,6 +116,12 @@ struct Known {
     kind: NodeKind,
     /// Its content, if it has exactly one.
     only: Option<Newest>,
+}
+
+impl Known {
+    fn of(child: Listed) -> Self {
+        Self { node: child.id, kind: child.kind, only: child.newest.filter(|_| child.versions == 1) }
+    }
 }
 
 impl<'a> Planner<'a> {
@@ -128,7 +136,7 @@ impl<'a> Planner<'a> {
     ) -> Self {
         let now_ns = i64::try_from(inner.env().now_ms()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         // What is in the target is read when the first thing goes there.
-        let target = Folder { node: target, shown, children: None };
+        let target = Folder { node: target, shown, children: None, looks_left: None };
         Self { inner, sealer, budget, jobs, open: vec![target], now_ns }
     }
 
@@ -159,12 +167,12 @@ impl<'a> Planner<'a> {
         let parent = parent.node;
         Ok(match known {
             Some(Known { node, .. }) => {
-                self.open.push(Folder { node, shown, children: None });
+                self.open.push(Folder { node, shown, children: None, looks_left: None });
                 Job::Folder { node, create: None }
             }
             None => {
                 let node = self.new_node(NodeKind::Folder);
-                self.open.push(Folder { node, shown, children: Some(HashMap::new()) });
+                self.open.push(Folder { node, shown, children: Some(HashMap::new()), looks_left: None });
                 Job::Folder { node, create: Some(Place { parent, name: imported }) }
             }
         })
@@ -228,17 +236,41 @@ impl<'a> Planner<'a> {
 
     /// The node of this name and kind in the folder at hand, if it is known.
     fn existing(&mut self, imported: &Imported, kind: NodeKind) -> Result<Option<Known>, Error> {
-        if self.here().children.is_none() {
-            let children = self.children(self.here().node)?;
-            self.here_mut().children = Some(children);
-        }
-        let candidates = self.here().children.as_ref().and_then(|c| c.get(&imported.name));
-        for candidate in candidates.into_iter().flatten() {
+        let candidates = match self.look_up(&imported.name)? {
+            Some(found) => found,
+            None => {
+                if self.here().children.is_none() {
+                    let children = self.children(self.here().node)?;
+                    self.here_mut().children = Some(children);
+                }
+                let children = self.here().children.as_ref();
+                children.and_then(|c| c.get(&imported.name)).cloned().unwrap_or_default()
+            }
+        };
+        for candidate in candidates {
             if candidate.kind == kind && self.original(candidate.node, &imported.name)? == imported.orig {
-                return Ok(Some(candidate.clone()));
+                return Ok(Some(candidate));
             }
         }
         Ok(None)
+    }
+
+    /// What has this name in the folder at hand, if the folder is so large that few names are quicker looked up one by
+    /// one; `None` if all of it is, or is to be, read.
+    fn look_up(&mut self, name: &str) -> Result<Option<Vec<Known>>, Error> {
+        let here = self.here();
+        if here.children.is_some() || here.looks_left == Some(0) {
+            return Ok(None);
+        }
+        let snapshot = self.sealer.snapshot();
+        let tree = Tree::new(&snapshot, self.inner.space_tag());
+        let looks = match here.looks_left {
+            Some(looks) => looks,
+            None => catalog::count_children(tree.rows(), here.node)? / CHILDREN_PER_LOOK,
+        };
+        let found = if looks == 0 { None } else { Some(catalog::named(tree.rows(), here.node, name)?) };
+        self.here_mut().looks_left = Some(looks.saturating_sub(1));
+        Ok(found.map(|found| found.into_iter().map(Known::of).collect()))
     }
 
     /// The original bytes of a name, looked up only where an import can have changed them.
@@ -257,13 +289,11 @@ impl<'a> Planner<'a> {
         let mut children: HashMap<String, Vec<Known>> = HashMap::new();
         let mut twins = Vec::new();
         tree.children(folder, &mut |child| {
-            let only = child.newest.filter(|_| child.versions == 1);
-            let known = Known { node: child.id, kind: child.kind, only };
             // A shown name with a number may be that of a twin; its own name then has to be looked up.
             if name::unnumbered(&child.displayed).is_some() {
-                twins.push(known);
+                twins.push(Known::of(child));
             } else {
-                children.entry(child.displayed).or_default().push(known);
+                children.entry(child.displayed.clone()).or_default().push(Known::of(child));
             }
             ControlFlow::Continue(())
         })?;

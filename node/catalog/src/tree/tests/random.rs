@@ -1,7 +1,7 @@
 //! Random histories against the naive model. `LOCKER_HISTORIES` sets how many, `LOCKER_SEED` the first seed; a
 //! failure names the seed that repeats it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use rand_chacha::ChaCha8Rng;
@@ -170,16 +170,28 @@ fn check_views(rows: &MemoryRows, entries: &Entries, model: &Model, limits: &Lim
         let names: Vec<String> = expected.iter().map(|(_, n)| n.name.clone()).collect();
         let shown: BTreeMap<NodeId, String> =
             std::iter::zip(expected.iter().map(|(node, _)| *node), naive_display(&names)).collect();
-        let (mut listed, mut from) = (BTreeMap::new(), None);
-        loop {
-            let page = children(rows, folder, from.as_deref(), 1 + dice.below(3)).unwrap();
-            listed.extend(page.children.into_iter().map(|child| (child.id, child.displayed)));
-            from = page.next;
-            if from.is_none() {
-                break;
-            }
-        }
+        let mut listed = BTreeMap::new();
+        children(rows, folder, &mut |child| {
+            listed.insert(child.id, child.displayed);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         assert_eq!(listed, shown, "children of {folder:?}");
+        let mut parts = BTreeMap::new();
+        for part in 0..CHILDREN_PARTS {
+            children_part(rows, folder, part, &mut |child| {
+                assert_eq!(parts.insert(child.id, child.displayed), None);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        }
+        assert_eq!(parts, shown, "children of {folder:?} by parts");
+        assert_eq!(count_children(rows, folder).unwrap(), shown.len() as u64);
+        for name in &names {
+            let same = expected.iter().filter(|(_, n)| n.name == *name).map(|(node, _)| *node);
+            let found = named(rows, folder, name).unwrap();
+            assert!(found.iter().map(|child| child.id).eq(same), "{name} in {folder:?}");
+        }
         for (node, name) in &shown {
             assert_eq!(child(rows, folder, name).unwrap().map(|found| found.id), Some(*node));
             if model.top(*node).is_none() {
