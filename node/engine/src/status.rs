@@ -14,7 +14,7 @@ use crate::tree::Tree;
 use crate::{Error, vault};
 
 /// Copies that are wanted of everything, until a policy says otherwise.
-const COPIES_WANTED: u32 = 2;
+pub(crate) const COPIES_WANTED: u32 = 2;
 /// How long it is told that a device was set back: as long as its word is proof of a copy.
 const SET_BACK_SHOWN_S: u64 = 7 * 86_400;
 
@@ -28,6 +28,10 @@ pub(crate) fn status(inner: &Inner) -> Result<Status, Error> {
     let devices = devices(inner)?;
     let mut problems = problems(&tree, &packs)?;
     problems.extend(set_back(inner, &snapshot, &devices)?);
+    problems.extend(inner.turns().trouble().map(|why| Problem {
+        code: "E_GC".into(),
+        message: format!("giving back room ended early, and nothing more was removed: {why}"),
+    }));
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
         sentence: sentence(files, bytes, &packs),
@@ -112,12 +116,14 @@ impl Packs {
         index::scan_packs(snapshot, &mut |hash, pack| {
             let is_here = matches!(pack.state, PackState::Present { .. });
             match pack.state {
+                // What was let go on purpose is not missing.
+                PackState::Released | PackState::Deleting => return ControlFlow::Continue(()),
                 PackState::Present { .. } => packs.bytes += locker_store::packs::file_len(pack.len),
                 PackState::Wanted => {
                     packs.wanted += 1;
                     packs.wanted_bytes += u64::from(pack.len);
                 }
-                _ => packs.lost += 1,
+                PackState::Lost => packs.lost += 1,
             }
             let mut copies = u32::from(is_here);
             for author in devices.iter().filter(|device| **device != keys.device_id()) {

@@ -133,7 +133,8 @@ fn each_node(
 ) -> Result<(), RowError> {
     let mut failure = Ok(());
     rows.scan(NODES, &[], None, &mut |key, value| {
-        let read = || -> Result<(NodeId, Row), Refusal> { Ok((NodeId::from_slice(key)?, Row::decode(value)?)) };
+        let read =
+            || -> Result<(NodeId, Row), Refusal> { Ok((NodeId::from_slice(key)?, Row::decode(value)?)) };
         let step = intact(read()).and_then(|(id, row)| visit(id, row));
         step.unwrap_or_else(|error| {
             failure = Err(error);

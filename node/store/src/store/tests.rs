@@ -381,7 +381,7 @@ fn start_up_removes_what_nothing_names_and_finishes_deletions() {
     let unnamed = bytes(6, 30_000);
     store.packs().write_all(&[(hash(&unnamed), &unnamed)]).unwrap();
     store
-        .write(|txn| index::mark_deleting(txn, &going).and_then(|_| index::mark_deleting(txn, &gone)))
+        .write(|txn| index::mark_deleting(txn, &going).and_then(|()| index::mark_deleting(txn, &gone)))
         .unwrap();
     store.packs().remove(&[gone]).unwrap();
     // Without the mark of a clean closing, what was written lately is verified.
