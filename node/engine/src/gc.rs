@@ -166,7 +166,11 @@ impl Pass<'_> {
         let in_transfer = inner.node().map(|hub| hub.packs_in_transfer()).unwrap_or_default();
         let store = inner.store()?;
         let today = match self.is_dry {
-            true => RunDays::read(&store.read()?)?.count,
+            true => {
+                let mut days = RunDays::read(&store.read()?)?;
+                days.note(inner.env().now_ms());
+                days.count
+            }
             false => note_today(&store, inner.env())?,
         };
         let (state, snapshot) = inner.committed_state(&store)?;

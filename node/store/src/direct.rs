@@ -122,7 +122,8 @@ mod tests {
     /// Every length around the edges of blocks and pieces, in writes of odd sizes, gives the same bytes.
     #[test]
     fn what_is_written_is_what_stands_there() {
-        let sizes = [0, 1, 4_095, 4_096, 4_097, 262_144, 262_145, 1 << 20, (1 << 20) + 1, (2 << 20) - 1, 3 << 20];
+        let sizes =
+            [0, 1, 4_095, 4_096, 4_097, 262_144, 262_145, 1 << 20, (1 << 20) + 1, (2 << 20) - 1, 3 << 20];
         for size in sizes {
             let bytes: Vec<u8> = (0..size).map(|n: usize| (n * 31 + n / 4_096) as u8).collect();
             for step in [777, 65_536, 5 << 20] {

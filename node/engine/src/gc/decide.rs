@@ -65,6 +65,56 @@ impl Holds {
     }
 }
 
+/// What becomes of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A file or a link needs it.
+    Live,
+    /// It is kept for its time; since which day it is not needed.
+    Kept(u32),
+    /// Its time is over.
+    Over,
+}
+
+/// Adds up what lies in each pack.
+#[derive(Default)]
+pub(super) struct Tally(BTreeMap<u32, Holds>);
+
+impl Tally {
+    /// Adds a chunk: its places, each the number of a pack and bytes, the pack it is to be had from, and what becomes of it.
+    pub(super) fn add(
+        &mut self,
+        places: impl IntoIterator<Item = (u32, u64)>,
+        home: Option<u32>,
+        need: Need,
+    ) {
+        for (number, bytes) in places {
+            let holds = self.0.entry(number).or_default();
+            match need {
+                Need::Over => holds.unneeded += bytes,
+                Need::Live if home == Some(number) => holds.live += bytes,
+                Need::Kept(since) if home == Some(number) => {
+                    holds.kept += bytes;
+                    holds.kept_since = holds.kept_since.max(Some(since));
+                }
+                Need::Live | Need::Kept(_) => {
+                    holds.elsewhere += bytes;
+                    holds.homes.extend(home);
+                }
+            }
+        }
+    }
+
+    /// Hands the sums to the packs.
+    pub(super) fn hand_out(self, packs: &mut BTreeMap<u32, Facts>) {
+        for (number, holds) in self.0 {
+            if let Some(facts) = packs.get_mut(&number) {
+                facts.holds = holds;
+            }
+        }
+    }
+}
+
 /// What holds for all packs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
@@ -159,3 +209,6 @@ fn can_be_made_anew(facts: &Facts) -> bool {
 fn is_small(facts: &Facts) -> bool {
     can_be_made_anew(facts) && facts.len < SMALL_PACK_BYTES && facts.holds.needed() > 0
 }
+
+#[cfg(test)]
+mod tests;

@@ -135,7 +135,7 @@ mod tests {
                 for (tag, _) in naive.range(from..).take_while(|(tag, _)| range.covers(tag)) {
                     assert_eq!(seen.insert(*tag, range.get(tag).unwrap()), None);
                 }
-                assert_eq!(range.get(&super::tests::tag(1_000_000)), None);
+                assert_eq!(range.get(&tag(1_000_000)), None);
                 start = range.next_start();
                 assert!(start.is_none_or(|next| next > from));
                 ranges += 1;

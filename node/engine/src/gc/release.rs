@@ -43,7 +43,7 @@ impl Pass<'_> {
         };
         let wait = (self.manners == Manners::Yields).then_some(QUIET_WAIT);
         for group in packs.chunks(RELEASE_PACKS) {
-            let Some(_content) = inner.turns().alone(wait) else { return Ok(Look::Busy) };
+            let Some(_content) = inner.turns().alone(inner.env(), wait) else { return Ok(Look::Busy) };
             let hashes: Vec<PackHash> = group.iter().map(|facts| facts.hash).collect();
             if !inner.unpin(&hashes, state)? {
                 return Ok(Look::Changed);

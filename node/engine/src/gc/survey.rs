@@ -15,7 +15,7 @@ use locker_store::pins::{self, PinScope};
 use locker_store::{Reads, Snapshot, Store, unneeded};
 
 use super::Manners;
-use super::decide::{Facts, Holds, Terms, home};
+use super::decide::{Facts, Holds, Need, Tally, Terms, home};
 use super::referenced::{Gatherer, Reference, Referenced};
 use crate::Error;
 use crate::keys::person_log;
@@ -34,17 +34,6 @@ const AHEAD_MS: u64 = 600_000;
 const STOP_LOOKS: u64 = 4_096;
 /// The least tag.
 const FIRST: ChunkTag = ChunkTag([0; ChunkTag::LEN]);
-
-/// What becomes of a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
-    /// A file or a link needs it.
-    Live,
-    /// It is kept for its time; since which day it is not needed.
-    Kept(u32),
-    /// Its time is over.
-    Over,
-}
 
 /// One look at everything.
 pub(super) struct Survey<'a> {
@@ -210,7 +199,7 @@ impl<'a> Survey<'a> {
 
     /// Looks at every chunk; hands out what is to be noted of it.
     pub(super) fn chunks(&mut self, note: &mut dyn FnMut(Note) -> Result<(), Error>) -> Result<(), Error> {
-        let mut held: HashMap<u32, Holds> = HashMap::new();
+        let mut tally = Tally::default();
         self.each_chunk(&mut |survey, tag, spots, need, noted| {
             let is_here = spots.iter().any(|spot| survey.state(spot) != Some(PackState::Released));
             let due = match need {
@@ -221,30 +210,11 @@ impl<'a> Survey<'a> {
             if due != noted {
                 note((*tag, due))?;
             }
-            let home = survey.home(spots);
-            for spot in spots {
-                let holds = held.entry(spot.number).or_default();
-                let bytes = u64::from(spot.sealed_len);
-                match need {
-                    Need::Over => holds.unneeded += bytes,
-                    Need::Live if home == Some(spot.number) => holds.live += bytes,
-                    Need::Kept(since) if home == Some(spot.number) => {
-                        holds.kept += bytes;
-                        holds.kept_since = holds.kept_since.max(Some(since));
-                    }
-                    Need::Live | Need::Kept(_) => {
-                        holds.elsewhere += bytes;
-                        holds.homes.extend(home);
-                    }
-                }
-            }
+            let places = spots.iter().map(|spot| (spot.number, u64::from(spot.sealed_len)));
+            tally.add(places, survey.home(spots), need);
             Ok(())
         })?;
-        for (number, holds) in held {
-            if let Some(facts) = self.packs.get_mut(&number) {
-                facts.holds = holds;
-            }
-        }
+        tally.hand_out(&mut self.packs);
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 //! Who may do what while content goes: turns and what the last pass said.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::Env;
 
 /// Pause between two tries to have content alone.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -30,15 +32,14 @@ impl Turns {
     }
 
     /// Content alone: waits until nobody relies on any, at most `wait`. Those who begin meanwhile are not held up.
-    pub(super) fn alone(&self, wait: Option<Duration>) -> Option<RwLockWriteGuard<'_, ()>> {
-        let start = Instant::now();
+    pub(super) fn alone(&self, env: &Env, wait: Option<Duration>) -> Option<RwLockWriteGuard<'_, ()>> {
+        let start = env.elapsed();
+        let is_late = || wait.is_some_and(|wait| env.elapsed().saturating_sub(start) >= wait);
         loop {
             match self.content.try_write() {
                 Ok(guard) => return Some(guard),
                 Err(TryLockError::Poisoned(error)) => return Some(error.into_inner()),
-                Err(TryLockError::WouldBlock) if wait.is_some_and(|wait| start.elapsed() >= wait) => {
-                    return None;
-                }
+                Err(TryLockError::WouldBlock) if is_late() => return None,
                 Err(TryLockError::WouldBlock) => std::thread::park_timeout(PAUSE),
             }
         }

@@ -59,7 +59,8 @@ impl PackReader {
         }
         let (start, end) = (u64::from(range.start), u64::from(range.end));
         // Whole groups: a part of one cannot be compared with anything.
-        let groups = start / GROUP_BYTES * GROUP_BYTES..end.next_multiple_of(GROUP_BYTES).min(self.len.into());
+        let groups =
+            start / GROUP_BYTES * GROUP_BYTES..end.next_multiple_of(GROUP_BYTES).min(self.len.into());
         let chunks = round_up_to_chunks(&ByteRanges::from(groups.clone()));
         let mut bytes = vec![0; usize::try_from(groups.end - groups.start).unwrap_or(0)];
         self.read_at(&mut bytes, groups.start)?;
@@ -82,7 +83,8 @@ impl PackReader {
                 }
                 BaoChunk::Leaf { start_chunk, size, is_root, .. } => {
                     let at = start_chunk.to_bytes();
-                    let group = usize::try_from(at - groups.start).ok().and_then(|from| bytes.get(from..from + size));
+                    let group =
+                        usize::try_from(at - groups.start).ok().and_then(|from| bytes.get(from..from + size));
                     if hash_group(group.ok_or_else(|| self.damaged())?, at, is_root) != wanted {
                         return Err(self.damaged());
                     }

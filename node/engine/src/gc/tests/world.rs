@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
 
 use crate::env::{Clock, Env, system_dice};
 use crate::report::{Collected, Silent};
@@ -13,16 +16,26 @@ pub(super) const DAY_MS: u64 = 86_400_000;
 /// Some morning in 2026.
 const START_MS: u64 = 20_500 * DAY_MS + 8 * 3_600_000;
 
+/// Bytes that a number names.
+pub(super) fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
+
 #[derive(Clone)]
-pub(super) struct Held(Arc<AtomicU64>);
+pub(super) struct Held {
+    now_ms: Arc<AtomicU64>,
+    start: Instant,
+}
 
 impl Clock for Held {
     fn now_ms(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.now_ms.load(Ordering::SeqCst)
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::from_millis(self.now_ms())
+        self.start.elapsed()
     }
 }
 
@@ -35,7 +48,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        let clock = Held(Arc::new(AtomicU64::new(START_MS)));
+        let clock = Held { now_ms: Arc::new(AtomicU64::new(START_MS)), start: Instant::now() };
         let folder = tempfile::tempdir().unwrap();
         let options = InitOptions { name: Some("here".into()), vault: Vault::File };
         let mut world = Self { clock, folder, locker: None };
@@ -97,7 +110,7 @@ impl World {
     }
 
     pub(super) fn turn_clock(&self, to: impl Fn(u64) -> u64) {
-        self.clock.0.store(to(self.clock.now_ms()), Ordering::SeqCst);
+        self.clock.now_ms.store(to(self.clock.now_ms()), Ordering::SeqCst);
     }
 
     pub(super) fn read(&self, path: &str) -> Vec<u8> {
