@@ -29,6 +29,9 @@ struct Piece {
     sealed_len: u32,
 }
 
+/// A pack with its chunks.
+type Source<'f> = (&'f Facts, Vec<(ChunkTag, Piece)>);
+
 /// What is to be copied, in the order of the tags.
 type Pieces = BTreeMap<ChunkTag, Piece>;
 
@@ -83,10 +86,7 @@ impl Pass<'_> {
 }
 
 /// As many packs, with their chunks, as one look copies.
-fn some_of<'f>(
-    survey: &Survey<'_>,
-    packs: &[&'f Facts],
-) -> Result<Vec<(&'f Facts, Vec<(ChunkTag, Piece)>)>, Error> {
+fn some_of<'f>(survey: &Survey<'_>, packs: &[&'f Facts]) -> Result<Vec<Source<'f>>, Error> {
     let (mut some, mut bytes, mut chunks) = (Vec::new(), 0, 0);
     for facts in packs {
         let mut offset = 0;

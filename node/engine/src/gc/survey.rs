@@ -65,6 +65,19 @@ pub(super) struct Surveyed {
     pub(super) terms: Terms,
 }
 
+/// A chunk as it is seen.
+struct Seen<'c> {
+    tag: ChunkTag,
+    spots: &'c [Spot],
+    /// What becomes of it.
+    need: Need,
+    /// Since when it is noted as not needed.
+    noted: Option<u32>,
+}
+
+/// Hears of every chunk.
+type VisitChunk<'v> = dyn FnMut(&Survey<'_>, &Seen<'_>) -> Result<(), Error> + 'v;
+
 /// A change of what is noted of a chunk: since which day it is not needed.
 pub(super) type Note = (ChunkTag, Option<u32>);
 
@@ -200,7 +213,7 @@ impl<'a> Survey<'a> {
     /// Looks at every chunk; hands out what is to be noted of it.
     pub(super) fn chunks(&mut self, note: &mut dyn FnMut(Note) -> Result<(), Error>) -> Result<(), Error> {
         let mut tally = Tally::default();
-        self.each_chunk(&mut |survey, tag, spots, need, noted| {
+        self.each_chunk(&mut |survey, &Seen { tag, spots, need, noted }| {
             let is_here = spots.iter().any(|spot| survey.state(spot) != Some(PackState::Released));
             let due = match need {
                 Need::Kept(since) if is_here => Some(since),
@@ -208,7 +221,7 @@ impl<'a> Survey<'a> {
                 _ => None,
             };
             if due != noted {
-                note((*tag, due))?;
+                note((tag, due))?;
             }
             let places = spots.iter().map(|spot| (spot.number, u64::from(spot.sealed_len)));
             tally.add(places, survey.home(spots), need);
@@ -227,11 +240,11 @@ impl<'a> Survey<'a> {
     /// The needed chunks that are to be had from these packs.
     pub(super) fn needed_in(&mut self, packs: &BTreeSet<u32>) -> Result<BTreeSet<ChunkTag>, Error> {
         let mut needed = BTreeSet::new();
-        self.each_chunk(&mut |survey, tag, spots, need, _| {
+        self.each_chunk(&mut |survey, &Seen { tag, spots, need, .. }| {
             let is_asked = spots.iter().any(|spot| packs.contains(&spot.number));
             if need != Need::Over && is_asked && survey.home(spots).is_some_and(|home| packs.contains(&home))
             {
-                needed.insert(*tag);
+                needed.insert(tag);
             }
             Ok(())
         })?;
@@ -275,11 +288,8 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Visits every chunk with its places, what becomes of it, and what is noted of it.
-    fn each_chunk(
-        &mut self,
-        visit: &mut dyn FnMut(&Self, &ChunkTag, &[Spot], Need, Option<u32>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    /// Visits every chunk, in the order of the tags.
+    fn each_chunk(&mut self, visit: &mut VisitChunk<'_>) -> Result<(), Error> {
         let mut start = Some(FIRST);
         while let Some(from) = start {
             let range = match self.only_range.take() {
@@ -291,9 +301,7 @@ impl<'a> Survey<'a> {
                 if !range.covers(&tag) {
                     return ControlFlow::Break(());
                 }
-                let step = self
-                    .need(&range, &tag, spots)
-                    .and_then(|(need, noted)| visit(self, &tag, spots, need, noted));
+                let step = self.seen(&range, tag, spots).and_then(|seen| visit(self, &seen));
                 match step {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(error) => {
@@ -311,9 +319,9 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    fn need(&self, range: &Referenced, tag: &ChunkTag, spots: &[Spot]) -> Result<(Need, Option<u32>), Error> {
-        let noted = if self.has_unneeded { unneeded::since(self.snapshot, &self.space, tag)? } else { None };
-        let reference = range.get(tag);
+    fn seen<'c>(&self, range: &Referenced, tag: ChunkTag, spots: &'c [Spot]) -> Result<Seen<'c>, Error> {
+        let noted = if self.has_unneeded { unneeded::since(self.snapshot, &self.space, &tag)? } else { None };
+        let reference = range.get(&tag);
         let is_linked = || spots.iter().any(|s| self.packs.get(&s.number).is_some_and(|pack| pack.is_linked));
         let need = if reference == Some(Reference::Live) || is_linked() {
             Need::Live
@@ -326,7 +334,7 @@ impl<'a> Survey<'a> {
                 None => Need::Kept(self.today),
             }
         };
-        Ok((need, noted))
+        Ok(Seen { tag, spots, need, noted })
     }
 
     /// Gathers the references of files to chunks from a tag on, as many as fit into memory.

@@ -104,8 +104,7 @@ fn run(seed: u64) {
         })
         .collect();
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
-    let mut today = 0;
-    for _ in 0..KEEP_DAYS + 15 {
+    for today in 0..KEEP_DAYS + 15 {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let collector = scope.spawn(|| {
@@ -128,7 +127,6 @@ fn run(seed: u64) {
             world.open();
         }
         world.next_day();
-        today += 1;
     }
     // At rest: what is there is whole, what was removed goes, and nothing else is left.
     for writer in &writers {
