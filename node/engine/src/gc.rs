@@ -163,6 +163,8 @@ impl Pass<'_> {
         if !self.manners.may_go_on(inner) {
             return Ok(Look::Busy);
         }
+        // Before the state is read: whoever waits for an import must not keep an old state alive meanwhile.
+        let import = (self.manners == Manners::Waits && !self.is_dry).then(|| inner.import_turn());
         let in_transfer = inner.node().map(|hub| hub.packs_in_transfer()).unwrap_or_default();
         let store = inner.store()?;
         let today = match self.is_dry {
@@ -187,9 +189,11 @@ impl Pass<'_> {
             let of_fate = fates.iter().filter(|(_, (known, _))| *known == fate);
             of_fate.filter_map(|(number, _)| packs.get(number)).collect()
         };
-        self.pin(packs.values())?;
+        if !terms.is_blind {
+            self.pin(packs.values())?;
+        }
         self.want(&with(Fate::Wanted))?;
-        match self.release(&store, &with(Fate::Released), state)? {
+        match self.release(&store, &with(Fate::Released), state, import)? {
             Look::Done => self.repack(&store, &mut survey, &with(Fate::Repacked)),
             other => Ok(other),
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use locker_crypto::file_ref::FileRef;
@@ -17,7 +18,9 @@ use crate::Error;
 use crate::limits::{NEED_ROWS, RELEASE_PACKS};
 use crate::locker::Inner;
 
-/// Longest that a pass waits for content that others use when nobody waits for it.
+/// Longest that a pass waits for content that others read.
+const WAIT: Duration = Duration::from_secs(30);
+/// The same when nobody waits for the pass.
 const QUIET_WAIT: Duration = Duration::from_secs(2);
 /// Longest wait for the database alone.
 const ALONE_WAIT: Duration = Duration::from_secs(5);
@@ -29,19 +32,22 @@ const SLACK_FRACTION: u64 = 8;
 impl Pass<'_> {
     /// Lets packs go, if the locker is as it was at `state`: what was decided then still holds. No import runs
     /// meanwhile, and nobody relies on content that he looked up.
-    pub(super) fn release(&mut self, store: &Store, packs: &[&Facts], mut state: u64) -> Result<Look, Error> {
+    pub(super) fn release(
+        &mut self,
+        store: &Store,
+        packs: &[&Facts],
+        mut state: u64,
+        import: Option<MutexGuard<'_, ()>>,
+    ) -> Result<Look, Error> {
         if packs.is_empty() {
             return Ok(Look::Done);
         }
         let inner = self.inner;
-        let _import = match self.manners {
-            Manners::Waits => inner.import_turn(),
-            Manners::Yields => match inner.try_import_turn() {
-                Some(turn) => turn,
-                None => return Ok(Look::Busy),
-            },
+        let Some(_import) = import.or_else(|| inner.try_import_turn()) else { return Ok(Look::Busy) };
+        let wait = match self.manners {
+            Manners::Waits => WAIT,
+            Manners::Yields => QUIET_WAIT,
         };
-        let wait = (self.manners == Manners::Yields).then_some(QUIET_WAIT);
         for group in packs.chunks(RELEASE_PACKS) {
             let Some(_content) = inner.turns().alone(inner.env(), wait) else { return Ok(Look::Busy) };
             let hashes: Vec<PackHash> = group.iter().map(|facts| facts.hash).collect();

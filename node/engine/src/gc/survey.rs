@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
+use locker_catalog::operation::Role;
 use locker_catalog::roster::Roster;
-use locker_catalog::space::Space;
+use locker_catalog::space::{OwnState, Space};
 use locker_catalog::tree::{self as catalog, Standing, Version};
 use locker_crypto::chunk::chunk_tag;
 use locker_crypto::file_ref::{ChunkRecord, FileMap, FileRef};
@@ -123,6 +124,11 @@ impl<'a> Survey<'a> {
         let space = Space::open(&self.snapshot.rows(self.space), keys.space, own)?;
         let register = Register::of(self.inner, self.snapshot, &space, &roster)?;
         let linked = self.linked(&register)?;
+        // A device that was removed judges nothing any more; one that may not write names no new packs.
+        self.is_blind |= !roster.active.contains(&own);
+        let may_write = matches!(space.own_role(), Role::Write | Role::Manage)
+            && !space.is_read_only()
+            && space.own_state(&self.snapshot.rows(self.space), self.inner.env().now_ms())? == OwnState::Fine;
         let mut numbers: HashMap<PackHash, u32> = HashMap::new();
         let mut failure = Ok(());
         let Self { packs, snapshot, space, .. } = self;
@@ -148,7 +154,7 @@ impl<'a> Survey<'a> {
                     state: pack.state,
                     naming,
                     // What a device wrote that is not one any more is for the one with the least key.
-                    is_mine: author.as_ref().or(roster.active.first()) == Some(&own),
+                    is_mine: may_write && author.as_ref().or(roster.active.first()) == Some(&own),
                     is_pinned: false,
                     pins: 0,
                     is_linked: linked.contains(&hash),
@@ -216,6 +222,8 @@ impl<'a> Survey<'a> {
         self.each_chunk(&mut |survey, &Seen { tag, spots, need, noted }| {
             let is_here = spots.iter().any(|spot| survey.state(spot) != Some(PackState::Released));
             let due = match need {
+                // Who does not see everything begins no new days.
+                Need::Kept(_) if is_here && survey.is_blind => noted,
                 Need::Kept(since) if is_here => Some(since),
                 Need::Over if is_here => noted,
                 _ => None,

@@ -32,9 +32,9 @@ impl Turns {
     }
 
     /// Content alone: waits until nobody relies on any, at most `wait`. Those who begin meanwhile are not held up.
-    pub(super) fn alone(&self, env: &Env, wait: Option<Duration>) -> Option<RwLockWriteGuard<'_, ()>> {
+    pub(super) fn alone(&self, env: &Env, wait: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
         let start = env.elapsed();
-        let is_late = || wait.is_some_and(|wait| env.elapsed().saturating_sub(start) >= wait);
+        let is_late = || env.elapsed().saturating_sub(start) >= wait;
         loop {
             match self.content.try_write() {
                 Ok(guard) => return Some(guard),
