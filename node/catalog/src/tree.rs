@@ -7,6 +7,7 @@
 
 mod apply;
 mod children;
+mod content;
 mod fold;
 mod history;
 mod late;
@@ -24,8 +25,9 @@ use locker_crypto::Refusal;
 use locker_crypto::id::NodeId;
 
 pub use self::children::CHILDREN_PARTS;
+pub use self::content::{Standing, VisitVersion, walk_live, walk_recently_past, walk_versions};
 pub use self::fold::{Bounds, Fold, fold, has_twins, settle};
-pub use self::history::{Event, Happened, history, node_at, version, walk_at, walk_versions};
+pub use self::history::{Event, Happened, history, node_at, version, walk_at};
 pub use self::row::{Counts, Newest, Version};
 pub use self::state::state_hash;
 pub use self::view::{

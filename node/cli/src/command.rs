@@ -5,6 +5,7 @@ mod cat;
 mod completions;
 mod device;
 mod find;
+mod gc;
 mod get;
 mod history;
 mod init;
@@ -97,6 +98,7 @@ pub(crate) enum Command {
     History(history::Arguments),
     Status(status::Arguments),
     Verify(verify::Arguments),
+    Gc(gc::Arguments),
     Up(up::Arguments),
     Pair(pair::Arguments),
     Join(join::Arguments),
@@ -127,6 +129,7 @@ impl Command {
             Command::History(arguments) => arguments.run(context).map(done),
             Command::Status(arguments) => arguments.run(context).map(done),
             Command::Verify(arguments) => arguments.run(context),
+            Command::Gc(arguments) => arguments.run(context).map(done),
             Command::Up(arguments) => arguments.run(context).map(done),
             Command::Pair(arguments) => arguments.run(context).map(done),
             Command::Join(arguments) => arguments.run(context).map(done),

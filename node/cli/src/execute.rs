@@ -68,6 +68,7 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         Request::History { path } => Reply::History(locker.history(&path)?),
         Request::Status { hash } => Reply::Status(Box::new(locker.status(hash)?)),
         Request::Verify => Reply::Verified(locker.verify(&AsObserver(sink))?),
+        Request::Gc { dry_run } => Reply::Collected(locker.gc(dry_run, &AsObserver(sink))?),
         Request::Pair => Reply::Paired(locker.pair(remembered(locker)?, &AsGuide(sink))?),
         Request::Devices => Reply::Devices(locker.devices()?),
         Request::Share { path, expires_s, label, passphrase } => {

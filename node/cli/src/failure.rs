@@ -110,6 +110,11 @@ impl From<Error> for Failure {
                 "E_NOT_FOUND",
                 "`locker ls` and `locker find NAME` show what is there.".into(),
             ),
+            Error::Gone(_) => (
+                Exit::NotFound,
+                "E_GONE",
+                "`locker history PATH` shows which versions are kept. Nothing was changed.".into(),
+            ),
             Error::Missing(_) => {
                 (Exit::NotFound, "E_NOT_FOUND", "Look at the path again. Nothing was changed.".into())
             }

@@ -6,8 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use locker_engine::report::{
-    Added, Device, Event, Got, Paired, Removed, Restored, Secret, Shared, SharedLink, StateHash, Status,
-    TicketShown, Verified,
+    Added, Collected, Device, Event, Got, Paired, Removed, Restored, Secret, Shared, SharedLink, StateHash,
+    Status, TicketShown, Verified,
 };
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +95,11 @@ pub(crate) enum Request {
     },
     /// Check everything that is stored.
     Verify,
+    /// Give room back.
+    Gc {
+        /// Whether nothing is to be changed.
+        dry_run: bool,
+    },
     /// Invite a device.
     Pair,
     /// The devices of the person.
@@ -141,6 +146,8 @@ pub(crate) enum Reply {
     Status(Box<Status>),
     /// To `Verify`.
     Verified(Verified),
+    /// To `Gc`.
+    Collected(Collected),
     /// To `Pair`.
     Paired(Paired),
     /// To `Devices`.

@@ -44,6 +44,9 @@ pub enum Error {
     /// No such thing in the trash, in the history or at that time: a whole sentence.
     #[error("{0}")]
     NoSuch(String),
+    /// What is to be brought back is not kept any more: a whole sentence.
+    #[error("{0}")]
+    Gone(String),
     /// A file was needed, a folder was named.
     #[error("{0} is a folder")]
     IsFolder(String),

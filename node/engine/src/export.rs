@@ -31,6 +31,7 @@ const FILES_AT_ONCE: usize = 256;
 /// [`Error::NotFound`]; [`Error::Exists`] if the destination is taken; [`Error::Integrity`]; [`Error::Full`] and
 /// [`Error::Io`] from the disk. The destination is then untouched.
 pub(crate) fn get(inner: &Inner, from: &str, to: &Path, observer: &dyn Observer) -> Result<Got, Error> {
+    let _content = inner.turns().rely();
     let store = inner.store()?;
     let snapshot = store.read()?;
     let tree = Tree::new(&snapshot, inner.space_tag());
@@ -278,6 +279,7 @@ pub(crate) fn read(
     length: Option<u64>,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
+    let _content = inner.turns().rely();
     let store = inner.store()?;
     let snapshot = store.read()?;
     let tree = Tree::new(&snapshot, inner.space_tag());

@@ -3,6 +3,7 @@
 use locker_catalog::tree::{self as catalog, Happened};
 use locker_crypto::id::{NodeId, VersionId};
 
+use crate::kept::{Keeper, Kept};
 use crate::locker::Inner;
 use crate::report::{Event, Happening};
 use crate::tree::{Tree, Version};
@@ -16,6 +17,7 @@ pub(crate) fn history(inner: &Inner, target: &str) -> Result<Vec<Event>, Error> 
     let store = inner.store()?;
     let snapshot = store.read()?;
     let tree = Tree::new(&snapshot, inner.space_tag());
+    let keeper = Keeper::new(&store, &snapshot, inner.space_tag());
     let node = find(&tree, target)?;
     let mut events = Vec::new();
     let mut version = 0;
@@ -29,6 +31,7 @@ pub(crate) fn history(inner: &Inner, target: &str) -> Result<Vec<Event>, Error> 
             size: None,
             b3: None,
             mtime: None,
+            gone: false,
         };
         let mut place = |what, (parent, name): &(NodeId, String)| -> Result<(), Error> {
             told.what = what;
@@ -53,6 +56,7 @@ pub(crate) fn history(inner: &Inner, target: &str) -> Result<Vec<Event>, Error> 
                 told.size = Some(found.file.size());
                 told.b3 = Some(found.file.content_hash().to_string());
                 told.mtime = Some(found.mtime_ms);
+                told.gone = keeper.state(&found.file)? == Kept::Gone;
             }
             _ => continue,
         }

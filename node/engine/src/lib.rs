@@ -10,6 +10,7 @@
 //! | `reader`, `export`, `leave`, `place` | bytes out |
 //! | `share`, `open` | links: made and listed here, opened anywhere |
 //! | `listing`, `organise`, `history`, `status`, `verify` | one verb or family of verbs each |
+//! | `gc` | what is kept and for how long; giving room back |
 //!
 //! It knows neither HTTP nor clap; floors above name nothing below it.
 
@@ -18,9 +19,11 @@ mod create;
 mod env;
 mod error;
 mod export;
+mod gc;
 mod history;
 mod import;
 mod join;
+mod kept;
 mod keys;
 mod leave;
 mod limits;

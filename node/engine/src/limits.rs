@@ -16,6 +16,8 @@ pub(crate) const BATCH_PACK_BYTES: u64 = 256 << 20;
 /// … or when so much time has passed since the last commit: with many small batches an import on a slow disk would spend
 /// its time in syncing, with rare ones a kill would cost too much.
 pub(crate) const BATCH_TIME: std::time::Duration = std::time::Duration::from_secs(1);
+/// Bytes of packs that are made anew in one batch: so much room is wanted before others are removed.
+pub(crate) const REPACK_BATCH_BYTES: u64 = 64 << 20;
 /// Threads of an import that write packs: while one hashes, another waits for the disk.
 pub(crate) const PACK_WRITERS: usize = 2;
 /// Closed packs, of 16 MiB at most, that wait for one of them: none, gathering waits.
@@ -52,3 +54,28 @@ pub(crate) const LIST_THREADS_MAX: usize = 4;
 pub(crate) const STATE_HASH_QUICK_NODES: u64 = 20_000;
 /// Findings that `verify` names one by one.
 pub(crate) const FINDINGS_MAX: usize = 1_000;
+/// Days of running for which what lies in the trash, and versions that were replaced, are kept.
+pub(crate) const KEEP_DAYS: u32 = 30;
+/// Days of running that are remembered one by one, so that none counts twice.
+pub(crate) const DAYS_REMEMBERED: usize = 64;
+/// References to chunks that `gc` holds in memory at a time, 8 bytes each; with more it walks the files once for each such
+/// part.
+pub(crate) const REFERENCES_MAX: usize = 2_000_000;
+/// A pack is made anew when less than 1 / n of it is needed.
+pub(crate) const NEEDED_FRACTION: u64 = 2;
+/// A pack below this length is small …
+pub(crate) const SMALL_PACK_BYTES: u32 = 1 << 20;
+/// … and more small ones than these are put together.
+pub(crate) const SMALL_PACKS_MAX: usize = 64;
+/// Bytes that are copied into new packs before the old ones go.
+pub(crate) const REPACK_BYTES: u64 = 256 << 20;
+/// Chunks that are copied before the old packs go.
+pub(crate) const REPACK_CHUNKS: usize = 65_536;
+/// Packs that are let go in one commit.
+pub(crate) const RELEASE_PACKS: usize = 512;
+/// Packs that are pinned in one commit; a delta has at most 8,192.
+pub(crate) const PIN_PACKS: usize = 4_096;
+/// Rows on needs that are written in one commit.
+pub(crate) const NEED_ROWS: usize = 16_384;
+/// How often `gc` begins anew because the locker was changed while it looked.
+pub(crate) const LOOKS_MAX: u32 = 4;

@@ -11,16 +11,17 @@ use std::time::Duration;
 
 use locker_catalog::space::Space;
 use locker_crypto::id::SpaceTag;
-use locker_store::{Home, Limits, Store};
+use locker_store::{Home, Limits, Snapshot, Store};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::gc::{Manners, Turns};
 use crate::join::JoinOptions;
 use crate::keys::Keys;
 use crate::node::{Hub, Node, NodeOptions};
 use crate::report::{
-    Added, Created, Device, Entry, Event, Got, Guide, Joined, Observer, Paired, Removed, Restored, Secret,
-    Shared, SharedLink, StateHash, Status, Verified,
+    Added, Collected, Created, Device, Entry, Event, Got, Guide, Joined, Observer, Paired, Removed, Restored,
+    Secret, Shared, SharedLink, StateHash, Status, Verified,
 };
 use crate::share::ShareOptions;
 use crate::vault::{self, Vault};
@@ -62,6 +63,8 @@ pub(crate) struct Inner {
     space: Mutex<Option<Space>>,
     /// Held by the import that runs.
     importing: Mutex<()>,
+    /// Who relies on content, and who lets it go.
+    turns: Turns,
     /// Counts commits, for the node.
     committed: watch::Sender<u64>,
     /// The node that runs on this locker.
@@ -129,6 +132,7 @@ impl Locker {
         drop(key);
         store.recover()?;
         let keys = Keys::load(&store.read()?)?.ok_or_else(|| Error::NoLocker(home.to_path_buf()))?;
+        crate::gc::note_today(&store, &env)?;
         start_workers(config.threads);
         let umask = crate::place::current_umask();
         Ok(Self(Arc::new(Inner {
@@ -140,6 +144,7 @@ impl Locker {
             umask,
             space: Mutex::new(None),
             importing: Mutex::new(()),
+            turns: Turns::default(),
             committed: watch::channel(0).0,
             node: Mutex::new(None),
         })))
@@ -349,6 +354,15 @@ impl Locker {
     pub fn verify(&self, observer: &dyn Observer) -> Result<Verified, Error> {
         crate::verify::verify(&self.0, observer)
     }
+
+    /// Gives the room back of what nothing needs any more and has been kept for its time; with `dry_run`, only tells what
+    /// would be done, and why. Waits for imports and copies that run.
+    ///
+    /// # Errors
+    /// What reading and committing give. An error ends the pass; the next one goes on from there.
+    pub fn gc(&self, dry_run: bool, observer: &dyn Observer) -> Result<Collected, Error> {
+        crate::gc::gc(&self.0, dry_run, Manners::Waits, observer)
+    }
 }
 
 /// The store, held open for one operation.
@@ -411,6 +425,33 @@ impl Inner {
         }
     }
 
+    /// The store alone, unless that takes longer than `wait`.
+    pub(crate) fn try_exclusive_store(&self, wait: Duration) -> Option<RwLockWriteGuard<'_, Option<Store>>> {
+        let start = self.env.elapsed();
+        loop {
+            match self.store.try_write() {
+                Ok(guard) => return Some(guard),
+                Err(TryLockError::Poisoned(error)) => return Some(error.into_inner()),
+                Err(TryLockError::WouldBlock) if self.env.elapsed().saturating_sub(start) >= wait => {
+                    return None;
+                }
+                Err(TryLockError::WouldBlock) => std::thread::park_timeout(EXCLUSIVE_PAUSE),
+            }
+        }
+    }
+
+    /// Who relies on content, and who lets it go.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// The last commit: its count, and what it left.
+    pub(crate) fn committed_state(&self, store: &Store) -> Result<(u64, Snapshot), Error> {
+        // Who commits to the space holds it until his commit is counted.
+        let _space = self.space();
+        Ok((*self.committed.borrow(), store.read()?))
+    }
+
     /// The keys of this device.
     pub(crate) fn keys(&self) -> &Keys {
         &self.keys
@@ -435,7 +476,7 @@ impl Inner {
         }
     }
 
-    /// Something was committed.
+    /// Something was committed. To be called while the space is held, so that the count belongs to the state.
     pub(crate) fn note_commit(&self) {
         self.committed.send_modify(|count| *count = count.wrapping_add(1));
     }

@@ -12,6 +12,7 @@ mod folding;
 mod guest;
 mod hub;
 mod invite;
+mod keeping;
 mod knock;
 mod ledger;
 mod remembered;

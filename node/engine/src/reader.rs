@@ -141,7 +141,8 @@ impl<'a> Reader<'a> {
     fn open(&self, wanted: &Wanted<'_>) -> Result<Vec<u8>, Error> {
         let mut failure = Error::damaged("a chunk that is not here", Refusal::Hash);
         for place in index::places(self.snapshot, &self.space, &wanted.record.tag())? {
-            if index::pack(self.snapshot, &place.pack)?.is_some_and(|pack| pack.state == PackState::Wanted) {
+            let state = index::pack(self.snapshot, &place.pack)?.map(|pack| pack.state);
+            if matches!(state, Some(PackState::Wanted | PackState::Released)) {
                 failure =
                     Error::Network("this content is on another device and has not come here yet".into());
                 continue;

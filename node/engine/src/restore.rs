@@ -1,14 +1,17 @@
 //! `restore`: out of the trash, back to a version, back to a time. Nothing is lost: what is there now stays in the
 //! history.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 use locker_catalog::operation::{Content, Move, Op, Trash};
 use locker_catalog::tree as catalog;
-use locker_crypto::id::NodeId;
+use locker_crypto::file_ref::FileRef;
+use locker_crypto::id::{NodeId, PackHash};
 
 use crate::history::{find, versions};
+use crate::kept::{Keeper, Kept};
+use crate::limits::KEEP_DAYS;
 use crate::locker::Inner;
 use crate::report::Restored;
 use crate::tree::{Kinded, Node, Tree, Version};
@@ -21,15 +24,20 @@ pub(crate) fn restore(
     at: Option<u64>,
     version: Option<u32>,
 ) -> Result<Restored, Error> {
-    let ops = {
+    // What is looked up must still be here when it is committed that it counts again.
+    let _content = inner.turns().rely();
+    let (ops, elsewhere) = {
         let store = inner.store()?;
         let snapshot = store.read()?;
         let tree = Tree::new(&snapshot, inner.space_tag());
-        match (at, version) {
+        let ops = match (at, version) {
             (Some(at), _) => to_time(&tree, target, at)?,
             (None, Some(version)) => to_version(&tree, target, version)?,
             (None, None) => from_trash(&tree, target)?,
-        }
+        };
+        let keeper = Keeper::new(&store, &snapshot, inner.space_tag());
+        let elsewhere = check_kept(&tree, &keeper, &ops)?;
+        (ops, elsewhere)
     };
     let mut touched = BTreeSet::new();
     for op in &ops {
@@ -41,7 +49,55 @@ pub(crate) fn restore(
         }
     }
     inner.commit(|change| ops.into_iter().try_for_each(|op| change.push(op)))?;
+    inner.want_again(&elsewhere)?;
     Ok(Restored { entries: touched.len() as u64 })
+}
+
+/// Checks that the content of everything that these operations bring back is kept; gives the packs of it that were let
+/// go here and that other devices hold.
+fn check_kept(tree: &Tree<'_>, keeper: &Keeper<'_>, ops: &[Op]) -> Result<Vec<PackHash>, Error> {
+    let mut elsewhere = BTreeSet::new();
+    let mut check = |file: &FileRef, name: &str| -> Result<(), Error> {
+        match keeper.state(file)? {
+            Kept::Here => Ok(()),
+            Kept::Elsewhere(packs) => {
+                elsewhere.extend(packs);
+                Ok(())
+            }
+            Kept::Gone => Err(Error::Gone(format!(
+                "the content of {name} is not kept any more: what is in the trash, or was replaced, goes after \
+                 {KEEP_DAYS} days on which this device runs"
+            ))),
+        }
+    };
+    let mut moved = Vec::new();
+    let mut seen = HashSet::new();
+    for op in ops {
+        match op {
+            Op::Content(content) => {
+                check(&content.file, &tree.node(content.node)?.name)?;
+                // What it had before does not come back.
+                seen.insert(content.node);
+            }
+            Op::Move(op) => moved.push(op.node),
+            _ => {}
+        }
+    }
+    // Whatever comes with what is moved.
+    while let Some(id) = moved.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        let node = tree.node(id)?;
+        if node.is_folder() {
+            tree.children(id, &mut |child| {
+                moved.push(child.id);
+                ControlFlow::Continue(())
+            })?;
+        }
+        node.versions.iter().try_for_each(|version| check(&version.file, &node.name))?;
+    }
+    Ok(elsewhere.into_iter().collect())
 }
 
 /// Out of the trash to where it was.

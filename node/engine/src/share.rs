@@ -53,6 +53,8 @@ pub(crate) fn share(inner: &Inner, shared: &str, options: &ShareOptions) -> Resu
     check_life(options.expires_s)?;
     let shown = path::split(shared)?.join("/");
     let label = label(options.label.as_deref(), &shown)?;
+    // What is gathered must still be here when the link that names it is committed.
+    let _content = inner.turns().rely();
     let (node, gathered, log) = {
         let store = inner.store()?;
         let snapshot = store.read()?;

@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 use locker_catalog::space::{OwnState, Space};
 use locker_catalog::tree as catalog;
 use locker_crypto::Refusal;
-use locker_store::index::{self, PackState};
+use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
+use locker_store::index::{self, Pack, PackState};
 use locker_store::pins::{self, PinScope};
-use locker_store::{Reads, Snapshot};
+use locker_store::{Reads, Snapshot, unneeded};
 
 use crate::limits::STATE_HASH_QUICK_NODES;
 use crate::locker::Inner;
@@ -16,7 +17,7 @@ use crate::tree::Tree;
 use crate::{Error, vault};
 
 /// Copies that are wanted of everything, until a policy says otherwise.
-const COPIES_WANTED: u32 = 2;
+pub(crate) const COPIES_WANTED: u32 = 2;
 /// How long it is told that a device was set back: as long as its word is proof of a copy.
 const SET_BACK_SHOWN_S: u64 = 7 * 86_400;
 
@@ -32,6 +33,10 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     let mut problems = problems(&tree, &packs)?;
     problems.extend(set_back(inner, &snapshot, &devices)?);
     problems.extend(ahead(inner, &snapshot)?);
+    problems.extend(inner.turns().trouble().map(|why| Problem {
+        code: "E_GC".into(),
+        message: format!("giving back room ended early, and nothing more was removed: {why}"),
+    }));
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
         sentence: sentence(files, bytes, &packs),
@@ -117,36 +122,56 @@ impl Packs {
         let keys = inner.keys();
         let devices = crate::keys::active(snapshot, &keys.person)?;
         let mut packs = Self { least: u32::MAX, ..Self::default() };
-        let mut failure = None;
+        let mut failure = Ok(());
         index::scan_packs(snapshot, &mut |hash, pack| {
-            let is_here = matches!(pack.state, PackState::Present { .. });
-            match pack.state {
-                PackState::Present { .. } => packs.bytes += locker_store::packs::file_len(pack.len),
-                PackState::Wanted => {
-                    packs.wanted += 1;
-                    packs.wanted_bytes += u64::from(pack.len);
-                }
-                _ => packs.lost += 1,
+            let others = devices.iter().filter(|device| **device != keys.device_id());
+            let step = packs.add(snapshot, &keys.tag, others, (&hash, &pack));
+            if let Err(error) = step {
+                failure = Err(error);
+                return ControlFlow::Break(());
             }
-            let mut copies = u32::from(is_here);
-            for author in devices.iter().filter(|device| **device != keys.device_id()) {
-                let scope = PinScope { space: keys.tag, author: *author };
-                match pins::is_pinned(snapshot, &scope, &hash) {
-                    Ok(is_pinned) => copies += u32::from(is_pinned),
-                    Err(error) => {
-                        failure = Some(error);
-                        return ControlFlow::Break(());
-                    }
-                }
-            }
-            packs.least = packs.least.min(copies);
             ControlFlow::Continue(())
         })?;
+        failure?;
         if packs.least == u32::MAX {
             // Nothing but small things: they lie in the log, which every device has that was heard from.
             packs.least = 1;
         }
-        failure.map_or(Ok(packs), |error| Err(error.into()))
+        Ok(packs)
+    }
+
+    /// Adds a pack; `others` are the devices beside this one.
+    fn add<'d>(
+        &mut self,
+        snapshot: &Snapshot,
+        space: &SpaceTag,
+        others: impl Iterator<Item = &'d VerifyingKey>,
+        (hash, pack): (&PackHash, &Pack),
+    ) -> Result<(), Error> {
+        let is_here = matches!(pack.state, PackState::Present { .. });
+        let mut copies = u32::from(is_here);
+        for author in others {
+            copies +=
+                u32::from(pins::is_pinned(snapshot, &PinScope { space: *space, author: *author }, hash)?);
+        }
+        match pack.state {
+            PackState::Present { .. } => self.bytes += locker_store::packs::file_len(pack.len),
+            // What every device has let go is not waited for.
+            PackState::Wanted if copies == 0 => return Ok(()),
+            PackState::Wanted => {
+                self.wanted += 1;
+                self.wanted_bytes += u64::from(pack.len);
+            }
+            PackState::Lost => self.lost += 1,
+            // What was let go on purpose is not missing.
+            PackState::Released | PackState::Deleting => return Ok(()),
+        }
+        // What nothing needs any more is on its way out, here or there first.
+        if copies < COPIES_WANTED && copies < self.least && is_unneeded(snapshot, space, hash)? {
+            return Ok(());
+        }
+        self.least = self.least.min(copies);
+        Ok(())
     }
 
     /// What is still to come.
@@ -158,6 +183,17 @@ impl Packs {
             total,
         })
     }
+}
+
+/// Whether nothing in a pack was needed at the last look.
+fn is_unneeded(snapshot: &Snapshot, space: &SpaceTag, hash: &PackHash) -> Result<bool, Error> {
+    let locs = index::locs(snapshot, hash)?;
+    for loc in &locs {
+        if unneeded::since(snapshot, space, &loc.tag)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(!locs.is_empty())
 }
 
 /// The devices of the person. Whether others can be reached now only a running node knows.

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use locker_catalog::operation::Body;
 use locker_catalog::space::Space;
-use locker_catalog::tree as catalog;
+use locker_catalog::tree::{self as catalog, Standing};
 use locker_crypto::Refusal;
 use locker_crypto::chunk::{COMMITMENT_LEN, Opener};
 use locker_crypto::entry::{AuthorHead, Envelope};
@@ -24,6 +24,7 @@ use locker_store::{Reads, Snapshot, Store, StoreError};
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::kept::{Keeper, Kept};
 use crate::keys::Keys;
 use crate::limits::{FINDINGS_MAX, OPEN_PACKS};
 use crate::locker::Inner;
@@ -46,6 +47,8 @@ pub(crate) fn verify(inner: &Inner, observer: &dyn Observer) -> Result<Verified,
             Err(error) => return Err(error.into()),
         }
     }
+    // Nothing goes while it is checked.
+    let _content = inner.turns().rely();
     let store = inner.store()?;
     let snapshot = store.read()?;
     found.verified.checked += 1;
@@ -126,8 +129,8 @@ fn packs(
 ) -> Result<BTreeSet<PackHash>, Error> {
     let mut all: Vec<(PackHash, Pack)> = Vec::new();
     index::scan_packs(snapshot, &mut |hash, pack| {
-        // What is still to come from others is not stored here.
-        if pack.state != PackState::Wanted {
+        // What is still to come from others, or was let go, is not stored here.
+        if matches!(pack.state, PackState::Present { .. } | PackState::Lost) {
             all.push((hash, pack));
         }
         ControlFlow::Continue(())
@@ -180,10 +183,19 @@ fn contents(
         bad,
         open: HashMap::new(),
     };
+    let keeper = Keeper::new(store, snapshot, inner.space_tag());
     let mut failure = None;
-    catalog::walk_versions(tree.rows(), &mut |node, version| {
+    catalog::walk_versions(tree.rows(), &mut |node, version, standing| {
         found.verified.checked += 1;
-        match check.file(&version.file) {
+        // What is past and was let go is not damaged.
+        let checked = match standing {
+            Standing::Live => check.file(&version.file),
+            Standing::Past => keeper.state(&version.file).and_then(|kept| match kept {
+                Kept::Gone => Ok(()),
+                Kept::Here | Kept::Elsewhere(_) => check.file(&version.file),
+            }),
+        };
+        match checked {
             // What is still to come from other devices is not damaged.
             Ok(()) | Err(Error::Network(_)) => ControlFlow::Continue(()),
             Err(Error::Integrity { why, what }) => {
@@ -245,8 +257,10 @@ impl Contents<'_> {
                 continue;
             }
             let Some(pack) = index::pack(self.snapshot, &place.pack)? else { continue };
-            if pack.state == PackState::Wanted {
-                return Ok(());
+            match pack.state {
+                PackState::Wanted | PackState::Released => return Ok(()),
+                PackState::Deleting => continue,
+                PackState::Present { .. } | PackState::Lost => {}
             }
             let head = place.offset..place.offset.saturating_add(COMMITMENT_LEN as u32);
             let commitment = self.pack(place.pack, pack.len)?.read_range(head)?;

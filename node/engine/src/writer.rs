@@ -16,7 +16,7 @@ use locker_crypto::pack::PackOp;
 use locker_crypto::pin::PinDelta;
 use locker_crypto::secret::LogKey;
 use locker_crypto::sign::Signing;
-use locker_store::index::{self, Loc, NewPack, PackState};
+use locker_store::index::{self, Loc, Naming, NewPack, PackState};
 use locker_store::pins::{self, PinScope};
 use locker_store::{Reads, WriteTxn};
 
@@ -34,6 +34,7 @@ pub(crate) struct Change<'a, 's> {
     ops_len: usize,
     count: usize,
     packs: Vec<PackHash>,
+    drops: Vec<PackHash>,
 }
 
 impl Inner {
@@ -63,6 +64,7 @@ impl Inner {
             ops_len: 0,
             count: 0,
             packs: Vec::new(),
+            drops: Vec::new(),
         };
         let value = change(&mut open)?;
         open.seal_entry()?;
@@ -70,8 +72,8 @@ impl Inner {
         let space = open.space;
         txn.commit()?;
         *slot = Some(space);
-        drop(slot);
         self.note_commit();
+        drop(slot);
         Ok(value)
     }
 }
@@ -107,6 +109,30 @@ impl<'s> Change<'_, 's> {
         index::set_state(self.txn, hash, state)?;
         self.packs.push(*hash);
         Ok(())
+    }
+
+    /// Pins a pack that is here.
+    pub(crate) fn pin_again(&mut self, hash: &PackHash) -> Result<(), Error> {
+        let pack = index::pack(self.txn, hash)?;
+        if pack.is_some_and(|pack| matches!(pack.state, PackState::Present { .. })) {
+            self.packs.push(*hash);
+        }
+        Ok(())
+    }
+
+    /// Drops this device's pin of a pack, if there is one.
+    pub(crate) fn unpin(&mut self, hash: &PackHash) -> Result<(), Error> {
+        let keys = self.inner.keys();
+        let scope = PinScope { space: keys.tag, author: keys.device_id() };
+        if pins::is_pinned(self.txn, &scope, hash)? {
+            self.drops.push(*hash);
+        }
+        Ok(())
+    }
+
+    /// The count of commits that this change is made on.
+    pub(crate) fn state(&self) -> u64 {
+        *self.inner.commits().borrow()
     }
 
     /// Number of operations pushed.
@@ -201,11 +227,19 @@ impl<'s> Change<'_, 's> {
         let place = Place { space_tag: keys.tag, seq, prev, epoch };
         let entry = sign(&place, body, &log_key, keys.device.signing(), self.inner.env())?;
         let ops = entry.body.ops.clone();
+        let naming = Naming { hlc: entry.body.hlc, author: entry.author };
         let (outcome, refused) = self.space.write(&mut self.txn.rows_mut(keys.tag), entry, now_ms)?;
         // What would have no effect is not written: the whole change is given up, the signed entry with it.
         match refused.first() {
             Some((index, why)) => Err(self.refusal(ops.get(usize::from(*index)), *why)),
-            None => taken(outcome),
+            None => {
+                for op in &ops {
+                    if let Op::Pack(pack) = op {
+                        index::note_naming(self.txn, &keys.tag, &pack.hash(), &naming)?;
+                    }
+                }
+                taken(outcome)
+            }
         }
     }
 
@@ -249,9 +283,9 @@ impl<'s> Change<'_, 's> {
         self.space.epochs().head().map(|epoch| epoch.id).ok_or_else(crate::keys::not_heard_yet)
     }
 
-    /// Pins the packs of this change.
+    /// Pins the packs of this change, and drops the pins that it lets go.
     fn pin(&mut self) -> Result<(), Error> {
-        if self.packs.is_empty() {
+        if self.packs.is_empty() && self.drops.is_empty() {
             return Ok(());
         }
         let keys = self.inner.keys();
@@ -269,7 +303,7 @@ impl<'s> Change<'_, 's> {
             seq,
             prev,
             adds: std::mem::take(&mut self.packs),
-            drops: Vec::new(),
+            drops: std::mem::take(&mut self.drops),
         };
         let signed = delta.sign(keys.device.signing()).map_err(Error::Refused)?;
         let stored = pins::PinDelta { seq, bytes: &signed.bytes, adds: &delta.adds, drops: &delta.drops };

@@ -40,6 +40,8 @@ pub const DB_AFTER_COMMIT: &str = "db-after-commit";
 pub const ACK_BEFORE: &str = "ack-before";
 /// For the engine: just after.
 pub const ACK_AFTER: &str = "ack-after";
+/// For the engine: pins of packs are dropped, nothing else is done to these yet.
+pub const DELETE_UNPINNED: &str = "delete-unpinned";
 /// A pack is marked as being deleted; its file is still there.
 pub const DELETE_MARKED: &str = "delete-marked";
 /// Its file is unlinked, not durably.
@@ -74,6 +76,7 @@ pub const ALL: &[&str] = &[
     DB_AFTER_COMMIT,
     ACK_BEFORE,
     ACK_AFTER,
+    DELETE_UNPINNED,
     DELETE_MARKED,
     DELETE_UNLINKED,
     DELETE_DIR_SYNCED,

@@ -3,6 +3,8 @@
 //!
 //! Both are hints that may be forgotten. Neither shows a path or a content hash in its keys.
 
+use std::ops::ControlFlow;
+
 use locker_crypto::id::ContentHash;
 
 use crate::StoreError;
@@ -65,6 +67,17 @@ pub fn delete_file_ref(txn: &mut WriteTxn<'_>, content: &ContentHash) {
     txn.delete(FILES, &key);
 }
 
+/// Visits the FileRef bytes of every content that is remembered, in an order without meaning.
+///
+/// # Errors
+/// As [`file_ref`].
+pub fn scan_file_refs<R: Reads>(
+    reads: &R,
+    visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    reads.view().scan_prefix(FILES, &[], &mut |_, value| visit(value))
+}
+
 /// Returns the content of the file at an absolute path, if its stat is exactly the one remembered.
 ///
 /// # Errors
@@ -95,4 +108,38 @@ pub fn put_stat(txn: &mut WriteTxn<'_>, path: &[u8], stat: &FileStat, content: &
 pub fn delete_stat(txn: &mut WriteTxn<'_>, path: &[u8]) {
     let key = txn.view().keys().keyed_path(path);
     txn.delete(STATS, &key);
+}
+
+/// Names a file outside whose content is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatKey(Vec<u8>);
+
+/// Visits every file outside whose content is remembered, with that content.
+///
+/// # Errors
+/// As [`file_ref`].
+pub fn scan_stats<R: Reads>(
+    reads: &R,
+    visit: &mut dyn FnMut(StatKey, ContentHash) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut wrong = false;
+    reads.view().scan_prefix(
+        STATS,
+        &[],
+        &mut |key, value| match value.last_chunk::<{ ContentHash::LEN }>() {
+            Some(content) if value.len() == FileStat::LEN + ContentHash::LEN => {
+                visit(StatKey(key.to_vec()), ContentHash(*content))
+            }
+            _ => {
+                wrong = true;
+                ControlFlow::Break(())
+            }
+        },
+    )?;
+    if wrong { Err(StoreError::corrupt("a row of file stats")) } else { Ok(()) }
+}
+
+/// Forgets a file that [`scan_stats`] named.
+pub fn forget_stat(txn: &mut WriteTxn<'_>, key: &StatKey) {
+    txn.delete(STATS, &key.0);
 }

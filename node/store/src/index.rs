@@ -6,14 +6,14 @@
 use std::ops::ControlFlow;
 
 use locker_crypto::Refusal;
-use locker_crypto::id::{ChunkTag, PackHash, SpaceTag};
+use locker_crypto::id::{ChunkTag, PackHash, SpaceTag, VerifyingKey};
 
-use crate::StoreError;
 use crate::limits::{PACK_BYTES_MAX, PACK_CHUNKS_MAX};
 use crate::settings::{self, Setting};
-use crate::snapshot::{Direction, Reads};
-use crate::tables::{CHUNKS, PACK_LOCS, PACK_NUMBERS, PACK_RECENT, PACKS, SCOPES};
+use crate::snapshot::{Direction, Reads, after};
+use crate::tables::{CHUNKS, NAMINGS, PACK_LOCS, PACK_NUMBERS, PACK_RECENT, PACKS, SCOPES};
 use crate::transaction::WriteTxn;
+use crate::{StoreError, pins, unneeded};
 
 /// How it stands with a pack here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum PackState {
     Lost,
     /// Its file is being removed.
     Deleting,
+    /// Let go here on purpose, while another device still pins it: it can be had again.
+    Released,
 }
 
 /// A chunk in a pack. Its offset is the sum of the lengths before it.
@@ -51,6 +53,24 @@ pub struct Place {
     pub sealed_len: u32,
 }
 
+/// The last operation that names a pack in a space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Naming {
+    /// Its clock.
+    pub hlc: u64,
+    /// Who wrote it.
+    pub author: VerifyingKey,
+}
+
+/// A place of a chunk, by the number of the pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spot {
+    /// [`Pack::number`].
+    pub number: u32,
+    /// Sealed length in bytes.
+    pub sealed_len: u32,
+}
+
 /// What is known of a pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pack {
@@ -63,10 +83,17 @@ pub struct Pack {
     number: u32,
 }
 
+impl Pack {
+    /// The short number under which chunks name it here. Numbers are never given twice.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+}
+
 /// Adds a pack to a space, or a space to a pack that is known; its chunks can then be found there.
 ///
 /// `locs` are the chunks in order, empty where they are not known (a replica without keys). A pack that is known keeps
-/// its chunks and, unless it comes as present, its state.
+/// its chunks and, unless it comes as present or was let go, its state.
 ///
 /// # Errors
 /// [`StoreError::Refused`] with [`Refusal::Limit`] above 16,777,216 bytes or 4,096 chunks, with [`Refusal::Canon`] if the
@@ -110,6 +137,8 @@ pub fn add_pack(
     if matches!(new.state, PackState::Present { .. }) {
         pack.state = new.state;
         txn.put(PACK_RECENT, hash.as_bytes(), &[]);
+    } else if pack.state == PackState::Released {
+        pack.state = new.state;
     }
     if !pack.spaces.contains(space) {
         pack.spaces.push(*space);
@@ -262,6 +291,68 @@ pub fn pack_count<R: Reads>(reads: &R) -> Result<u64, StoreError> {
     Ok(settings::number(reads, Setting::PACK_COUNT)?.unwrap_or(0))
 }
 
+/// Notes who names a pack in a space; of several operations the one with the greatest clock counts (of equals, the
+/// greatest author).
+///
+/// # Errors
+/// As [`pack`].
+pub fn note_naming(
+    txn: &mut WriteTxn<'_>,
+    space: &SpaceTag,
+    hash: &PackHash,
+    new: &Naming,
+) -> Result<(), StoreError> {
+    if naming(txn, space, hash)?.is_none_or(|known| known < *new) {
+        let value = [new.hlc.to_le_bytes().as_slice(), new.author.as_bytes()].concat();
+        txn.put(NAMINGS, &scope_key(space, hash), &value);
+    }
+    Ok(())
+}
+
+/// Returns the last operation that names a pack in a space; `None` if that was before such was noted.
+///
+/// # Errors
+/// As [`pack`].
+pub fn naming<R: Reads>(reads: &R, space: &SpaceTag, hash: &PackHash) -> Result<Option<Naming>, StoreError> {
+    let Some(value) = reads.view().get(NAMINGS, &scope_key(space, hash))? else { return Ok(None) };
+    let (hlc, author) = value.split_first_chunk::<8>().ok_or_else(damaged)?;
+    let author = VerifyingKey::from_slice(author).map_err(|_| damaged())?;
+    Ok(Some(Naming { hlc: u64::from_le_bytes(*hlc), author }))
+}
+
+/// Visits the chunks of a space from a tag on, each with all its places, in the order of the tags.
+///
+/// # Errors
+/// As [`pack`].
+pub fn scan_chunks<R: Reads>(
+    reads: &R,
+    space: &SpaceTag,
+    from: &ChunkTag,
+    visit: &mut dyn FnMut(ChunkTag, &[Spot]) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let end = after(space.as_bytes());
+    let mut wrong = false;
+    let mut spots = Vec::new();
+    let start = chunk_key(space, from);
+    reads.view().scan(CHUNKS, &start, end.as_deref(), Direction::Ascending, &mut |key, value| match (
+        key.last_chunk::<16>(),
+        decode_rows(value),
+    ) {
+        (Some(tag), Some(rows)) => {
+            spots.clear();
+            spots.extend(
+                rows.iter().map(|[number, _, sealed_len]| Spot { number: *number, sealed_len: *sealed_len }),
+            );
+            visit(ChunkTag(*tag), &spots)
+        }
+        _ => {
+            wrong = true;
+            ControlFlow::Break(())
+        }
+    })?;
+    if wrong { Err(damaged()) } else { Ok(()) }
+}
+
 /// Takes a pack out of a space: its chunks are not found there any more. The pack itself stays known.
 ///
 /// # Errors
@@ -280,34 +371,44 @@ pub fn remove_from_space(
         let Some(value) = txn.view().get(CHUNKS, &key)? else { continue };
         let mut rows = decode_rows(&value).ok_or_else(damaged)?;
         rows.retain(|[number, ..]| *number != pack.number);
-        if rows.is_empty() { txn.delete(CHUNKS, &key) } else { txn.put(CHUNKS, &key, &encode_rows(&rows)) }
+        if rows.is_empty() {
+            txn.delete(CHUNKS, &key);
+            // What is not there any more is not waited for either.
+            unneeded::forget(txn, space, &loc.tag);
+        } else {
+            txn.put(CHUNKS, &key, &encode_rows(&rows));
+        }
     }
     pack.spaces.retain(|known| known != space);
     txn.delete(SCOPES, &scope_key(space, hash));
+    txn.delete(NAMINGS, &scope_key(space, hash));
     txn.put(PACKS, hash.as_bytes(), &encode_pack(&pack));
     Ok(())
 }
 
-/// First half of a deletion: no space has the pack any more, and its state says that its file goes.
-pub(crate) fn mark_deleting(txn: &mut WriteTxn<'_>, hash: &PackHash) -> Result<bool, StoreError> {
-    let Some(known) = pack(txn, hash)? else { return Ok(false) };
+/// First half of a deletion: the state says that the file goes.
+pub(crate) fn mark_deleting(txn: &mut WriteTxn<'_>, hash: &PackHash) -> Result<(), StoreError> {
+    set_state(txn, hash, PackState::Deleting)
+}
+
+/// Second half: the file is gone. A pack that somebody still pins stays known, and is not wanted; another one is
+/// forgotten with its chunks.
+pub(crate) fn finish_deleting(txn: &mut WriteTxn<'_>, hash: &PackHash) -> Result<(), StoreError> {
+    let Some(known) = pack(txn, hash)? else { return Ok(()) };
+    for space in &known.spaces {
+        if pins::is_pinned_by_any(txn, space, hash)? {
+            txn.delete(PACK_RECENT, hash.as_bytes());
+            return set_state(txn, hash, PackState::Released);
+        }
+    }
     for space in &known.spaces {
         remove_from_space(txn, space, hash)?;
     }
-    set_state(txn, hash, PackState::Deleting)?;
-    Ok(true)
-}
-
-/// Second half: the file is gone.
-pub(crate) fn forget(txn: &mut WriteTxn<'_>, hash: &PackHash) -> Result<(), StoreError> {
-    if let Some(pack) = pack(txn, hash)? {
-        txn.delete(PACK_NUMBERS, &pack.number.to_be_bytes());
-        txn.delete(PACK_LOCS, hash.as_bytes());
-        txn.delete(PACK_RECENT, hash.as_bytes());
-        txn.delete(PACKS, hash.as_bytes());
-        count(txn, -1)?;
-    }
-    Ok(())
+    txn.delete(PACK_NUMBERS, &known.number.to_be_bytes());
+    txn.delete(PACK_LOCS, hash.as_bytes());
+    txn.delete(PACK_RECENT, hash.as_bytes());
+    txn.delete(PACKS, hash.as_bytes());
+    count(txn, -1)
 }
 
 /// Returns the packs written since the last clean closing.
@@ -373,6 +474,7 @@ fn encode_pack(pack: &Pack) -> Vec<u8> {
         PackState::Present { verified_at } => (1, verified_at),
         PackState::Lost => (2, 0),
         PackState::Deleting => (3, 0),
+        PackState::Released => (4, 0),
     };
     let mut out = Vec::with_capacity(17 + 16 * pack.spaces.len());
     out.extend_from_slice(&pack.number.to_le_bytes());
@@ -396,6 +498,7 @@ fn decode_pack(value: &[u8]) -> Option<Pack> {
         (1, _) => PackState::Present { verified_at },
         (2, 0) => PackState::Lost,
         (3, 0) => PackState::Deleting,
+        (4, 0) => PackState::Released,
         _ => return None,
     };
     let (spaces, left) = rest.as_chunks::<16>();

@@ -3,7 +3,7 @@
 //! - [`home`]: the directory: modes, format, lock.
 //! - [`Store`]: opening, reading ([`Snapshot`]) and changing ([`WriteTxn`]) the database; deleting packs.
 //! - [`rows`]: the catalog's rows of one space.
-//! - [`settings`], [`keyring`], [`objects`], [`persons`], [`index`], [`pins`], [`files`], [`links`], [`addresses`]: one module for each kind of
+//! - [`settings`], [`keyring`], [`objects`], [`persons`], [`index`], [`unneeded`], [`pins`], [`files`], [`links`], [`addresses`]: one module for each kind of
 //!   row of the store's own; `tables.rs` has every key and value in words.
 //! - [`packs`]: pack files and their outboards; [`direct`]: writing past the page cache.
 //!
@@ -39,6 +39,7 @@ mod store;
 #[cfg(test)]
 mod test_kit;
 mod transaction;
+pub mod unneeded;
 mod wiped;
 
 pub use error::StoreError;

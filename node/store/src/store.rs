@@ -304,18 +304,14 @@ impl Store {
         Ok(recovery)
     }
 
-    /// Deletes packs for good: a commit that says so, the files, a commit that forgets them. A crash between is put
-    /// right by [`Store::recover`]. The caller has made sure that no pin, transfer or lease names them.
+    /// Deletes packs from this disk: a commit that says so, the files, a commit that forgets them, or, of those that
+    /// another device pins, that they were let go. A crash between is put right by [`Store::recover`]. The caller has made
+    /// sure that no pin of this device, no transfer and no lease names them.
     ///
     /// # Errors
     /// As [`WriteTxn::commit`]; [`StoreError::Io`] if a file cannot be removed: the next start tries again.
     pub fn delete_packs(&self, packs: &[PackHash]) -> Result<(), StoreError> {
-        self.write::<_, StoreError>(|txn| {
-            for hash in packs {
-                index::mark_deleting(txn, hash)?;
-            }
-            Ok(())
-        })?;
+        self.write::<_, StoreError>(|txn| packs.iter().try_for_each(|hash| index::mark_deleting(txn, hash)))?;
         reach(failpoints::DELETE_MARKED)
             .map_err(|error| StoreError::io("deleting packs", self.home.path(), error))?;
         self.finish_deletion(packs)
@@ -326,7 +322,7 @@ impl Store {
             return Ok(());
         }
         self.packs.remove(packs)?;
-        self.write(|txn| packs.iter().try_for_each(|hash| index::forget(txn, hash)))
+        self.write(|txn| packs.iter().try_for_each(|hash| index::finish_deleting(txn, hash)))
     }
 
     /// Verifies the checksums of all pages of the database and, if needed, repairs what follows from them. Whether

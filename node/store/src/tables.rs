@@ -19,6 +19,9 @@
 //! | `pack-recent` | PackHash 32 | empty; packs written since the last clean closing |
 //! | `chunks` | SpaceTag 16, ChunkTag 16 | for each place: pack number u32, offset u32, sealed_len u32 |
 //! | `scopes` | SpaceTag 16, PackHash 32 | empty; the packs of a space |
+//! | `namings` | SpaceTag 16, PackHash 32 | hlc u64, author 32: the last operation that names the pack in the space |
+//! | `unneeded` | SpaceTag 16, ChunkTag 16 | u32: the day of running on which no file was first seen to need the chunk |
+//! | `ended-links` | LinkTag 16 | u32: the day of running on which the link was first seen to be over |
 //! | `pins` | SpaceTag 16, author 32, PackHash 32 | empty; a standing pin |
 //! | `pin-deltas` | SpaceTag 16, author 32, seq u64 | the signed `LKG1` delta |
 //! | `remembered` | device 32, kind of log u8, SpaceTag 16, author 32 | number of items u64, unix seconds u64: how far another device was, and when it went back |
@@ -34,6 +37,7 @@
 //! | present | 1 | durable here |
 //! | lost | 2 | was present; the file is gone or damaged |
 //! | deleting | 3 | its file is being removed; start-up finishes this |
+//! | released | 4 | let go here on purpose; another device still pins it |
 //!
 //! | Setting of the store | Id | Value |
 //! |---|---|---|
@@ -79,6 +83,9 @@ pub(crate) const PACK_NUMBERS: TableName = TableName::Own("pack-numbers");
 pub(crate) const PACK_RECENT: TableName = TableName::Own("pack-recent");
 pub(crate) const CHUNKS: TableName = TableName::Own("chunks");
 pub(crate) const SCOPES: TableName = TableName::Own("scopes");
+pub(crate) const NAMINGS: TableName = TableName::Own("namings");
+pub(crate) const UNNEEDED: TableName = TableName::Own("unneeded");
+pub(crate) const ENDED_LINKS: TableName = TableName::Own("ended-links");
 pub(crate) const PINS: TableName = TableName::Own("pins");
 pub(crate) const PIN_DELTAS: TableName = TableName::Own("pin-deltas");
 pub(crate) const REMEMBERED: TableName = TableName::Own("remembered");

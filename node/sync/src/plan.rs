@@ -216,6 +216,11 @@ impl Plan {
         }
     }
 
+    /// The packs that are being fetched.
+    pub fn under_way(&self) -> impl Iterator<Item = PackHash> {
+        self.wanted.iter().filter(|(_, wanted)| wanted.under_way.is_some()).map(|(pack, _)| *pack)
+    }
+
     /// Number of packs that are wanted, those under way included.
     pub fn wanted(&self) -> usize {
         self.wanted.len()

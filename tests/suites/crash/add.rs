@@ -154,8 +154,8 @@ macro_rules! kills {
                 line.strip_prefix("pub const ")?.split_once("&str = \"")?.1.strip_suffix("\";")
             }).collect();
             assert!(named.len() >= here.len());
-            // Steps of other work than `add`: making a locker (`init`), fetching (the suite `two_devices`), and deleting
-            // packs, which no command does yet.
+            // Steps of other work than `add`: making a locker (`init`), fetching (the suite `two_devices`), and giving back
+            // room (`gc`).
             let elsewhere = ["file-", "db-created", "db-told", "partial-", "delete-"];
             for step in named {
                 let is_here = here.contains(&step) || elsewhere.iter().any(|other| step.starts_with(other));

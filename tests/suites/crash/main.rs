@@ -11,5 +11,6 @@
 )]
 
 mod add;
+mod gc;
 mod init;
 mod other;

@@ -13,4 +13,5 @@ mod lan;
 mod links;
 mod pairing;
 mod replication;
+mod room;
 mod set_back;

@@ -116,34 +116,6 @@ pub fn version(rows: &dyn ReadRows, node: NodeId, vid: VersionId) -> Result<Opti
     Ok(replaced.into_iter().find(|v| v.vid == vid))
 }
 
-/// Visits every content that any file has or had, the trash included, by node: what a check of all content goes through.
-/// Cost: all nodes and all operations on them; memory: that of one node.
-///
-/// # Errors
-/// [`RowError`] as the store gives it.
-pub fn walk_versions(
-    rows: &dyn ReadRows,
-    visit: &mut dyn FnMut(NodeId, &Version) -> ControlFlow<()>,
-) -> Result<(), RowError> {
-    let mut start = Vec::new();
-    loop {
-        let page = nodes::ids_from(rows, &start)?;
-        let Some(last) = page.last() else { return Ok(()) };
-        start = [&last.0[..], &[0]].concat();
-        for id in page {
-            let Some(row) = nodes::read(rows, id)? else { continue };
-            let undos = nodes::undos_after(rows, id, &row.created)?;
-            let replaced =
-                undos.into_iter().filter_map(|(_, undo)| undo.content).flat_map(|content| content.removed);
-            for version in row.versions.into_iter().chain(replaced) {
-                if visit(id, &version).is_break() {
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
 /// Returns the node as it was after all entries with a clock of at most `hlc`; `None` if it did not exist.
 ///
 /// The name it was shown under then is not known; `displayed` is its own. Cost: its operations since.

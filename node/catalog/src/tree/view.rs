@@ -241,7 +241,7 @@ pub fn trash_list(
     found.into_iter().take(limit).map(read).collect()
 }
 
-fn trashed_key(key: &[u8]) -> Result<(OpOrder, NodeId), Refusal> {
+pub(super) fn trashed_key(key: &[u8]) -> Result<(OpOrder, NodeId), Refusal> {
     let at = key.len().checked_sub(NodeId::LEN).ok_or(Refusal::Canon)?;
     Ok((op_from_key(&key[..at])?, NodeId::from_slice(&key[at..])?))
 }

@@ -40,6 +40,7 @@ fn line(event: &Event) -> String {
         Happening::Restored => "restored to",
     };
     let what_to = match (event.version, &event.path) {
+        (Some(version), _) if event.gone => format!(" {version}: not kept any more"),
         (Some(version), _) => format!(" {version}: {}", size(event.size.unwrap_or(0))),
         (None, Some(path)) => format!(" {}", printable(path)),
         (None, None) => String::new(),

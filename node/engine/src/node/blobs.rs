@@ -52,6 +52,7 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
         // The packs of a link lie in the home space.
         let space = if admitted.visit.is_some() { hub.inner().space_tag() } else { get.space };
         let pack = get.pack;
+        let _sending = hub.sending(pack);
         let opened = hub
             .blocking(move |inner| {
                 let store = inner.store()?;

@@ -461,6 +461,7 @@ impl Talk {
                 self.queue
                     .extend(taken.fates.into_iter().map(|(ticket, fate)| Event::Taken { ticket, fate }));
                 self.hub.want(&taken.wanted);
+                self.hub.unwant(&taken.unwanted);
                 let asks = taken.objects.into_iter().map(|hash| Event::Ask(Ask::Object(hash)));
                 self.queue.extend(asks);
             }

@@ -3,6 +3,7 @@
 mod announce;
 mod guests;
 mod sessions;
+mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -27,7 +28,7 @@ use self::guests::Guest;
 pub(super) use self::guests::Visit;
 use super::invite::Invitation;
 use super::remembered::Remembered;
-use super::{blobs, conversation, dialer, fetches, folding, invite, remembered};
+use super::{blobs, conversation, dialer, fetches, folding, invite, keeping, remembered};
 use crate::Error;
 use crate::locker::Inner;
 use crate::report::Traffic;
@@ -80,6 +81,8 @@ struct State {
     /// The links of the person.
     register: Arc<Register>,
     plan: Plan,
+    /// Packs that are being sent, and to how many.
+    sending: HashMap<PackHash, usize>,
     wanted: BTreeSet<PackHash>,
     roster: BTreeSet<VerifyingKey>,
     last_seen: HashMap<VerifyingKey, u64>,
@@ -163,6 +166,7 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).watch_commits());
         hub.spawn(Arc::clone(&hub).let_in_deferred());
         hub.spawn(folding::run(Arc::clone(&hub)));
+        hub.spawn(keeping::run(Arc::clone(&hub)));
         hub.spawn(remembered::run(Arc::clone(&hub)));
         hub.spawn(dialer::run(Arc::clone(&hub)));
         hub.spawn(fetches::run(Arc::clone(&hub)));
@@ -214,6 +218,11 @@ impl Hub {
     /// Becomes true when everything is to end.
     pub(super) fn stopping(&self) -> watch::Receiver<bool> {
         self.stopping.subscribe()
+    }
+
+    /// Whether everything is to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
     }
 
     /// Runs `work` on a thread that may block.
@@ -310,7 +319,7 @@ impl Hub {
     }
 
     /// Wants packs.
-    pub(super) fn want(&self, packs: &[(PackHash, u32)]) {
+    pub(crate) fn want(&self, packs: &[(PackHash, u32)]) {
         if packs.is_empty() {
             return;
         }
@@ -477,6 +486,7 @@ impl Hub {
         while self.until_stop(tokio::time::sleep(DEFERRED_INTERVAL)).await.is_some() {
             if let Ok(taken) = self.blocking(Inner::release_deferred).await {
                 self.want(&taken.wanted);
+                self.unwant(&taken.unwanted);
             }
         }
     }

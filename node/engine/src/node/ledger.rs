@@ -22,7 +22,7 @@ use locker_crypto::pack::PackOp;
 use locker_crypto::person::{self, Entry};
 use locker_crypto::pin::PinDelta;
 use locker_crypto::share::Registered;
-use locker_store::index::{self, Loc, NewPack, PackState};
+use locker_store::index::{self, Loc, Naming, NewPack, PackState};
 use locker_store::pins::{self, PinScope};
 use locker_store::{Reads, WriteTxn, addresses, keyring, objects, persons};
 use locker_sync::frontier::Log;
@@ -50,8 +50,10 @@ pub(crate) struct Incoming {
 pub(crate) struct Taken {
     /// Of each ticket.
     pub(crate) fates: Vec<(u64, Fate)>,
-    /// Packs that the new entries name and that are not here.
+    /// Packs that are named and pinned now and are not here.
     pub(crate) wanted: Vec<(PackHash, u32)>,
+    /// Packs that nobody holds any more.
+    pub(crate) unwanted: Vec<PackHash>,
     /// Objects that the new entries name and that are not here.
     pub(crate) objects: Vec<ObjectHash>,
 }
@@ -172,8 +174,8 @@ impl Inner {
         let value = change(&mut txn, &mut space)?;
         txn.commit()?;
         *slot = Some(space);
-        drop(slot);
         self.note_commit();
+        drop(slot);
         Ok(value)
     }
 
@@ -188,7 +190,7 @@ impl Inner {
                 let fate = match item.log.kind {
                     LogKind::Person => self.take_person(txn, space, &item.bytes, &mut taken),
                     LogKind::Entries => self.take_entry(txn, space, &item.bytes, &mut taken),
-                    LogKind::Pins => self.take_pins(txn, &item.bytes),
+                    LogKind::Pins => self.take_pins(txn, &item.bytes, &mut taken),
                 };
                 let fate = match fate {
                     Ok(fate) => fate,
@@ -307,7 +309,10 @@ impl Inner {
             })?;
             for op in found {
                 match op {
-                    Op::Pack(pack) => self.want_pack(txn, &pack, taken)?,
+                    Op::Pack(pack) => {
+                        let naming = Naming { hlc: order.hlc, author: order.author };
+                        self.want_pack(txn, &pack, &naming, taken)?;
+                    }
                     Op::Share(share) => self.want_objects(txn, &share, taken)?,
                     _ => {}
                 }
@@ -370,20 +375,33 @@ impl Inner {
         Ok(missing)
     }
 
-    fn want_pack(&self, txn: &mut WriteTxn<'_>, pack: &PackOp, taken: &mut Taken) -> Result<(), Error> {
+    fn want_pack(
+        &self,
+        txn: &mut WriteTxn<'_>,
+        pack: &PackOp,
+        naming: &Naming,
+        taken: &mut Taken,
+    ) -> Result<(), Error> {
         let locs: Vec<Loc> =
             pack.locs().iter().map(|loc| Loc { tag: loc.tag, sealed_len: loc.sealed_len }).collect();
         let new = NewPack { len: pack.len(), state: PackState::Wanted, locs: &locs };
         index::add_pack(txn, &self.space_tag(), &pack.hash(), &new)?;
-        if let Some(known) = index::pack(txn, &pack.hash())?
-            && !matches!(known.state, PackState::Present { .. })
+        index::note_naming(txn, &self.space_tag(), &pack.hash(), naming)?;
+        self.want_if_held(txn, &pack.hash(), taken)
+    }
+
+    /// Wants a pack that is not here, if any device says that it holds it. What all have let go is not waited for.
+    fn want_if_held(&self, txn: &WriteTxn<'_>, hash: &PackHash, taken: &mut Taken) -> Result<(), Error> {
+        if let Some(known) = index::pack(txn, hash)?
+            && matches!(known.state, PackState::Wanted | PackState::Lost)
+            && pins::is_pinned_by_any(txn, &self.space_tag(), hash)?
         {
-            taken.wanted.push((pack.hash(), pack.len()));
+            taken.wanted.push((*hash, known.len));
         }
         Ok(())
     }
 
-    fn take_pins(&self, txn: &mut WriteTxn<'_>, bytes: &[u8]) -> Result<Fate, Error> {
+    fn take_pins(&self, txn: &mut WriteTxn<'_>, bytes: &[u8], taken: &mut Taken) -> Result<Fate, Error> {
         let (delta, _) = PinDelta::open(bytes).map_err(Error::Refused)?;
         let scope = PinScope { space: self.space_tag(), author: delta.author };
         if delta.space_tag != scope.space {
@@ -415,6 +433,14 @@ impl Inner {
         }
         let stored = pins::PinDelta { seq: delta.seq, bytes, adds: &delta.adds, drops: &delta.drops };
         pins::apply(txn, &scope, &stored);
+        for hash in &delta.adds {
+            self.want_if_held(txn, hash, taken)?;
+        }
+        for hash in &delta.drops {
+            if !pins::is_pinned_by_any(txn, &scope.space, hash)? {
+                taken.unwanted.push(*hash);
+            }
+        }
         Ok(Fate::Durable)
     }
 

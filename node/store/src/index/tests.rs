@@ -15,6 +15,7 @@ fn samples() -> Vec<Vec<u8>> {
         PackState::Present { verified_at: u64::MAX },
         PackState::Lost,
         PackState::Deleting,
+        PackState::Released,
     ];
     let packs = states.iter().zip(spaces.iter().cycle());
     packs
@@ -34,7 +35,7 @@ fn rows_round_trip_and_other_forms_are_refused() {
         }
         assert_eq!(decode_pack(&[sample.as_slice(), &[0]].concat()), None);
         let mut unknown = sample.clone();
-        unknown[8] = 4;
+        unknown[8] = 5;
         assert_eq!(decode_pack(&unknown), None);
     }
     let locs =

@@ -221,6 +221,48 @@ fn check_views(rows: &MemoryRows, entries: &Entries, model: &Model, limits: &Lim
         assert_eq!(meta(rows, *node, key).unwrap().unwrap_or_default(), *value);
     }
     check_past(rows, entries, model, limits, dice);
+    check_contents(rows, entries, model, limits, dice);
+}
+
+/// Which contents count, which do not, and which have ceased to lately.
+fn check_contents(rows: &MemoryRows, entries: &Entries, model: &Model, limits: &Limits, dice: &mut Dice) {
+    type Vids = BTreeSet<[u8; 16]>;
+    let live_in = |model: &Model| -> Vids {
+        let live = model.nodes.iter().filter(|(id, _)| model.top(**id).is_none());
+        live.flat_map(|(_, node)| node.versions.keys().copied()).collect()
+    };
+    let live = live_in(model);
+    let had: Vids = model.nodes.values().flat_map(|node| node.versions.keys()).copied().collect();
+    let had: Vids = had.union(&model.replaced).copied().collect();
+    let (mut seen_live, mut seen_past) = (Vids::new(), Vids::new());
+    walk_versions(rows, &mut |_, version, standing| {
+        let seen = if standing == Standing::Live { &mut seen_live } else { &mut seen_past };
+        assert!(seen.insert(version.vid.0), "{version:?} twice");
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(seen_live, live);
+    assert_eq!(seen_past, had.difference(&live).copied().collect());
+    let mut walked = Vids::new();
+    walk_live(rows, &mut |_, version, _| {
+        walked.insert(version.vid.0);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(walked, live);
+    let last = entries.0.keys().last().map_or(0, |order| order.hlc);
+    let hlc = dice.below(usize::try_from(last).unwrap() + 2) as u64;
+    let then = Model::replay(entries.0.values().filter(|e| e.order.hlc <= hlc), limits);
+    let mut recent = Vids::new();
+    walk_recently_past(rows, (hlc + 1, u64::MAX), &mut |_, version, _| {
+        recent.insert(version.vid.0);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    for vid in live_in(&then).difference(&live) {
+        assert!(recent.contains(vid), "a version that counted at {hlc} and does not count now");
+    }
+    assert!(recent.is_subset(&had));
 }
 
 /// The past: any earlier time, every version that ever was, and the story of each node.

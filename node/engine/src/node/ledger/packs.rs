@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use locker_crypto::id::{PackHash, SpaceTag};
 use locker_store::index::{self, PackState};
 use locker_store::packs::PartialPack;
-use locker_store::{Snapshot, StoreError};
+use locker_store::{Snapshot, StoreError, pins};
 
 use crate::Error;
 use crate::locker::Inner;
@@ -46,17 +46,23 @@ impl Inner {
         Ok(held)
     }
 
-    /// Every pack that the logs name and that is not here.
+    /// Every pack that the logs name, that some device says it holds, and that is not here.
     pub(crate) fn wanted_packs(&self) -> Result<Vec<(PackHash, u32)>, Error> {
         let store = self.store()?;
         let snapshot = store.read()?;
-        let mut wanted = Vec::new();
+        let mut missing = Vec::new();
         index::scan_packs(&snapshot, &mut |hash, pack| {
             if matches!(pack.state, PackState::Wanted | PackState::Lost) {
-                wanted.push((hash, pack.len));
+                missing.push((hash, pack.len));
             }
             ControlFlow::Continue(())
         })?;
+        let mut wanted = Vec::new();
+        for (hash, len) in missing {
+            if pins::is_pinned_by_any(&snapshot, &self.space_tag(), &hash)? {
+                wanted.push((hash, len));
+            }
+        }
         Ok(wanted)
     }
 
@@ -108,7 +114,20 @@ impl Inner {
     /// Makes packs that came from own devices durable, and pins them. Returns those that are; another one is not what
     /// was written to its file.
     pub(crate) fn keep_packs(&self, packs: &mut [PartialPack]) -> Result<Vec<PackHash>, Error> {
-        let kept = self.store()?.packs().keep_partials(packs)?;
+        let _content = self.turns().rely();
+        let kept = {
+            let store = self.store()?;
+            let snapshot = store.read()?;
+            let mut named = Vec::new();
+            for pack in packs {
+                // What was let go meanwhile is not kept after all.
+                let row = index::pack(&snapshot, &pack.hash())?;
+                if row.is_some_and(|row| !matches!(row.state, PackState::Released | PackState::Deleting)) {
+                    named.push(pack);
+                }
+            }
+            store.packs().keep_partials(named)?
+        };
         if !kept.is_empty() {
             self.commit(|change| kept.iter().try_for_each(|hash| change.hold_pack(hash)))?;
         }

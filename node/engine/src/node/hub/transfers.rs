@@ -1,0 +1,53 @@
+//! Which packs are under way: what is sent or fetched is not let go.
+
+use std::collections::BTreeSet;
+
+use locker_crypto::id::PackHash;
+
+use super::Hub;
+
+/// A pack that is being sent, for as long as this lives.
+pub(in crate::node) struct Sending<'h> {
+    hub: &'h Hub,
+    pack: PackHash,
+}
+
+impl Hub {
+    /// Notes that a pack is being sent.
+    pub(in crate::node) fn sending(&self, pack: PackHash) -> Sending<'_> {
+        *self.state().sending.entry(pack).or_default() += 1;
+        Sending { hub: self, pack }
+    }
+
+    /// The packs that are being sent or fetched now.
+    pub(crate) fn packs_in_transfer(&self) -> BTreeSet<PackHash> {
+        let state = self.state();
+        state.sending.keys().copied().chain(state.plan.under_way()).collect()
+    }
+
+    /// Wants packs no longer: nobody holds them any more, or nothing needs them here.
+    pub(crate) fn unwant(&self, packs: &[PackHash]) {
+        if packs.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        for hash in packs {
+            state.plan.forget(hash);
+            state.wanted.remove(hash);
+        }
+        drop(state);
+        self.bump();
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        let mut state = self.hub.state();
+        if let Some(count) = state.sending.get_mut(&self.pack) {
+            *count -= 1;
+            if *count == 0 {
+                state.sending.remove(&self.pack);
+            }
+        }
+    }
+}
