@@ -3,6 +3,8 @@
 //!
 //! Both are hints that may be forgotten. Neither shows a path or a content hash in its keys.
 
+use std::ops::ControlFlow;
+
 use locker_crypto::id::ContentHash;
 
 use crate::StoreError;
@@ -57,6 +59,21 @@ pub fn file_ref<R: Reads>(reads: &R, content: &ContentHash) -> Result<Option<Vec
 pub fn put_file_ref(txn: &mut WriteTxn<'_>, content: &ContentHash, file_ref: &[u8]) {
     let key = txn.view().keys().keyed_file(content);
     txn.put(FILES, &key, file_ref);
+}
+
+/// Visits every content that is remembered: its FileRef bytes, and whether the row stands under the key of a content.
+/// Cost: one pass over these rows.
+///
+/// # Errors
+/// As [`file_ref`].
+pub fn scan_file_refs<R: Reads>(
+    reads: &R,
+    visit: &mut dyn FnMut(&[u8], &dyn Fn(&ContentHash) -> bool) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let keys = reads.view().keys();
+    reads
+        .view()
+        .scan_prefix(FILES, &[], &mut |key, value| visit(value, &|content| key == keys.keyed_file(content)))
 }
 
 /// Forgets a content.
