@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use locker_engine::report::{Entry, Guide, Observer, TicketShown};
-use locker_engine::{Locker, NodeOptions, ShareOptions};
+use locker_engine::{Locker, NodeOptions, ShareOptions, VerifyOptions};
 
 use crate::failure::Failure;
 use crate::request::{PairEvent, Reply, Request};
@@ -67,7 +67,11 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         Request::Restore { path, at, version } => Reply::Restored(locker.restore(&path, at, version)?),
         Request::History { path } => Reply::History(locker.history(&path)?),
         Request::Status => Reply::Status(Box::new(locker.status()?)),
-        Request::Verify => Reply::Verified(locker.verify(&AsObserver(sink))?),
+        Request::Verify { repair, all } => {
+            let repair = repair.then(|| remembered(locker)).transpose()?;
+            let options = VerifyOptions { repair, anew: all };
+            Reply::Verified(locker.verify(options, &AsObserver(sink))?)
+        }
         Request::Pair => Reply::Paired(locker.pair(remembered(locker)?, &AsGuide(sink))?),
         Request::Devices => Reply::Devices(locker.devices()?),
         Request::Share { path, expires_s, label, passphrase } => {
@@ -118,6 +122,10 @@ impl Observer for AsObserver<'_> {
 
     fn saved(&self, path: &str) {
         self.0.saved(path);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.is_stopped()
     }
 }
 

@@ -91,7 +91,12 @@ pub(crate) enum Request {
     /// The state of the locker.
     Status,
     /// Check everything that is stored.
-    Verify,
+    Verify {
+        /// Whether what is damaged is fetched from other devices.
+        repair: bool,
+        /// Whether a run that was stopped is begun anew.
+        all: bool,
+    },
     /// Invite a device.
     Pair,
     /// The devices of the person.

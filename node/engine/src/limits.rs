@@ -42,3 +42,7 @@ pub(crate) const OPEN_PACKS: usize = 64;
 pub(crate) const PROGRESS_HZ: u32 = 10;
 /// Findings that `verify` names one by one.
 pub(crate) const FINDINGS_MAX: usize = 1_000;
+/// Packs that reads found damaged and that wait to be looked at as a whole.
+pub(crate) const SUSPECTS_MAX: usize = 1_024;
+/// How long `verify` waits to have the database alone, so that its pages can be checked as well as its rows.
+pub(crate) const EXCLUSIVE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);

@@ -9,7 +9,7 @@ use locker_store::index::{self, PackState};
 use locker_store::pins::{self, PinScope};
 
 use crate::locker::Inner;
-use crate::report::{Copies, Device, Problem, Status, Transfer};
+use crate::report::{Copies, Device, Problem, Scrub, Status, Transfer};
 use crate::tree::Tree;
 use crate::{Error, vault};
 
@@ -43,6 +43,10 @@ pub(crate) fn status(inner: &Inner) -> Result<Status, Error> {
         },
         transfers: packs.transfer().into_iter().collect(),
         traffic: inner.node().map(|hub| hub.traffic()),
+        scrub: Scrub {
+            oldest_verified: packs.oldest_verified.map(|s| s.saturating_mul(1_000)),
+            bad: packs.lost,
+        },
         problems,
         person_id: inner.keys().person.to_string(),
         vault: vault::kind(store.home())?.to_owned(),
@@ -99,6 +103,8 @@ struct Packs {
     wanted_bytes: u64,
     wanted: u64,
     lost: u64,
+    /// When the one was checked that was checked longest ago, unix seconds.
+    oldest_verified: Option<u64>,
     /// On how many devices the pack is that is on the fewest.
     least: u32,
 }
@@ -112,7 +118,11 @@ impl Packs {
         index::scan_packs(snapshot, &mut |hash, pack| {
             let is_here = matches!(pack.state, PackState::Present { .. });
             match pack.state {
-                PackState::Present { .. } => packs.bytes += locker_store::packs::file_len(pack.len),
+                PackState::Present { verified_at } => {
+                    packs.bytes += locker_store::packs::file_len(pack.len);
+                    packs.oldest_verified =
+                        Some(packs.oldest_verified.map_or(verified_at, |oldest| oldest.min(verified_at)));
+                }
                 PackState::Wanted => {
                     packs.wanted += 1;
                     packs.wanted_bytes += u64::from(pack.len);

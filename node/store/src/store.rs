@@ -149,6 +149,11 @@ impl Store {
         &self.packs
     }
 
+    /// Whether the disk is so full that new content is refused. What can wait is better not written then.
+    pub fn is_short_of_space(&self) -> bool {
+        self.reserve.admit(0).is_err()
+    }
+
     /// Whether a write has failed, so that nothing is acknowledged any more.
     pub fn is_poisoned(&self) -> bool {
         self.health.is_poisoned()
