@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use locker_crypto::id::PackHash;
@@ -17,17 +18,28 @@ use crate::Error;
 use crate::limits::SUSPECTS_MAX;
 use crate::locker::Inner;
 
-/// Packs in which a read met damage, until somebody has looked at them.
+/// Packs in which a read met damage, until somebody has looked at them; and what the last look at the rows found.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
     packs: Mutex<BTreeSet<PackHash>>,
     added: Notify,
+    row_flaws: AtomicU64,
 }
 
 impl Suspects {
     /// Waits until there is one.
     pub(crate) async fn wait(&self) {
         self.added.notified().await;
+    }
+
+    /// How many rows of the database were damaged when they were looked at last.
+    pub(crate) fn row_flaws(&self) -> u64 {
+        self.row_flaws.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many are.
+    pub(crate) fn note_row_flaws(&self, count: u64) {
+        self.row_flaws.store(count, Ordering::Relaxed);
     }
 
     fn add(&self, hash: &PackHash) {
@@ -85,6 +97,20 @@ impl Inner {
             ControlFlow::Continue(())
         })?;
         Ok(())
+    }
+
+    /// Opens every row of the database. A large one is not checked page by page when it is opened, and a page that is
+    /// read never is.
+    pub(crate) fn look_at_rows(&self) {
+        let mut flaws = 0;
+        let looked = self.store().and_then(|store| {
+            Ok(store.read()?.check_rows(&mut |block| {
+                flaws += u64::from(block.flaw.is_some());
+                ControlFlow::Continue(())
+            })?)
+        });
+        flaws += u64::from(matches!(looked, Err(Error::Integrity { .. })));
+        self.suspects().note_row_flaws(flaws);
     }
 
     /// Looks at all bytes of a pack.

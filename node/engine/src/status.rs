@@ -28,6 +28,7 @@ pub(crate) fn status(inner: &Inner) -> Result<Status, Error> {
     let devices = devices(inner)?;
     let mut problems = problems(&tree, &packs)?;
     problems.extend(set_back(inner, &snapshot, &devices)?);
+    problems.extend(damaged_rows(inner));
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
         sentence: sentence(files, bytes, &packs),
@@ -194,6 +195,15 @@ fn set_back(inner: &Inner, snapshot: &Snapshot, devices: &[Device]) -> Result<Ve
         })
     });
     Ok(told.collect())
+}
+
+/// What the last look at the rows of the database found.
+fn damaged_rows(inner: &Inner) -> Option<Problem> {
+    let count = inner.suspects().row_flaws();
+    (count > 0).then(|| Problem {
+        code: Refusal::Tag.code().into(),
+        message: "rows of the database of this device are damaged; run `locker verify` to see which".into(),
+    })
 }
 
 fn problems(tree: &Tree<'_>, packs: &Packs) -> Result<Vec<Problem>, Error> {

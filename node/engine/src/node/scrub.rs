@@ -22,6 +22,8 @@ const START_PAUSE: Duration = Duration::from_secs(10);
 const CHOICE_LIFE: Duration = Duration::from_secs(3_600);
 /// Pause when no pack is here, or the store is in trouble.
 const IDLE_PAUSE: Duration = Duration::from_secs(3_600);
+/// How often every row of the database is opened.
+const ROWS_EVERY: Duration = Duration::from_secs(86_400);
 /// How often it is looked whether others are still busy.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Looks that are noted in one commit at most.
@@ -31,7 +33,8 @@ const NOTE_DELAY: Duration = Duration::from_secs(600);
 
 /// Looks at one pack after the other, until the node stops.
 pub(super) async fn run(hub: Arc<Hub>) {
-    let mut scrub = Scrub { hub: Arc::clone(&hub), chosen: None, looked: Vec::new(), noted: Instant::now() };
+    let now = Instant::now();
+    let mut scrub = Scrub { hub: Arc::clone(&hub), chosen: None, looked: Vec::new(), noted: now, rows: None };
     if hub.until_stop(tokio::time::sleep(START_PAUSE)).await.is_none() {
         return;
     }
@@ -64,6 +67,8 @@ struct Scrub {
     /// What was looked at and is not noted yet.
     looked: Vec<(PackHash, Found)>,
     noted: Instant,
+    /// When the rows of the database were looked at.
+    rows: Option<Instant>,
 }
 
 impl Scrub {
@@ -73,6 +78,15 @@ impl Scrub {
         if self.chosen.as_ref().is_none_or(is_stale) {
             // What is looked at and not noted would be chosen again.
             self.note().await;
+            if self.rows.is_none_or(|at| at.elapsed() >= ROWS_EVERY) {
+                self.rows = Some(Instant::now());
+                self.hub
+                    .blocking(|inner| {
+                        inner.look_at_rows();
+                        Ok(())
+                    })
+                    .await?;
+            }
             let (due, pace) = self.hub.blocking(Inner::choose_packs).await?;
             self.chosen = Some(Choice { due: due.into(), pace, since: Instant::now() });
         }

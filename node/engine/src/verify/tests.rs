@@ -218,7 +218,8 @@ fn what_needs_nobody_else_is_healed_and_the_rest_is_named() {
     flip(&packs[0], good.len() as u64 - 3);
     std::fs::File::options().write(true).open(&packs[1]).unwrap().set_len(good.len() as u64 - 70).unwrap();
     let plain = place.verify();
-    assert_eq!((plain.bad, plain.repaired, plain.is_damaged()), (2, 0, true), "{plain:?}");
+    // Two packs, and two files that cannot be proven right without them.
+    assert_eq!((plain.bad, plain.repaired, plain.is_damaged()), (4, 0, true), "{plain:?}");
     let repair = || {
         let options = NodeOptions { listen: vec!["127.0.0.1:0".parse().unwrap()], ..NodeOptions::default() };
         let options = VerifyOptions { repair: Some(options), ..VerifyOptions::default() };
@@ -287,6 +288,26 @@ fn rows_that_lead_nowhere_are_named() {
     let less = pins::PinDelta { seq: seq + 2, bytes: &bytes, adds: &[], drops: &[PackHash([7; 32])] };
     place.write(|txn| pins::apply(txn, &own, &less));
     says("are missing");
+}
+
+#[test]
+fn rows_that_are_damaged_are_told_by_the_status_once_they_were_looked_at() {
+    let place = Place::new();
+    place.add("a.bin", 5_000);
+    let inner = place.locker.inner();
+    let problems = || place.locker.status().unwrap().problems;
+    inner.look_at_rows();
+    assert!(problems().is_empty());
+    let own = pins::PinScope { space: inner.space_tag(), author: inner.keys().device_id() };
+    let stray = pins::PinDelta { seq: 9, bytes: b"", adds: &[], drops: &[] };
+    place.write(|txn| pins::apply(txn, &own, &stray));
+    inner.look_at_rows();
+    assert!(problems().is_empty(), "that row is whole; what it says is for `verify`");
+    assert!(place.verify().is_damaged());
+    inner.suspects().note_row_flaws(3);
+    assert!(problems().iter().any(|problem| problem.message.contains("locker verify")));
+    inner.look_at_rows();
+    assert!(problems().is_empty());
 }
 
 #[test]
