@@ -22,7 +22,7 @@ fn interrupted(home: &Home) -> Outcome {
             // It had not begun to listen, or was done.
             None => moment += Duration::from_millis(10),
             Some(0) => moment = moment.saturating_sub(Duration::from_millis(3)),
-            _ if outcome.json()["complete"] == Value::from(false) => return outcome,
+            _ if outcome.json()["complete"] == false => return outcome,
             _ => panic!("{outcome:?}"),
         }
     }
