@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use locker_crypto::id::PackHash;
 use locker_store::index::{self, Checked, Pack, PackState};
 use locker_store::{Reads, StoreError, WriteTxn};
+use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use crate::Error;
@@ -124,7 +125,7 @@ impl Inner {
         drop(snapshot);
         match store.packs().verify(hash, pack.len) {
             Ok(()) => Ok(Found::Whole),
-            Err(error @ StoreError::Poisoned) => Err(error.into()),
+            Err(error) if is_shortage(&error) => Err(error.into()),
             // Not there, damaged, something else in its place, or a disk that cannot read it; unless it went meanwhile.
             Err(error) => {
                 let is_kept = kept(&store.read()?, hash)?.is_some();
@@ -186,6 +187,18 @@ impl Inner {
             hub.want(&lost);
         }
         Ok(())
+    }
+}
+
+/// Whether an error says nothing about the pack: the store is closed, or the system has no more files or memory to give.
+pub(crate) fn is_shortage(error: &StoreError) -> bool {
+    match error {
+        StoreError::Poisoned => true,
+        StoreError::Io { source, .. } => matches!(
+            Errno::from_io_error(source),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR)
+        ),
+        _ => false,
     }
 }
 

@@ -20,6 +20,7 @@ use locker_store::{Snapshot, Store, StoreError};
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::care::is_shortage;
 use crate::limits::{EXPORT_AHEAD_BYTES, OPEN_PACKS};
 use crate::locker::Inner;
 
@@ -167,13 +168,11 @@ impl<'a> Reader<'a> {
                 match read {
                     Ok((head, sealed)) => open(wanted, &head, sealed.as_deref()),
                     Err(StoreError::Refused(why)) => Err(Error::damaged("a chunk", why)),
-                    Err(
-                        StoreError::Damaged { .. } | StoreError::Absent { .. } | StoreError::Unsafe { .. },
-                    ) => {
+                    Err(error) if is_shortage(&error) => Err(error.into()),
+                    Err(_) => {
                         self.inner.suspect(&place.pack);
                         Err(gone())
                     }
-                    Err(error) => Err(error.into()),
                 }
             }
             // What is right in it serves until another device has sent the rest.
