@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use locker_crypto::id::PackHash;
 use locker_store::index::{self, Checked, Pack, PackState};
+use locker_store::packs::Cache;
 use locker_store::{Reads, StoreError, WriteTxn};
 use rustix::io::Errno;
 use tokio::sync::Notify;
@@ -118,12 +119,12 @@ impl Inner {
     ///
     /// # Errors
     /// That of the store itself; whatever is wrong with the file is [`Found::Damaged`].
-    pub(crate) fn examine(&self, hash: &PackHash) -> Result<Found, Error> {
+    pub(crate) fn examine(&self, hash: &PackHash, cache: Cache) -> Result<Found, Error> {
         let store = self.store()?;
         let snapshot = store.read()?;
         let Some(pack) = kept(&snapshot, hash)? else { return Ok(Found::Dropped) };
         drop(snapshot);
-        match store.packs().verify(hash, pack.len) {
+        match store.packs().verify_with(hash, pack.len, cache) {
             Ok(()) => Ok(Found::Whole),
             Err(error) if is_shortage(&error) => Err(error.into()),
             // Not there, damaged, something else in its place, or a disk that cannot read it; unless it went meanwhile.
@@ -140,7 +141,7 @@ impl Inner {
     /// # Errors
     /// As [`Inner::examine`].
     pub(crate) fn heal_here(&self, hash: &PackHash) -> Result<Found, Error> {
-        match self.examine(hash)? {
+        match self.examine(hash, Cache::Kept)? {
             Found::Damaged(why) => {
                 let store = self.store()?;
                 let Some(pack) = kept(&store.read()?, hash)? else { return Ok(Found::Dropped) };

@@ -31,6 +31,7 @@ mod sweep;
 mod tests;
 mod write;
 
+pub use check::Cache;
 pub use list::OnDisk;
 use partial::OpenPartials;
 pub use partial::PartialPack;
@@ -187,12 +188,20 @@ impl PackStore {
     }
 
     /// Hashes everything again and compares the outboard too, as it is on the disk: what the system remembers of the file
-    /// is dropped before and after.
+    /// is dropped before.
     ///
     /// # Errors
     /// As [`PackStore::open`]; [`StoreError::Damaged`] if a byte of pack or outboard differs or cannot be read.
     pub fn verify(&self, hash: &PackHash, len: u32) -> Result<(), StoreError> {
-        check::verify_on_disk(&self.open(hash, len)?)
+        self.verify_with(hash, len, Cache::Kept)
+    }
+
+    /// The same, saying whether the system may remember what was read.
+    ///
+    /// # Errors
+    /// As [`PackStore::verify`].
+    pub fn verify_with(&self, hash: &PackHash, len: u32, cache: Cache) -> Result<(), StoreError> {
+        check::verify_on_disk(&self.open(hash, len)?, cache)
     }
 
     /// The same with what the system may remember of the file: for who looks after a crash of this program.

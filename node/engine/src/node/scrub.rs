@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use locker_crypto::id::PackHash;
 use locker_store::index::{self, PackState};
+use locker_store::packs::Cache;
 use tokio::time::Instant;
 
 use super::hub::Hub;
@@ -102,7 +103,7 @@ impl Scrub {
             .hub
             .blocking(move |inner| {
                 let start = inner.env().elapsed();
-                let found = inner.examine(&due.hash)?;
+                let found = inner.examine(&due.hash, Cache::Dropped)?;
                 let spent = inner.env().elapsed().saturating_sub(start);
                 let found = match found {
                     Found::Damaged(_) => inner.heal_here(&due.hash)?,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use locker_crypto::id::PackHash;
 use locker_store::index::{self, Pack, PackState};
-use locker_store::packs::{OnDisk, file_len};
+use locker_store::packs::{Cache, OnDisk, file_len};
 use locker_store::{Reads, Snapshot};
 use rayon::prelude::*;
 
@@ -94,7 +94,8 @@ impl Check<'_> {
                 if self.observer.is_stopped() {
                     return None;
                 }
-                let found = self.inner.examine(hash);
+                // Its chunks are looked at after all packs.
+                let found = self.inner.examine(hash, Cache::Kept);
                 self.meter.add(1, u64::from(*len));
                 Some(found)
             })

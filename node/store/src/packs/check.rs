@@ -27,15 +27,25 @@ pub(super) fn verify(pack: &PackReader) -> Result<(), StoreError> {
     if held.iter().all(|held| *held) { Ok(()) } else { Err(pack.damaged()) }
 }
 
-/// The same with what is on the disk: what the system remembers of the file is dropped before, so that the disk is asked,
-/// and after, so that a pass over all packs does not push out of memory what others use.
+/// Whether the system may remember what was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// It may: somebody reads there again soon.
+    Kept,
+    /// It drops it, so that a pass over all packs does not push out of memory what others use.
+    Dropped,
+}
+
+/// The same with what is on the disk: what the system remembers of the file is dropped before, so that the disk is asked.
 ///
 /// # Errors
 /// As [`verify`].
-pub(super) fn verify_on_disk(pack: &PackReader) -> Result<(), StoreError> {
+pub(super) fn verify_on_disk(pack: &PackReader, cache: Cache) -> Result<(), StoreError> {
     forget_cached(pack.file());
     let verified = verify(pack);
-    forget_cached(pack.file());
+    if cache == Cache::Dropped {
+        forget_cached(pack.file());
+    }
     verified
 }
 
