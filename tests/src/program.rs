@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use crate::wait::wait_for;
@@ -127,9 +128,13 @@ impl Running {
 
     /// Asks it to end, as a service manager would, and waits for it.
     pub fn stop(self) -> Outcome {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.finish()
+    }
+
+    /// Sends it a signal, as Ctrl-C does.
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// What it has said on standard error so far.

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use locker_engine::report::{Entry, Guide, Observer, TicketShown};
-use locker_engine::{Locker, NodeOptions, ShareOptions};
+use locker_engine::{Locker, NodeOptions, ShareOptions, VerifyOptions};
 
 use crate::failure::Failure;
 use crate::request::{PairEvent, Reply, Request};
@@ -67,8 +67,12 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         Request::Restore { path, at, version } => Reply::Restored(locker.restore(&path, at, version)?),
         Request::History { path } => Reply::History(locker.history(&path)?),
         Request::Status { hash } => Reply::Status(Box::new(locker.status(hash)?)),
-        Request::Verify => Reply::Verified(locker.verify(&AsObserver(sink))?),
         Request::Gc { dry_run } => Reply::Collected(locker.gc(dry_run, &AsObserver(sink))?),
+        Request::Verify { repair, all } => {
+            let repair = repair.then(|| remembered(locker)).transpose()?;
+            let options = VerifyOptions { repair, anew: all };
+            Reply::Verified(locker.verify(options, &AsObserver(sink))?)
+        }
         Request::Pair => Reply::Paired(locker.pair(remembered(locker)?, &AsGuide(sink))?),
         Request::Devices => Reply::Devices(locker.devices()?),
         Request::Share { path, expires_s, label, passphrase } => {
@@ -119,6 +123,10 @@ impl Observer for AsObserver<'_> {
 
     fn saved(&self, path: &str) {
         self.0.saved(path);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.is_stopped()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -62,6 +62,11 @@ impl Terminal {
     pub(crate) fn watch(&self, what: &'static str) -> Watch {
         Watch::new(*self, what)
     }
+
+    /// The same for work on packs, which the first Ctrl-C stops in order.
+    pub(crate) fn watch_packs(&self, what: &'static str) -> Watch {
+        Watch { things: "packs", stop: Some(locker_engine::hear_interrupts()), ..self.watch(what) }
+    }
 }
 
 /// Whether standard output is a terminal whose owner wants colours (<https://no-color.org>).
@@ -112,6 +117,10 @@ fn ignore_closed(error: &io::Error) -> Result<(), Failure> {
 pub(crate) struct Watch {
     terminal: Terminal,
     bar: ProgressBar,
+    /// What is counted.
+    things: &'static str,
+    /// Becomes true when the person wants it to stop.
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl Watch {
@@ -124,7 +133,7 @@ impl Watch {
         let bar = ProgressBar::with_draw_target(None, target).with_message(what);
         bar.set_style(style("{msg} {prefix} {bytes} {binary_bytes_per_sec}"));
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { terminal, bar }
+        Self { terminal, bar, things: "files", stop: None }
     }
 
     /// Takes the bar off the screen.
@@ -148,8 +157,8 @@ impl Observer for Watch {
             ));
         }
         self.bar.set_prefix(match progress.files_total {
-            Some(total) => format!("{}/{total} files", progress.files),
-            None => format!("{} files", progress.files),
+            Some(total) => format!("{}/{total} {}", progress.files, self.things),
+            None => format!("{} {}", progress.files, self.things),
         });
         self.bar.set_position(progress.bytes);
     }
@@ -160,6 +169,10 @@ impl Observer for Watch {
                 let _ = writeln!(io::stderr(), "saved {path}");
             });
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::SeqCst))
     }
 }
 

@@ -94,7 +94,12 @@ pub(crate) enum Request {
         hash: StateHash,
     },
     /// Check everything that is stored.
-    Verify,
+    Verify {
+        /// Whether what is damaged is fetched from other devices.
+        repair: bool,
+        /// Whether a run that was stopped is begun anew.
+        all: bool,
+    },
     /// Give room back.
     Gc {
         /// Whether nothing is to be changed.

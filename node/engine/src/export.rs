@@ -31,6 +31,12 @@ const FILES_AT_ONCE: usize = 256;
 /// [`Error::NotFound`]; [`Error::Exists`] if the destination is taken; [`Error::Integrity`]; [`Error::Full`] and
 /// [`Error::Io`] from the disk. The destination is then untouched.
 pub(crate) fn get(inner: &Inner, from: &str, to: &Path, observer: &dyn Observer) -> Result<Got, Error> {
+    let got = copy_out(inner, from, to, observer);
+    inner.judge_suspects();
+    got
+}
+
+fn copy_out(inner: &Inner, from: &str, to: &Path, observer: &dyn Observer) -> Result<Got, Error> {
     let _content = inner.turns().rely();
     let store = inner.store()?;
     let snapshot = store.read()?;
@@ -38,7 +44,7 @@ pub(crate) fn get(inner: &Inner, from: &str, to: &Path, observer: &dyn Observer)
     let node = tree.resolve(from)?;
     let place = choose(&tree, node, to)?;
     place.check_outside(store.home().path())?;
-    let reader = Reader::new(&store, &snapshot, inner.space_tag());
+    let reader = Reader::new(inner, &store, &snapshot);
     let (files, bytes) = tree.count_below(node)?;
     let meter = Meter::new(observer, inner.env(), Some((files, bytes)));
     let export =
@@ -54,13 +60,20 @@ pub(crate) fn get(inner: &Inner, from: &str, to: &Path, observer: &dyn Observer)
 /// # Errors
 /// As [`get`].
 pub(crate) fn leave(inner: &Inner, to: &Path, observer: &dyn Observer) -> Result<Got, Error> {
+    let left = copy_all_out(inner, to, observer);
+    inner.judge_suspects();
+    left
+}
+
+fn copy_all_out(inner: &Inner, to: &Path, observer: &dyn Observer) -> Result<Got, Error> {
+    let _content = inner.turns().rely();
     let store = inner.store()?;
     let snapshot = store.read()?;
     let tree = Tree::new(&snapshot, inner.space_tag());
     let place = choose(&tree, NodeId::ROOT, to)?;
     place.check_outside(store.home().path())?;
     let io = |e| Error::io("cannot write", place.shown.as_path(), e);
-    let reader = Reader::new(&store, &snapshot, inner.space_tag());
+    let reader = Reader::new(inner, &store, &snapshot);
     let meter = Meter::new(observer, inner.env(), Some(tree.count_below(NodeId::ROOT)?));
     let temporary = place.temporary(inner.env());
     let dir = make_folder(temporary.parent, &temporary.name).map_err(io)?;
@@ -279,6 +292,18 @@ pub(crate) fn read(
     length: Option<u64>,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
+    let done = copy_bytes(inner, from, offset, length, out);
+    inner.judge_suspects();
+    done
+}
+
+fn copy_bytes(
+    inner: &Inner,
+    from: &str,
+    offset: u64,
+    length: Option<u64>,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
     let _content = inner.turns().rely();
     let store = inner.store()?;
     let snapshot = store.read()?;
@@ -294,7 +319,7 @@ pub(crate) fn read(
     }
     let Some(version) = node.newest() else { return Ok(()) };
     let end = length.map_or(u64::MAX, |length| offset.saturating_add(length));
-    let reader = Reader::new(&store, &snapshot, inner.space_tag());
+    let reader = Reader::new(inner, &store, &snapshot);
     reader.copy(&version.file, offset..end, out, &shown, &mut |_| {})?;
     out.flush().map_err(|e| Error::io("cannot write", Path::new("the output"), e))
 }

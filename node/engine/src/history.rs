@@ -17,7 +17,7 @@ pub(crate) fn history(inner: &Inner, target: &str) -> Result<Vec<Event>, Error> 
     let store = inner.store()?;
     let snapshot = store.read()?;
     let tree = Tree::new(&snapshot, inner.space_tag());
-    let keeper = Keeper::new(&store, &snapshot, inner.space_tag());
+    let keeper = Keeper::new(inner, &store, &snapshot);
     let node = find(&tree, target)?;
     let mut events = Vec::new();
     let mut version = 0;

@@ -9,6 +9,7 @@ use locker_store::index::{self, PackState};
 use locker_store::{Snapshot, Store, pins, unneeded};
 
 use crate::Error;
+use crate::locker::Inner;
 use crate::reader::Reader;
 
 /// How it stands with a content.
@@ -30,9 +31,9 @@ pub(crate) struct Keeper<'a> {
 }
 
 impl<'a> Keeper<'a> {
-    /// Looks at the contents of `space`.
-    pub(crate) fn new(store: &'a Store, snapshot: &'a Snapshot, space: SpaceTag) -> Self {
-        Self { snapshot, space, reader: Reader::new(store, snapshot, space) }
+    /// Looks at the contents of the home space.
+    pub(crate) fn new(inner: &'a Inner, store: &'a Store, snapshot: &'a Snapshot) -> Self {
+        Self { snapshot, space: inner.space_tag(), reader: Reader::new(inner, store, snapshot) }
     }
 
     /// How it stands with a content. Of a large one its manifests are read.

@@ -11,9 +11,11 @@
 //! | `share`, `open` | links: made and listed here, opened anywhere |
 //! | `listing`, `organise`, `history`, `status`, `verify` | one verb or family of verbs each |
 //! | `gc` | what is kept and for how long; giving room back |
+//! | `care`, `scrub` | packs in which damage was met; when which pack is looked at in the background |
 //!
 //! It knows neither HTTP nor clap; floors above name nothing below it.
 
+mod care;
 mod config;
 mod create;
 mod env;
@@ -39,6 +41,7 @@ mod progress;
 mod reader;
 pub mod report;
 mod restore;
+mod scrub;
 mod share;
 mod status;
 mod time;
@@ -51,10 +54,10 @@ pub use config::Config;
 pub use env::{Clock, Env};
 pub use error::Error;
 pub use join::JoinOptions;
-pub use locker::{InitOptions, Locker};
+pub use locker::{InitOptions, Locker, VerifyOptions};
 pub use node::{Node, NodeOptions};
 pub use open::{OpenOptions, link_needs_passphrase, open_link};
-pub use process::guard_process;
+pub use process::{guard_process, hear_interrupts};
 pub use report::Secret;
 pub use share::{EXPIRES_DEFAULT_S, EXPIRES_MAX_S, ShareOptions};
 pub use time::{parse_span_s, parse_time};

@@ -79,3 +79,7 @@ pub(crate) const PIN_PACKS: usize = 4_096;
 pub(crate) const NEED_ROWS: usize = 16_384;
 /// How often `gc` begins anew because the locker was changed while it looked.
 pub(crate) const LOOKS_MAX: u32 = 4;
+/// Packs that reads found damaged and that wait to be looked at as a whole.
+pub(crate) const SUSPECTS_MAX: usize = 1_024;
+/// How long `verify` waits to have the database alone, so that its pages can be checked as well as its rows.
+pub(crate) const EXCLUSIVE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);

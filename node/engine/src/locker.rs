@@ -14,6 +14,7 @@ use locker_crypto::id::SpaceTag;
 use locker_store::{Home, Limits, Snapshot, Store};
 use tokio::sync::watch;
 
+use crate::care::Suspects;
 use crate::config::Config;
 use crate::gc::{Manners, Turns};
 use crate::join::JoinOptions;
@@ -33,6 +34,15 @@ pub struct InitOptions {
     pub name: Option<String>,
     /// How its keys are closed.
     pub vault: Vault,
+}
+
+/// What `verify` is to do.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyOptions {
+    /// Whether what is damaged is healed: how other devices are reached for it, if no node runs.
+    pub repair: Option<NodeOptions>,
+    /// Whether a run that was stopped is begun anew instead of going on with it.
+    pub anew: bool,
 }
 
 /// Pause between two tries to have the store alone.
@@ -69,6 +79,8 @@ pub(crate) struct Inner {
     committed: watch::Sender<u64>,
     /// The node that runs on this locker.
     node: Mutex<Option<Arc<Hub>>>,
+    /// Packs in which a read met damage.
+    suspects: Suspects,
 }
 
 impl Locker {
@@ -147,6 +159,7 @@ impl Locker {
             turns: Turns::default(),
             committed: watch::channel(0).0,
             node: Mutex::new(None),
+            suspects: Suspects::default(),
         })))
     }
 
@@ -347,12 +360,17 @@ impl Locker {
         crate::status::status(&self.0, hash)
     }
 
-    /// Checks every stored byte and every reference.
+    /// Checks every stored byte and every reference, and heals what is damaged if it is told to. Stopped by the observer
+    /// it says what it found so far, and the next call goes on there.
     ///
     /// # Errors
-    /// What reading gives; damage that is found is not an error but a finding.
-    pub fn verify(&self, observer: &dyn Observer) -> Result<Verified, Error> {
-        crate::verify::verify(&self.0, observer)
+    /// What reading gives; damage that is found is not an error but a finding, and so is that nobody has what is missing.
+    pub fn verify(&self, options: VerifyOptions, observer: &dyn Observer) -> Result<Verified, Error> {
+        let VerifyOptions { repair, anew } = options;
+        let fetch = repair.map(|options| -> Box<crate::verify::Fetch<'_>> {
+            Box::new(move |lost| self.on_node(options, |hub| crate::node::fetch_lost(hub, lost, observer)))
+        });
+        crate::verify::verify(&self.0, anew, fetch, observer)
     }
 
     /// Gives the room back of what nothing needs any more and has been kept for its time; with `dry_run`, only tells what
@@ -413,26 +431,15 @@ impl Inner {
         }
     }
 
-    /// The store alone: waits until no operation uses it. Operations that begin meanwhile are not held up: one that
-    /// runs may need the store a second time, and would wait for who waits for it.
-    pub(crate) fn exclusive_store(&self) -> RwLockWriteGuard<'_, Option<Store>> {
-        loop {
-            match self.store.try_write() {
-                Ok(guard) => return guard,
-                Err(TryLockError::Poisoned(error)) => return error.into_inner(),
-                Err(TryLockError::WouldBlock) => std::thread::park_timeout(EXCLUSIVE_PAUSE),
-            }
-        }
-    }
-
-    /// The store alone, unless that takes longer than `wait`.
-    pub(crate) fn try_exclusive_store(&self, wait: Duration) -> Option<RwLockWriteGuard<'_, Option<Store>>> {
+    /// The store alone: waits until no operation uses it, but not longer than `limit`. Operations that begin meanwhile
+    /// are not held up: one that runs may need the store a second time, and would wait for who waits for it.
+    pub(crate) fn exclusive_store(&self, limit: Duration) -> Option<RwLockWriteGuard<'_, Option<Store>>> {
         let start = self.env.elapsed();
         loop {
             match self.store.try_write() {
                 Ok(guard) => return Some(guard),
                 Err(TryLockError::Poisoned(error)) => return Some(error.into_inner()),
-                Err(TryLockError::WouldBlock) if self.env.elapsed().saturating_sub(start) >= wait => {
+                Err(TryLockError::WouldBlock) if self.env.elapsed().saturating_sub(start) >= limit => {
                     return None;
                 }
                 Err(TryLockError::WouldBlock) => std::thread::park_timeout(EXCLUSIVE_PAUSE),
@@ -450,6 +457,11 @@ impl Inner {
         // Who commits to the space holds it until his commit is counted.
         let _space = self.space();
         Ok((*self.committed.borrow(), store.read()?))
+    }
+
+    /// The packs that are to be looked at because a read met damage in them.
+    pub(crate) fn suspects(&self) -> &Suspects {
+        &self.suspects
     }
 
     /// The keys of this device.

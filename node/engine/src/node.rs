@@ -15,19 +15,23 @@ mod invite;
 mod keeping;
 mod knock;
 mod ledger;
+mod lost;
 mod remembered;
+mod scrub;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use locker_crypto::id::PackHash;
 use locker_net::{Clock, Config, Handle, Limits, NodeAddress, both_transports};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::hub::Hub;
 pub(crate) use self::knock::{KnockError, knock};
-use crate::report::{Guide, Paired};
+pub(crate) use self::lost::Fetched;
+use crate::report::{Guide, Observer, Paired};
 use crate::{Error, Locker};
 
 /// How long a stop may take.
@@ -110,6 +114,15 @@ impl Node {
 /// Waits on a running node until everything is here.
 pub(crate) fn wait_synced(hub: &Hub, timeout: Option<Duration>) -> Result<(), Error> {
     hub.runtime().block_on(hub.wait_synced(timeout))
+}
+
+/// Fetches lost packs on a running node, from whoever has them.
+pub(crate) fn fetch_lost(
+    hub: &Hub,
+    lost: &[(PackHash, u32)],
+    observer: &dyn Observer,
+) -> Result<Fetched, Error> {
+    hub.runtime().block_on(lost::fetch(hub, lost, observer))
 }
 
 /// Invites a device on a running node.

@@ -1,6 +1,7 @@
 //! Bytes out of the packs: locating, opening, checking (`docs/spec/03-content.md`, "Reading a range").
 //!
-//! Whatever leaves here has passed its commitment and tags. Of several places of one chunk the first good one serves.
+//! Whatever leaves here has passed its commitment and tags. Of several places of one chunk the first good one serves; of a
+//! damaged pack, what is right in it. A pack in which damage is met is told to whoever looks after the packs.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -19,10 +20,13 @@ use locker_store::{Snapshot, Store, StoreError};
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::care::is_shortage;
 use crate::limits::{EXPORT_AHEAD_BYTES, OPEN_PACKS};
+use crate::locker::Inner;
 
 /// Reads content of one space in one state of the database.
 pub(crate) struct Reader<'a> {
+    inner: &'a Inner,
     store: &'a Store,
     snapshot: &'a Snapshot,
     space: SpaceTag,
@@ -38,9 +42,9 @@ struct Wanted<'m> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads from `store`, looking chunks up in `snapshot`.
-    pub(crate) fn new(store: &'a Store, snapshot: &'a Snapshot, space: SpaceTag) -> Self {
-        Self { store, snapshot, space, open: Mutex::default() }
+    /// Reads content of the home space from `store`, looking chunks up in `snapshot`.
+    pub(crate) fn new(inner: &'a Inner, store: &'a Store, snapshot: &'a Snapshot) -> Self {
+        Self { inner, store, snapshot, space: inner.space_tag(), open: Mutex::default() }
     }
 
     /// Writes the bytes of `range` to `out`; a range beyond the end is cut there. A read of the whole file is checked
@@ -157,55 +161,39 @@ impl<'a> Reader<'a> {
     }
 
     fn open_at(&self, wanted: &Wanted<'_>, place: &Place) -> Result<Vec<u8>, Error> {
-        let damaged = |why| Error::damaged("a chunk", why);
-        let reader = self.pack(&place.pack)?;
-        let Wanted { record, bytes, segments } = wanted;
-        let within = |range: Range<u32>| {
-            let start = place.offset.checked_add(range.start)?;
-            let end = place.offset.checked_add(range.end)?;
-            (range.end <= place.sealed_len).then_some(start..end)
-        };
-        let read = |range: Range<u32>| -> Result<Vec<u8>, Error> {
-            let range = within(range).ok_or_else(|| damaged(Refusal::Canon))?;
-            match reader.read_range(range) {
-                Err(StoreError::Refused(why)) => Err(damaged(why)),
-                other => Ok(other?),
+        let gone = || Error::damaged("a chunk", Refusal::Hash);
+        let pack = index::pack(self.snapshot, &place.pack)?.ok_or_else(gone)?;
+        match pack.state {
+            PackState::Present { .. } => {
+                let read = self.pack(&place.pack, pack.len).and_then(|file| read(&file, wanted, place));
+                match read {
+                    Ok((head, sealed)) => open(wanted, &head, sealed.as_deref()),
+                    Err(StoreError::Refused(why)) => Err(Error::damaged("a chunk", why)),
+                    Err(error) if is_shortage(&error) => Err(error.into()),
+                    Err(_) => {
+                        self.inner.suspect(&place.pack);
+                        Err(gone())
+                    }
+                }
             }
-        };
-        let sealed_range = segments.sealed();
-        let head_len = COMMITMENT_LEN as u32;
-        // The commitment lies just before the first segment: one read serves both where both are wanted.
-        let (head, sealed) = if sealed_range.start == head_len {
-            (read(0..sealed_range.end)?, None)
-        } else {
-            (read(0..head_len)?, Some(read(sealed_range)?))
-        };
-        let (commitment, behind) = head.split_first_chunk().ok_or_else(|| damaged(Refusal::Canon))?;
-        let opener = Opener::new(&record.key, record.len, commitment).map_err(damaged)?;
-        let mut plain = Vec::new();
-        opener.open(segments, sealed.as_deref().unwrap_or(behind), &mut plain).map_err(damaged)?;
-        let start = segments.plain().start;
-        let (from, to) = ((bytes.start - start) as usize, (bytes.end - start) as usize);
-        if from == 0 && to == plain.len() {
-            return Ok(plain);
+            // What is right in it serves until another device has sent the rest.
+            PackState::Lost => {
+                let remains = self.store.packs().remains(&place.pack, pack.len);
+                let read = remains.iter().find_map(|file| read(file, wanted, place).ok());
+                let (head, sealed) = read.ok_or_else(gone)?;
+                open(wanted, &head, sealed.as_deref())
+            }
+            PackState::Wanted | PackState::Released | PackState::Deleting => Err(gone()),
         }
-        plain.get(from..to).map(<[u8]>::to_vec).ok_or_else(|| damaged(Refusal::Canon))
     }
 
-    /// Opens a pack, or gives one that is open.
-    fn pack(&self, hash: &PackHash) -> Result<Arc<PackReader>, Error> {
+    /// Opens a pack that is present, or gives one that is open.
+    fn pack(&self, hash: &PackHash, len: u32) -> Result<Arc<PackReader>, StoreError> {
         let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = open().get(hash) {
             return Ok(Arc::clone(known));
         }
-        let damaged = || Error::damaged("a chunk", Refusal::Hash);
-        let pack = index::pack(self.snapshot, hash)?
-            .filter(|pack| matches!(pack.state, PackState::Present { .. }))
-            .ok_or_else(damaged)?;
-        let reader = match self.store.packs().open(hash, pack.len) {
-            Err(StoreError::Unsafe { .. }) => return Err(damaged()),
-            other => Arc::new(other?),
-        };
+        let reader = Arc::new(self.store.packs().open(hash, len)?);
         let mut open = open();
         if open.len() >= OPEN_PACKS {
             open.clear();
@@ -213,6 +201,47 @@ impl<'a> Reader<'a> {
         open.insert(*hash, Arc::clone(&reader));
         Ok(reader)
     }
+}
+
+/// Reads the commitment of a chunk and the segments that are wanted, verified against the hash of the pack. Where the
+/// segments lie right behind the commitment they come with it, and nothing comes separately.
+fn read(
+    file: &PackReader,
+    wanted: &Wanted<'_>,
+    place: &Place,
+) -> Result<(Vec<u8>, Option<Vec<u8>>), StoreError> {
+    let read = |range: Range<u32>| {
+        let start = place.offset.checked_add(range.start);
+        let end = place.offset.checked_add(range.end).filter(|_| range.end <= place.sealed_len);
+        match start.zip(end) {
+            Some((start, end)) => file.read_range(start..end),
+            None => Err(StoreError::Refused(Refusal::Canon)),
+        }
+    };
+    let sealed_range = wanted.segments.sealed();
+    let head_len = COMMITMENT_LEN as u32;
+    // The commitment lies just before the first segment: one read serves both where both are wanted.
+    if sealed_range.start == head_len {
+        Ok((read(0..sealed_range.end)?, None))
+    } else {
+        Ok((read(0..head_len)?, Some(read(sealed_range)?)))
+    }
+}
+
+/// Opens segments, which stand behind the commitment or by themselves, and cuts out the bytes that are wanted.
+fn open(wanted: &Wanted<'_>, head: &[u8], sealed: Option<&[u8]>) -> Result<Vec<u8>, Error> {
+    let damaged = |why| Error::damaged("a chunk", why);
+    let Wanted { record, bytes, segments } = wanted;
+    let (commitment, behind) = head.split_first_chunk().ok_or_else(|| damaged(Refusal::Canon))?;
+    let opener = Opener::new(&record.key, record.len, commitment).map_err(damaged)?;
+    let mut plain = Vec::new();
+    opener.open(segments, sealed.unwrap_or(behind), &mut plain).map_err(damaged)?;
+    let start = segments.plain().start;
+    let (from, to) = ((bytes.start - start) as usize, (bytes.end - start) as usize);
+    if from == 0 && to == plain.len() {
+        return Ok(plain);
+    }
+    plain.get(from..to).map(<[u8]>::to_vec).ok_or_else(|| damaged(Refusal::Canon))
 }
 
 /// Cuts the work into groups that are opened side by side within bounded memory.

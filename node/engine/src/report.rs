@@ -206,6 +206,8 @@ pub struct Status {
     /// Bytes moved since the node of this device started; absent while none runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// How far the check of all packs in the background is.
+    pub scrub: Scrub,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// The person, hexadecimal.
@@ -287,18 +289,42 @@ pub struct Problem {
 /// What `verify` found.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Verified {
-    /// Packs, log entries and file versions checked.
+    /// Packs, log entries, rows of the database and file versions checked.
     pub checked: u64,
     /// Bytes read and hashed.
     pub checked_bytes: u64,
-    /// How many of them are damaged or missing.
+    /// How many of them were found damaged or missing.
     pub bad: u64,
-    /// What was healed.
+    /// How many of those are whole again.
     pub repaired: u64,
-    /// Each finding.
+    /// Each finding that stands.
     pub problems: Vec<Problem>,
     /// Files whose content cannot be read whole any more.
     pub damaged_files: Vec<String>,
+    /// Whether it came to its end. If not, the next one goes on where it was stopped.
+    pub complete: bool,
+    /// Packs that an earlier, stopped run had checked and that were not read again.
+    pub earlier: u64,
+    /// What is worth knowing and is no damage.
+    pub notes: Vec<String>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Verified {
+    /// Whether something is damaged and was not healed.
+    pub fn is_damaged(&self) -> bool {
+        self.bad > self.repaired
+    }
+}
+
+/// How far the background check of all packs is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Scrub {
+    /// When the pack that was checked longest ago was checked, unix milliseconds; absent while there is none.
+    pub oldest_verified: Option<u64>,
+    /// Packs that are damaged or gone.
+    pub bad: u64,
 }
 
 /// What `gc` did, or would do.
@@ -555,6 +581,11 @@ pub trait Observer: Sync {
     /// A file is durable: from now on nothing loses it.
     fn saved(&self, path: &str) {
         let _ = path;
+    }
+
+    /// Whether nobody wants the operation to go on. One that can be stopped looks now and then, and ends in order.
+    fn is_stopped(&self) -> bool {
+        false
     }
 }
 

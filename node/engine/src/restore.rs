@@ -35,7 +35,7 @@ pub(crate) fn restore(
             (None, Some(version)) => to_version(&tree, target, version)?,
             (None, None) => from_trash(&tree, target)?,
         };
-        let keeper = Keeper::new(&store, &snapshot, inner.space_tag());
+        let keeper = Keeper::new(inner, &store, &snapshot);
         let elsewhere = check_kept(&tree, &keeper, &ops)?;
         (ops, elsewhere)
     };

@@ -12,7 +12,7 @@ use locker_store::{Reads, Snapshot, unneeded};
 
 use crate::limits::STATE_HASH_QUICK_NODES;
 use crate::locker::Inner;
-use crate::report::{Copies, Device, Problem, StateHash, Status, Transfer};
+use crate::report::{Copies, Device, Problem, Scrub, StateHash, Status, Transfer};
 use crate::tree::Tree;
 use crate::{Error, vault};
 
@@ -37,6 +37,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
         code: "E_GC".into(),
         message: format!("giving back room ended early, and nothing more was removed: {why}"),
     }));
+    problems.extend(damaged_rows(inner));
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
         sentence: sentence(files, bytes, &packs),
@@ -52,6 +53,10 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
         },
         transfers: packs.transfer().into_iter().collect(),
         traffic: inner.node().map(|hub| hub.traffic()),
+        scrub: Scrub {
+            oldest_verified: packs.oldest_verified.map(|s| s.saturating_mul(1_000)),
+            bad: packs.lost,
+        },
         problems,
         person_id: inner.keys().person.to_string(),
         vault: vault::kind(store.home())?.to_owned(),
@@ -113,6 +118,8 @@ struct Packs {
     wanted_bytes: u64,
     wanted: u64,
     lost: u64,
+    /// When the one was checked that was checked longest ago, unix seconds.
+    oldest_verified: Option<u64>,
     /// On how many devices the pack is that is on the fewest.
     least: u32,
 }
@@ -124,6 +131,10 @@ impl Packs {
         let mut packs = Self { least: u32::MAX, ..Self::default() };
         let mut failure = Ok(());
         index::scan_packs(snapshot, &mut |hash, pack| {
+            if let PackState::Present { verified_at } = pack.state {
+                packs.oldest_verified =
+                    Some(packs.oldest_verified.map_or(verified_at, |oldest: u64| oldest.min(verified_at)));
+            }
             let others = devices.iter().filter(|device| **device != keys.device_id());
             let step = packs.add(snapshot, &keys.tag, others, (&hash, &pack));
             if let Err(error) = step {
@@ -242,6 +253,15 @@ fn ahead(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Problem>, Error> {
                   if it was ahead, other devices show what this one writes only when that time has come"
             .into(),
     }))
+}
+
+/// What the last look at the rows of the database found.
+fn damaged_rows(inner: &Inner) -> Option<Problem> {
+    let count = inner.suspects().row_flaws();
+    (count > 0).then(|| Problem {
+        code: Refusal::Tag.code().into(),
+        message: "rows of the database of this device are damaged; run `locker verify` to see which".into(),
+    })
 }
 
 fn problems(tree: &Tree<'_>, packs: &Packs) -> Result<Vec<Problem>, Error> {

@@ -1,289 +1,238 @@
-//! `verify`: every stored byte and every reference, in both directions.
+//! `verify`: every stored byte and every reference, in both directions (`docs/spec/08-at-rest.md`, "Verification").
 //!
 //! | Step | Checks |
 //! |---|---|
-//! | database | checksums of all its pages |
-//! | person log, entries | layout, signatures, chains; every entry opens under its epoch |
-//! | packs | every byte of pack and outboard against the pack's name |
+//! | pages | checksums of all pages of the database, if it can be had alone |
+//! | rows | every row of every table opens, in its order, and is found where a look-up goes |
+//! | index | every row about packs and chunks leads to what it says, and back; pins and remembered contents likewise |
+//! | logs | person log and entries: layout, signatures, chains; every entry opens under its epoch |
+//! | packs | every byte of pack and outboard against the pack's name; what is damaged becomes *lost* |
+//! | files | every file in the pack folders has a row |
 //! | contents | every version that any file has or had: its chunks are located, and their keys belong to what lies there |
+//!
+//! The pass over the packs takes the time; how far it is, is kept ([`Run`]), so that it can be stopped.
 
-use std::collections::{BTreeSet, HashMap};
+mod contents;
+mod logs;
+mod packs;
+mod run;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
-use locker_catalog::operation::Body;
-use locker_catalog::space::Space;
-use locker_catalog::tree::{self as catalog, Standing};
 use locker_crypto::Refusal;
-use locker_crypto::chunk::{COMMITMENT_LEN, Opener};
-use locker_crypto::entry::{AuthorHead, Envelope};
-use locker_crypto::file_ref::{ChunkRecord, FileRef};
-use locker_crypto::id::{NodeId, PackHash};
-use locker_store::index::{self, Pack, PackState};
-use locker_store::packs::PackReader;
-use locker_store::{Reads, Snapshot, Store, StoreError};
-use rayon::prelude::*;
+use locker_crypto::id::PackHash;
+use locker_store::StoreError;
+use locker_store::index::{self, PackState};
 
+use self::packs::Bad;
+use self::run::Run;
 use crate::Error;
-use crate::kept::{Keeper, Kept};
-use crate::keys::Keys;
-use crate::limits::{FINDINGS_MAX, OPEN_PACKS};
+use crate::care::Found;
+use crate::limits::FINDINGS_MAX;
 use crate::locker::Inner;
+use crate::node::Fetched;
 use crate::progress::Meter;
-use crate::reader::Reader;
 use crate::report::{Observer, Problem, Verified};
-use crate::tree::Tree;
 
-/// Packs handed to the workers at once.
-const PACKS_AT_ONCE: usize = 64;
+/// Gets lost packs from other devices.
+pub(crate) type Fetch<'a> = dyn FnOnce(&[(PackHash, u32)]) -> Result<Fetched, Error> + 'a;
 
-/// Checks everything.
-pub(crate) fn verify(inner: &Inner, observer: &dyn Observer) -> Result<Verified, Error> {
-    let mut found = Findings::default();
-    if let Some(store) = inner.exclusive_store().as_mut() {
-        match store.check_integrity() {
-            Ok(false) => {}
-            Ok(true) => found.add(Refusal::Hash, "the database had to be repaired".into()),
-            Err(StoreError::Corrupt { what }) => found.add(Refusal::Hash, what),
-            Err(error) => return Err(error.into()),
+/// Things that are no damage and are told one by one.
+const NOTES_MAX: usize = 20;
+
+/// Checks everything; heals what is damaged if there is a way to fetch. `anew` does not go on with a run that was stopped.
+pub(crate) fn verify(
+    inner: &Inner,
+    anew: bool,
+    fetch: Option<Box<Fetch<'_>>>,
+    observer: &dyn Observer,
+) -> Result<Verified, Error> {
+    let start = inner.env().elapsed();
+    let run = match anew {
+        true => None,
+        false => Run::load(&inner.store()?.read()?, inner.env().now_ms() / 1_000)?,
+    };
+    let mut check = Check::new(inner, observer, run.as_ref())?;
+    check.everything(run, fetch)?;
+    let mut verified = check.verified;
+    verified.seconds = inner.env().elapsed().saturating_sub(start).as_secs_f64();
+    Ok(verified)
+}
+
+/// A check under way: what it found so far.
+struct Check<'a> {
+    inner: &'a Inner,
+    observer: &'a dyn Observer,
+    meter: Meter<'a>,
+    verified: Verified,
+    /// Nobody wants it to go on, or it cannot.
+    is_over: Cell<bool>,
+    /// Some step could not be done to its end.
+    has_gap: bool,
+    looks: Cell<u32>,
+    /// Notes that were not told one by one.
+    more_notes: u64,
+}
+
+impl<'a> Check<'a> {
+    fn new(inner: &'a Inner, observer: &'a dyn Observer, run: Option<&Run>) -> Result<Self, Error> {
+        let store = inner.store()?;
+        let totals = packs::totals(&store.read()?, run)?;
+        let totals = (totals.0, totals.1 + store.database_bytes()?);
+        Ok(Self {
+            inner,
+            observer,
+            meter: Meter::new(observer, inner.env(), Some(totals)),
+            verified: Verified::default(),
+            is_over: Cell::new(false),
+            has_gap: false,
+            looks: Cell::new(0),
+            more_notes: 0,
+        })
+    }
+
+    fn everything(&mut self, run: Option<Run>, fetch: Option<Box<Fetch<'_>>>) -> Result<(), Error> {
+        // Nothing goes while it is checked.
+        let _content = self.inner.turns().rely();
+        self.step(Self::pages)?;
+        self.step(Self::rows)?;
+        self.step(Self::index)?;
+        self.step(Self::logs)?;
+        let bad = self.step(|check| check.packs(run))?.unwrap_or_default();
+        self.verified.bad += bad.len() as u64;
+        let left = match fetch {
+            Some(fetch) if !bad.is_empty() && !self.is_over.get() => self.repair(bad, fetch)?,
+            _ => bad,
+        };
+        for bad in left {
+            self.problem(Refusal::Hash, bad.why);
+        }
+        self.step(Self::files)?;
+        self.step(Self::contents)?;
+        if self.more_notes > 0 {
+            self.verified.notes.push(format!("and {} more of this kind", self.more_notes));
+        }
+        self.verified.complete = !self.is_over.get() && !self.has_gap;
+        if self.verified.complete {
+            self.end_run()?;
+        }
+        Ok(())
+    }
+
+    /// Does one step, unless the check is over. Damage that keeps a step from its end is a finding; the next one may still
+    /// be done.
+    fn step<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<Option<T>, Error> {
+        if self.is_over.get() {
+            return Ok(None);
+        }
+        match work(self) {
+            Ok(done) => Ok(Some(done)),
+            Err(Error::Integrity { what, why }) => {
+                self.has_gap = true;
+                self.add(why, format!("{what} is damaged"));
+                Ok(None)
+            }
+            // Over damaged pages the database is closed to everybody: what was found is all that can be told.
+            Err(Error::Store(StoreError::Poisoned)) if self.verified.bad > 0 => {
+                self.is_over.set(true);
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
-    // Nothing goes while it is checked.
-    let _content = inner.turns().rely();
-    let store = inner.store()?;
-    let snapshot = store.read()?;
-    found.verified.checked += 1;
-    logs(inner, &snapshot, &mut found)?;
-    let bad = packs(inner, &store, &snapshot, observer, &mut found)?;
-    contents(inner, &store, &snapshot, &bad, &mut found)?;
-    Ok(found.verified)
-}
 
-#[derive(Default)]
-struct Findings {
-    verified: Verified,
-}
-
-impl Findings {
+    /// Something is damaged or missing.
     fn add(&mut self, why: Refusal, message: String) {
         self.verified.bad += 1;
+        self.problem(why, message);
+    }
+
+    /// Says what is wrong with something that was counted.
+    fn problem(&mut self, why: Refusal, message: String) {
         if self.verified.problems.len() < FINDINGS_MAX {
             self.verified.problems.push(Problem { code: why.code().into(), message });
         }
     }
-}
 
-/// Every entry of the person log and of the space log.
-fn logs(inner: &Inner, snapshot: &Snapshot, found: &mut Findings) -> Result<(), Error> {
-    let keys = inner.keys();
-    found.verified.checked += 1;
-    if let Err(error) = crate::keys::devices(snapshot, &keys.person, &keys.person_keys) {
-        match error {
-            Error::Integrity { why, .. } => found.add(why, "the person log is damaged".into()),
-            other => return Err(other),
+    /// Something is worth knowing.
+    fn note(&mut self, note: String) {
+        if self.verified.notes.len() < NOTES_MAX {
+            self.verified.notes.push(note);
+        } else {
+            self.more_notes += 1;
         }
     }
-    let rows = snapshot.rows(keys.tag);
-    let space = Space::open(&rows, keys.space, keys.device_id())?;
-    for head in space.heads(&rows)? {
-        let mut known: Option<AuthorHead> = None;
-        space.sealed_from(&rows, &head.author, 0, &mut |bytes| {
-            found.verified.checked += 1;
-            found.verified.checked_bytes += bytes.len() as u64;
-            match check_entry(keys, snapshot, bytes, known.as_ref()) {
-                Ok(head) => known = Some(head),
-                Err(why) => found.add(why, format!("a log entry of device {} is damaged", head.author)),
-            }
-            ControlFlow::Continue(())
-        })?;
-        if known.is_none_or(|last| last.seq != head.seq || last.id != head.id) {
-            found.add(Refusal::Chain, format!("log entries of device {} are missing", head.author));
-        }
+
+    /// Something was looked at; whether the check goes on.
+    fn checked(&mut self, bytes: u64) -> ControlFlow<()> {
+        self.verified.checked += 1;
+        self.verified.checked_bytes += bytes;
+        self.meter.add(0, bytes);
+        self.goes_on()
     }
-    Ok(())
-}
 
-/// Everything that can be said of one entry: layout, key, signature, space, chain, seal, body.
-fn check_entry(
-    keys: &Keys,
-    snapshot: &Snapshot,
-    bytes: &[u8],
-    known: Option<&AuthorHead>,
-) -> Result<AuthorHead, Refusal> {
-    let envelope = Envelope::parse(bytes)?;
-    envelope.verify()?;
-    envelope.check_space(&keys.space)?;
-    envelope.check_chain(known, None)?;
-    let header = envelope.header();
-    let key = keys.log_key(snapshot, &header.epoch).map_err(|_| Refusal::Epoch)?;
-    Body::read(envelope.open(Some(&key))?)?;
-    Ok(AuthorHead { seq: header.seq, id: envelope.id() })
-}
-
-/// Every pack; gives those that are bad.
-fn packs(
-    inner: &Inner,
-    store: &Store,
-    snapshot: &Snapshot,
-    observer: &dyn Observer,
-    found: &mut Findings,
-) -> Result<BTreeSet<PackHash>, Error> {
-    let mut all: Vec<(PackHash, Pack)> = Vec::new();
-    index::scan_packs(snapshot, &mut |hash, pack| {
-        // What is still to come from others, or was let go, is not stored here.
-        if matches!(pack.state, PackState::Present { .. } | PackState::Lost) {
-            all.push((hash, pack));
+    /// Whether the check goes on; asks the observer now and then.
+    fn goes_on(&self) -> ControlFlow<()> {
+        const EVERY: u32 = 256;
+        let looks = self.looks.get();
+        self.looks.set(looks.wrapping_add(1));
+        if looks.is_multiple_of(EVERY) && self.observer.is_stopped() {
+            self.is_over.set(true);
         }
-        ControlFlow::Continue(())
-    })?;
-    let bytes = all.iter().map(|(_, pack)| u64::from(pack.len)).sum();
-    let meter = Meter::new(observer, inner.env(), Some((all.len() as u64, bytes)));
-    let mut bad = BTreeSet::new();
-    for group in all.chunks(PACKS_AT_ONCE) {
-        let results: Vec<Result<(), StoreError>> = group
-            .par_iter()
-            .map(|(hash, pack)| {
-                let result = match pack.state {
-                    PackState::Present { .. } => store.packs().verify(hash, pack.len),
-                    _ => Err(StoreError::Absent { pack: *hash }),
-                };
-                meter.add(1, u64::from(pack.len));
-                result
-            })
-            .collect();
-        for ((hash, pack), result) in group.iter().zip(results) {
-            found.verified.checked += 1;
-            match result {
-                Ok(()) => found.verified.checked_bytes += locker_store::packs::file_len(pack.len),
-                Err(error @ (StoreError::Poisoned | StoreError::Full)) => return Err(error.into()),
-                // Not there, damaged, something else in its place, or a disk that cannot read it.
-                Err(error) => {
-                    bad.insert(*hash);
-                    found.add(Refusal::Hash, error.to_string());
-                }
+        if self.is_over.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Heals what it can: here, then with the help of other devices. Gives what is still damaged, and why.
+    fn repair(&mut self, bad: Vec<Bad>, fetch: Box<Fetch<'_>>) -> Result<Vec<Bad>, Error> {
+        let (mut left, mut found) = (Vec::new(), Vec::new());
+        for bad in bad {
+            match self.inner.heal_here(&bad.hash)? {
+                Found::Damaged(_) => left.push(bad),
+                healed => found.push((bad.hash, healed)),
             }
         }
-    }
-    Ok(bad)
-}
-
-/// Every version that any file has or had.
-fn contents(
-    inner: &Inner,
-    store: &Store,
-    snapshot: &Snapshot,
-    bad: &BTreeSet<PackHash>,
-    found: &mut Findings,
-) -> Result<(), Error> {
-    let tree = Tree::new(snapshot, inner.space_tag());
-    let mut check = Contents {
-        inner,
-        store,
-        snapshot,
-        reader: Reader::new(store, snapshot, inner.space_tag()),
-        bad,
-        open: HashMap::new(),
-    };
-    let keeper = Keeper::new(store, snapshot, inner.space_tag());
-    let mut failure = None;
-    catalog::walk_versions(tree.rows(), &mut |node, version, standing| {
-        found.verified.checked += 1;
-        // What is past and was let go is not damaged.
-        let checked = match standing {
-            Standing::Live => check.file(&version.file),
-            Standing::Past => keeper.state(&version.file).and_then(|kept| match kept {
-                Kept::Gone => Ok(()),
-                Kept::Here | Kept::Elsewhere(_) => check.file(&version.file),
-            }),
+        self.verified.repaired += found.len() as u64;
+        self.inner.note_found(&found, |_| {})?;
+        if left.is_empty() {
+            return Ok(left);
+        }
+        let wanted: Vec<(PackHash, u32)> = left.iter().map(|bad| (bad.hash, bad.len)).collect();
+        let why = match fetch(&wanted) {
+            Ok(Fetched::Stopped) => {
+                self.is_over.set(true);
+                Fetched::Stopped.sentence()
+            }
+            Ok(fetched) => fetched.sentence(),
+            // Without a network there is nobody to ask.
+            Err(Error::Network(why)) => why,
+            Err(error) => return Err(error),
         };
-        match checked {
-            // What is still to come from other devices is not damaged.
-            Ok(()) | Err(Error::Network(_)) => ControlFlow::Continue(()),
-            Err(Error::Integrity { why, what }) => {
-                let shown = match shown_path(&tree, node) {
-                    Ok(shown) => shown,
-                    Err(error) => {
-                        failure = Some(error);
-                        return ControlFlow::Break(());
-                    }
-                };
-                found.add(why, format!("{shown}: {what}"));
-                if found.verified.damaged_files.len() < FINDINGS_MAX {
-                    found.verified.damaged_files.push(shown);
-                }
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failure = Some(error);
-                ControlFlow::Break(())
+        let snapshot = self.inner.store()?.read()?;
+        let mut lost = Vec::new();
+        for bad in left {
+            let pack = index::pack(&snapshot, &bad.hash)?;
+            if pack.is_some_and(|pack| matches!(pack.state, PackState::Lost)) {
+                lost.push(Bad { why: format!("{}; {why}", bad.why), ..bad });
+            } else {
+                self.verified.repaired += 1;
             }
         }
-    })?;
-    failure.map_or(Ok(()), Err)
-}
-
-fn shown_path(tree: &Tree<'_>, node: NodeId) -> Result<String, Error> {
-    Ok(match tree.path(node)? {
-        Some(path) => path,
-        None => format!("{} (in the trash)", tree.node(node)?.name),
-    })
-}
-
-struct Contents<'a> {
-    inner: &'a Inner,
-    store: &'a Store,
-    snapshot: &'a Snapshot,
-    reader: Reader<'a>,
-    bad: &'a BTreeSet<PackHash>,
-    open: HashMap<PackHash, PackReader>,
-}
-
-impl Contents<'_> {
-    /// Checks that every chunk of a file lies somewhere under its own key. The bytes themselves were checked with the
-    /// packs.
-    fn file(&mut self, file: &FileRef) -> Result<(), Error> {
-        let map = self.reader.map(file, &(0..file.size()))?;
-        if file.level() > 0 {
-            file.records().iter().try_for_each(|record| self.chunk(record))?;
-        }
-        map.records().iter().try_for_each(|record| self.chunk(record))
+        Ok(lost)
     }
 
-    fn chunk(&mut self, record: &ChunkRecord) -> Result<(), Error> {
-        let mut failure = Error::damaged("a part of it is not here", Refusal::Hash);
-        let mut is_in_bad_pack = false;
-        for place in index::places(self.snapshot, &self.inner.space_tag(), &record.tag())? {
-            if self.bad.contains(&place.pack) {
-                is_in_bad_pack = true;
-                continue;
-            }
-            let Some(pack) = index::pack(self.snapshot, &place.pack)? else { continue };
-            match pack.state {
-                PackState::Wanted | PackState::Released => return Ok(()),
-                PackState::Deleting => continue,
-                PackState::Present { .. } | PackState::Lost => {}
-            }
-            let head = place.offset..place.offset.saturating_add(COMMITMENT_LEN as u32);
-            let commitment = self.pack(place.pack, pack.len)?.read_range(head)?;
-            let commitment: [u8; COMMITMENT_LEN] =
-                commitment.try_into().map_err(|_| Error::damaged("a pack", Refusal::Canon))?;
-            match Opener::new(&record.key, record.len, &commitment) {
-                Ok(_) => return Ok(()),
-                Err(why) => failure = Error::damaged("a part of it is located wrongly", why),
-            }
+    /// The next run begins anew.
+    fn end_run(&self) -> Result<(), Error> {
+        let store = self.inner.store()?;
+        if Run::is_kept(&store.read()?)? {
+            store.write::<_, Error>(|txn| {
+                Run::end(txn);
+                Ok(())
+            })?;
         }
-        // A damaged pack may still hold this chunk whole: only opening it tells.
-        if is_in_bad_pack { self.reader.open_whole(record).map(|_| ()) } else { Err(failure) }
-    }
-
-    fn pack(&mut self, hash: PackHash, len: u32) -> Result<&PackReader, Error> {
-        if self.open.len() >= OPEN_PACKS && !self.open.contains_key(&hash) {
-            self.open.clear();
-        }
-        Ok(match self.open.entry(hash) {
-            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(self.store.packs().open(&hash, len)?)
-            }
-        })
+        Ok(())
     }
 }

@@ -107,7 +107,12 @@ impl<'s> Change<'_, 's> {
     pub(crate) fn hold_pack(&mut self, hash: &PackHash) -> Result<(), Error> {
         let state = PackState::Present { verified_at: self.inner.env().now_ms() / 1_000 };
         index::set_state(self.txn, hash, state)?;
-        self.packs.push(*hash);
+        let keys = self.inner.keys();
+        let scope = PinScope { space: keys.tag, author: keys.device_id() };
+        // One that was lost for a time is pinned still.
+        if !pins::is_pinned(self.txn, &scope, hash)? {
+            self.packs.push(*hash);
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use locker_crypto::id::ContentHash;
 
 use crate::StoreError;
+use crate::seal::Keys;
 use crate::snapshot::Reads;
 use crate::tables::{FILES, STATS};
 use crate::transaction::WriteTxn;
@@ -61,21 +62,41 @@ pub fn put_file_ref(txn: &mut WriteTxn<'_>, content: &ContentHash, file_ref: &[u
     txn.put(FILES, &key, file_ref);
 }
 
-/// Forgets a content.
-pub fn delete_file_ref(txn: &mut WriteTxn<'_>, content: &ContentHash) {
-    let key = txn.view().keys().keyed_file(content);
-    txn.delete(FILES, &key);
+/// A content that is remembered.
+pub struct Remembered<'a> {
+    key: &'a [u8],
+    file_ref: &'a [u8],
+    keys: &'a Keys,
 }
 
-/// Visits the FileRef bytes of every content that is remembered, in an order without meaning.
+impl Remembered<'_> {
+    /// Its FileRef bytes.
+    pub fn file_ref(&self) -> &[u8] {
+        self.file_ref
+    }
+
+    /// Whether the row stands under the key of this content.
+    pub fn is_of(&self, content: &ContentHash) -> bool {
+        self.key == self.keys.keyed_file(content)
+    }
+}
+
+/// Visits every content that is remembered. Cost: one pass over these rows.
 ///
 /// # Errors
 /// As [`file_ref`].
 pub fn scan_file_refs<R: Reads>(
     reads: &R,
-    visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    visit: &mut dyn FnMut(&Remembered<'_>) -> ControlFlow<()>,
 ) -> Result<(), StoreError> {
-    reads.view().scan_prefix(FILES, &[], &mut |_, value| visit(value))
+    let keys = reads.view().keys();
+    reads.view().scan_prefix(FILES, &[], &mut |key, file_ref| visit(&Remembered { key, file_ref, keys }))
+}
+
+/// Forgets a content.
+pub fn delete_file_ref(txn: &mut WriteTxn<'_>, content: &ContentHash) {
+    let key = txn.view().keys().keyed_file(content);
+    txn.delete(FILES, &key);
 }
 
 /// Returns the content of the file at an absolute path, if its stat is exactly the one remembered.

@@ -3,8 +3,11 @@
 //! A chunk's row names its packs by a short local number, so that it stays near 100 bytes. What is referenced and what
 //! may go is decided above; here every change keeps the tables in step with one another.
 
+mod check;
+
 use std::ops::ControlFlow;
 
+pub use self::check::check;
 use locker_crypto::Refusal;
 use locker_crypto::id::{ChunkTag, PackHash, SpaceTag, VerifyingKey};
 
@@ -175,6 +178,35 @@ pub fn set_state(txn: &mut WriteTxn<'_>, hash: &PackHash, state: PackState) -> R
     Ok(())
 }
 
+/// What a look at all bytes of a pack gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// They are those of the pack, at this time, unix seconds.
+    Whole(u64),
+    /// They are not, or not all there.
+    Damaged,
+}
+
+/// Notes what a look at the bytes of a pack gave, if it is present or lost; whether that is new: it was lost or has come
+/// back. A pack that meanwhile is something else is left alone.
+///
+/// # Errors
+/// As every reading.
+pub fn note_checked(txn: &mut WriteTxn<'_>, hash: &PackHash, checked: Checked) -> Result<bool, StoreError> {
+    let Some(mut pack) = pack(txn, hash)? else { return Ok(false) };
+    let was_here = match pack.state {
+        PackState::Present { .. } => true,
+        PackState::Lost => false,
+        PackState::Wanted | PackState::Released | PackState::Deleting => return Ok(false),
+    };
+    pack.state = match checked {
+        Checked::Whole(verified_at) => PackState::Present { verified_at },
+        Checked::Damaged => PackState::Lost,
+    };
+    txn.put(PACKS, hash.as_bytes(), &encode_pack(&pack));
+    Ok(was_here != matches!(checked, Checked::Whole(_)))
+}
+
 /// Returns what is known of a pack.
 ///
 /// # Errors
@@ -254,8 +286,22 @@ pub fn scan_packs<R: Reads>(
     reads: &R,
     visit: &mut dyn FnMut(PackHash, Pack) -> ControlFlow<()>,
 ) -> Result<(), StoreError> {
+    scan_packs_after(reads, None, visit)
+}
+
+/// Visits the packs behind a given one, in the order of the hashes.
+///
+/// # Errors
+/// As [`pack`].
+pub fn scan_packs_after<R: Reads>(
+    reads: &R,
+    after: Option<&PackHash>,
+    visit: &mut dyn FnMut(PackHash, Pack) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    // The least key that is greater.
+    let from = after.map_or_else(Vec::new, |hash| [hash.as_bytes().as_slice(), &[0]].concat());
     let mut wrong = false;
-    reads.view().scan(PACKS, &[], None, Direction::Ascending, &mut |key, value| match (
+    reads.view().scan(PACKS, &from, None, Direction::Ascending, &mut |key, value| match (
         PackHash::from_slice(key),
         decode_pack(value),
     ) {

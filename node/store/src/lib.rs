@@ -46,6 +46,6 @@ pub use error::StoreError;
 pub use home::Home;
 pub use limits::Limits;
 pub use packs::{PackBatch, PackStore, WrittenPack};
-pub use snapshot::{Reads, Snapshot, View};
+pub use snapshot::{BlockChecked, Reads, Snapshot, View};
 pub use store::{Dice, Recovery, Store};
 pub use transaction::WriteTxn;

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -22,6 +23,7 @@ use crate::limits::PACK_BYTES_MAX;
 use crate::reserve::Reserve;
 
 mod check;
+mod list;
 mod partial;
 mod read;
 mod sweep;
@@ -29,6 +31,8 @@ mod sweep;
 mod tests;
 mod write;
 
+pub use check::Cache;
+pub use list::OnDisk;
 use partial::OpenPartials;
 pub use partial::PartialPack;
 pub use read::PackReader;
@@ -152,18 +156,14 @@ impl PackStore {
     /// # Errors
     /// [`StoreError::Absent`], [`StoreError::Damaged`] for another length, [`StoreError::Unsafe`], [`StoreError::Io`].
     pub fn open(&self, hash: &PackHash, len: u32) -> Result<PackReader, StoreError> {
-        let path = self.path(hash);
-        let file = match open_file(&path, OpenOptions::new().read(true)) {
-            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Err(StoreError::Absent { pack: *hash });
-            }
-            other => other?,
-        };
-        let found = file.metadata().map_err(|error| StoreError::io("looking at", &path, error))?.len();
-        if found != file_len(len) {
-            return Err(StoreError::Damaged { pack: *hash });
-        }
-        Ok(PackReader::new(file, path, *hash, len))
+        open_at(self.path(hash), hash, len)
+    }
+
+    /// Opens whatever is here of a pack that is lost: what has come of it again, and its damaged file. Every read is
+    /// compared with the hash, so what is right in them can be used.
+    pub fn remains(&self, hash: &PackHash, len: u32) -> Vec<PackReader> {
+        let paths = [self.partial.join(name(hash)), self.path(hash)];
+        paths.into_iter().filter_map(|path| open_at(path, hash, len).ok()).collect()
     }
 
     /// Reads `[start, end)` of a pack, verified. Reads the groups of 16 KiB that it touches and their nodes, no more.
@@ -187,12 +187,41 @@ impl PackStore {
         self.open(hash, len)?.read_whole()
     }
 
-    /// Hashes everything again and compares the outboard too.
+    /// Hashes everything again and compares the outboard too, as it is on the disk: what the system remembers of the file
+    /// is dropped before.
     ///
     /// # Errors
-    /// As [`PackStore::open`]; [`StoreError::Damaged`] if a byte of pack or outboard differs.
+    /// As [`PackStore::open`]; [`StoreError::Damaged`] if a byte of pack or outboard differs or cannot be read.
     pub fn verify(&self, hash: &PackHash, len: u32) -> Result<(), StoreError> {
+        self.verify_with(hash, len, Cache::Kept)
+    }
+
+    /// The same, saying whether the system may remember what was read.
+    ///
+    /// # Errors
+    /// As [`PackStore::verify`].
+    pub fn verify_with(&self, hash: &PackHash, len: u32, cache: Cache) -> Result<(), StoreError> {
+        check::verify_on_disk(&self.open(hash, len)?, cache)
+    }
+
+    /// The same with what the system may remember of the file: for who looks after a crash of this program.
+    pub(crate) fn verify_quickly(&self, hash: &PackHash, len: u32) -> Result<(), StoreError> {
         check::verify(&self.open(hash, len)?)
+    }
+
+    /// Writes a pack file anew if the bytes of the pack in it are right and only the outboard, or what stands behind it,
+    /// is not. Whether it did; then the pack is durable and was verified through a fresh handle. Memory: the pack.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Poisoned`], [`StoreError::Io`].
+    pub fn renew_outboard(&self, hash: &PackHash, len: u32) -> Result<bool, StoreError> {
+        let Ok(file) = open_file(&self.path(hash), OpenOptions::new().read(true)) else { return Ok(false) };
+        let mut bytes = vec![0; len as usize];
+        if file.read_exact_at(&mut bytes, 0).is_err() || blake3::hash(&bytes).as_bytes() != hash.as_bytes() {
+            return Ok(false);
+        }
+        self.write_all(&[(*hash, &bytes)])?;
+        Ok(self.verify(hash, len).is_ok())
     }
 
     /// Removes pack files and makes that durable, the middle of a deletion ([`crate::Store::delete_packs`]).
@@ -219,6 +248,21 @@ impl PackStore {
     fn path(&self, hash: &PackHash) -> PathBuf {
         self.shard(hash.0[0]).join(name(hash))
     }
+}
+
+/// Opens the file of a pack that lies at a path.
+fn open_at(path: PathBuf, hash: &PackHash, len: u32) -> Result<PackReader, StoreError> {
+    let file = match open_file(&path, OpenOptions::new().read(true)) {
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Err(StoreError::Absent { pack: *hash });
+        }
+        other => other?,
+    };
+    let found = file.metadata().map_err(|error| StoreError::io("looking at", &path, error))?.len();
+    if found != file_len(len) {
+        return Err(StoreError::Damaged { pack: *hash });
+    }
+    Ok(PackReader::new(file, path, *hash, len))
 }
 
 /// Returns the name of a pack's file.

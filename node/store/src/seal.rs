@@ -18,8 +18,7 @@ pub(crate) struct TableKey {
 }
 
 impl TableKey {
-    fn new(vault: &VaultKey, table: TableName) -> Self {
-        let table = table.text().into_owned();
+    fn new(vault: &VaultKey, table: String) -> Self {
         Self { key: AeadKey::new(kdf(Purpose::Db, &[vault.expose(), table.as_bytes()])), table }
     }
 
@@ -62,7 +61,15 @@ impl Keys {
     /// Returns the key of a table.
     pub(crate) fn table(&self, table: TableName) -> Arc<TableKey> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.entry(table).or_insert_with(|| Arc::new(TableKey::new(&self.vault, table))).clone()
+        tables
+            .entry(table)
+            .or_insert_with(|| Arc::new(TableKey::new(&self.vault, table.text().into_owned())))
+            .clone()
+    }
+
+    /// Returns the key of a table that the database itself names.
+    pub(crate) fn table_named(&self, name: &str) -> TableKey {
+        TableKey::new(&self.vault, name.to_owned())
     }
 
     /// Hashes what a catalog key must not show, for one space.
@@ -102,7 +109,7 @@ mod tests {
     #[test]
     fn values_are_sealed_as_the_vault_seals_them() {
         let vault = VaultKey::new([0x55; 32]);
-        let ours = TableKey::new(&vault, TableName::Own("entries"));
+        let ours = TableKey::new(&vault, "entries".into());
         let theirs = locker_crypto::vault::TableKey::new(&vault, "entries");
         let stored = ours.seal(&[0x13; 24], b"key-1", b"value");
         assert_eq!(stored, theirs.seal(&[0x13; 24], b"key-1", b"value"));

@@ -1,11 +1,14 @@
 //! Reading: one consistent state of the database, every value opened and thereby checked
 //! (`docs/spec/08-at-rest.md`, "Rows").
 
+mod check;
+
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use self::check::BlockChecked;
 use crate::wiped::Wiped;
 use locker_catalog::rows::Visit;
 use locker_crypto::id::SpaceTag;

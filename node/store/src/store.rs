@@ -175,6 +175,11 @@ impl Store {
         &self.packs
     }
 
+    /// Whether the disk is so full that new content is refused. What can wait is better not written then.
+    pub fn is_short_of_space(&self) -> bool {
+        self.reserve.admit(0).is_err()
+    }
+
     /// Whether a write has failed, so that nothing is acknowledged any more.
     pub fn is_poisoned(&self) -> bool {
         self.health.is_poisoned()
@@ -282,7 +287,7 @@ impl Store {
             if !matches!(pack.state, PackState::Present { .. }) {
                 continue;
             }
-            match self.packs.verify(&hash, pack.len) {
+            match self.packs.verify_quickly(&hash, pack.len) {
                 Ok(()) => {}
                 Err(StoreError::Absent { .. } | StoreError::Damaged { .. }) => recovery.lost.push(hash),
                 Err(error) => return Err(error),

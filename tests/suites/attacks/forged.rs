@@ -4,6 +4,7 @@
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::secret::SigningSeed;
 use locker_crypto::sign::{Domain, SIGNATURE_LEN, Signing};
+use locker_engine::VerifyOptions;
 use locker_sync::message::v1::{Head, LogKind, Message, Pull};
 use locker_tests::Dice;
 
@@ -67,7 +68,8 @@ fn t14_t19_t21_t22_forged_entries_change_nothing() {
         let last = entries.last().unwrap();
         assert_eq!(&last[AUTHOR], head.author.as_bytes());
         let (state, packs) = (device.state(), device.packs());
-        let checked = device.locker.verify(&locker_engine::report::Silent).unwrap().checked;
+        let checked =
+            device.locker.verify(VerifyOptions::default(), &locker_engine::report::Silent).unwrap().checked;
 
         let own = member.keys.signing();
         let nobody = Signing::from_seed(&SigningSeed::new([0x77; 32]));
@@ -115,7 +117,8 @@ fn t14_t19_t21_t22_forged_entries_change_nothing() {
         let (mut session, told) = member.session(&addresses).await;
         assert_eq!(told.heads, before.heads);
         assert_eq!(pull(&mut session, &head).await.unwrap(), entries);
-        let verified = device.locker.verify(&locker_engine::report::Silent).unwrap();
+        let verified =
+            device.locker.verify(VerifyOptions::default(), &locker_engine::report::Silent).unwrap();
         assert_eq!((verified.bad, verified.checked), (0, checked));
         assert_eq!(device.packs(), packs);
         assert_ne!(head.author, VerifyingKey(*own.verifying_key().as_bytes()));

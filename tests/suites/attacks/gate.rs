@@ -2,6 +2,7 @@
 
 use locker_crypto::encode::Writer;
 use locker_crypto::id::{PackHash, SpaceTag};
+use locker_engine::VerifyOptions;
 use locker_net::blob::{GET, GetPack, GroupRanges};
 use locker_net::{Protocol, REFUSAL};
 use locker_sync::message::encode_frame;
@@ -92,7 +93,8 @@ fn t38_other_requests_of_the_blob_library_are_refused() {
         assert!(u64::from_le_bytes(size) >= 200_000);
 
         assert_eq!((device.state(), device.packs()), (before, packs));
-        let verified = device.locker.verify(&locker_engine::report::Silent).unwrap();
+        let verified =
+            device.locker.verify(VerifyOptions::default(), &locker_engine::report::Silent).unwrap();
         assert_eq!(verified.bad, 0);
     });
 }

@@ -7,8 +7,11 @@
     reason = "test code: a broken surrounding ends the test, and counts and skipped parts are told on standard error"
 )]
 
+mod commands;
 mod database;
+mod each_byte;
 mod full_disk;
 mod home_files;
 mod packs;
+mod stopped;
 mod whole;

@@ -8,6 +8,7 @@
 )]
 
 mod apart;
+mod healing;
 mod kills;
 mod lan;
 mod links;

@@ -6,7 +6,7 @@ use locker_engine::report::StateHash;
 use super::reply_of;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{count, size};
+use crate::output::{count, size, time};
 use crate::request::Request;
 
 /// Say how the locker is: one true sentence, then the facts
@@ -59,6 +59,10 @@ impl Arguments {
                     size(traffic.pack_bytes_sent),
                     size(traffic.pack_bytes_received)
                 ));
+            }
+            if let Some(oldest) = status.scrub.oldest_verified {
+                let oldest = i64::try_from(oldest).unwrap_or(i64::MAX);
+                text.push_str(&format!("every stored byte was checked since {}\n", time(oldest)));
             }
             for problem in &status.problems {
                 text.push_str(&format!("problem: {} ({})\n", problem.message, problem.code));

@@ -69,6 +69,7 @@ impl Arguments {
             std::thread::park_timeout(STOP_TIME);
             std::process::exit(0);
         });
+        server.end_work();
         // First the node, so that commands that wait for it end.
         drop(node);
         server.stop();

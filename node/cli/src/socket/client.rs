@@ -1,8 +1,11 @@
 //! The asking end of the socket.
 
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use super::frame::{self, Kind};
 use crate::execute::Sink;
@@ -35,9 +38,32 @@ pub(crate) fn ask(
     sink: &dyn Sink,
 ) -> Option<Result<Reply, Failure>> {
     match frame::read(stream) {
-        Ok((Kind::Ready, _)) => Some(converse(stream, request, sink)),
+        Ok((Kind::Ready, _)) => Some(with_stop(stream, request, sink)),
         Ok(_) | Err(_) => None,
     }
+}
+
+/// How often it is looked whether the person wants the work to stop.
+const STOP_LOOK: Duration = Duration::from_millis(50);
+
+/// Holds the conversation; if the person wants the work to stop, says so by closing our side of the stream. The answer
+/// still comes.
+fn with_stop(stream: &mut UnixStream, request: &Request, sink: &dyn Sink) -> Result<Reply, Failure> {
+    let Ok(ours) = stream.try_clone() else { return converse(stream, request, sink) };
+    let (end, ended) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(STOP_LOOK) {
+                if sink.is_stopped() {
+                    let _ = ours.shutdown(Shutdown::Write);
+                    return;
+                }
+            }
+        });
+        let reply = converse(stream, request, sink);
+        drop(end);
+        reply
+    })
 }
 
 fn converse(stream: &mut UnixStream, request: &Request, sink: &dyn Sink) -> Result<Reply, Failure> {

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use locker_engine::Locker;
 use locker_engine::report::{Entry, Observer, Progress};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 
 use super::frame::{self, Kind};
 use crate::execute::{Sink, execute};
@@ -27,6 +29,8 @@ const CHUNK: usize = 256 * 1024;
 pub(crate) struct Server {
     home: PathBuf,
     stopping: Arc<AtomicBool>,
+    /// Work that can be stopped is to stop.
+    ending: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -44,11 +48,17 @@ impl Server {
         };
         let listener = listen().map_err(|e| Failure::io("cannot listen on the locker's socket", &e))?;
         let stopping = Arc::new(AtomicBool::new(false));
+        let ending = Arc::new(AtomicBool::new(false));
         let thread = {
-            let (stopping, locker) = (Arc::clone(&stopping), locker.clone());
-            std::thread::spawn(move || accept(&listener, &locker, &stopping))
+            let (stopping, ending, locker) = (Arc::clone(&stopping), Arc::clone(&ending), locker.clone());
+            std::thread::spawn(move || accept(&listener, &locker, &stopping, &ending))
         };
-        Ok(Self { home: home.to_path_buf(), stopping, thread })
+        Ok(Self { home: home.to_path_buf(), stopping, ending, thread })
+    }
+
+    /// Stops what clients asked for and can be stopped in order; they get what was done so far.
+    pub(crate) fn end_work(&self) {
+        self.ending.store(true, Ordering::SeqCst);
     }
 
     /// Takes no more clients, lets the running ones finish, and removes the socket.
@@ -71,7 +81,7 @@ struct Places {
     freed: Condvar,
 }
 
-fn accept(listener: &UnixListener, locker: &Locker, stopping: &AtomicBool) {
+fn accept(listener: &UnixListener, locker: &Locker, stopping: &AtomicBool, ending: &Arc<AtomicBool>) {
     let places = Arc::new(Places::default());
     let mut clients: Vec<JoinHandle<()>> = Vec::new();
     for stream in listener.incoming() {
@@ -89,9 +99,9 @@ fn accept(listener: &UnixListener, locker: &Locker, stopping: &AtomicBool) {
         }
         *taken += 1;
         drop(taken);
-        let (locker, places) = (locker.clone(), Arc::clone(&places));
+        let (locker, places, ending) = (locker.clone(), Arc::clone(&places), Arc::clone(ending));
         clients.push(std::thread::spawn(move || {
-            serve(stream, &locker);
+            serve(stream, &locker, ending);
             *places.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             places.freed.notify_one();
         }));
@@ -102,7 +112,7 @@ fn accept(listener: &UnixListener, locker: &Locker, stopping: &AtomicBool) {
 }
 
 /// Serves one command. What goes wrong with the stream ends this client and nothing else.
-fn serve(mut stream: UnixStream, locker: &Locker) {
+fn serve(mut stream: UnixStream, locker: &Locker, ending: Arc<AtomicBool>) {
     let _ = stream.set_write_timeout(Some(super::WRITE_TIMEOUT));
     let _ = stream.set_read_timeout(Some(super::WRITE_TIMEOUT));
     if frame::write(&mut stream, Kind::Ready, &[]).is_err() {
@@ -110,7 +120,7 @@ fn serve(mut stream: UnixStream, locker: &Locker) {
     }
     let Ok((Kind::Request, body)) = frame::read(&mut stream) else { return };
     let Ok(request) = frame::parse::<Request>(&body) else { return };
-    let remote = Remote { state: Mutex::new(RemoteState { stream, entries: Vec::new() }) };
+    let remote = Remote { state: Mutex::new(RemoteState { stream, entries: Vec::new() }), ending };
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| execute(locker, request, &remote)))
         .unwrap_or_else(|_| Err(Failure::internal()));
     let mut state = remote.state.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -123,6 +133,7 @@ fn serve(mut stream: UnixStream, locker: &Locker) {
 /// A sink at the other end of the socket.
 struct Remote {
     state: Mutex<RemoteState>,
+    ending: Arc<AtomicBool>,
 }
 
 struct RemoteState {
@@ -153,6 +164,20 @@ impl Observer for Remote {
 
     fn saved(&self, path: &str) {
         let _ = self.with(|s| frame::write_json(&mut s.stream, Kind::Saved, &path));
+    }
+
+    /// The other end has closed its side, or is gone.
+    fn is_stopped(&self) -> bool {
+        self.ending.load(Ordering::SeqCst) || self.with(|s| is_closed(&s.stream))
+    }
+}
+
+/// Whether nothing more comes from the other end of a stream. Does not wait, and takes nothing off it.
+fn is_closed(stream: &UnixStream) -> bool {
+    let peeked = recv(stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    match peeked {
+        Ok((_, len)) => len == 0,
+        Err(error) => !matches!(error, Errno::AGAIN | Errno::INTR),
     }
 }
 

@@ -89,7 +89,8 @@ impl Pass<'_> {
         let snapshot = store.read()?;
         let mut gone: BTreeSet<ContentHash> = BTreeSet::new();
         let mut failure = Ok(());
-        files::scan_file_refs(&snapshot, &mut |bytes| {
+        files::scan_file_refs(&snapshot, &mut |row| {
+            let bytes = row.file_ref();
             let Ok(file) = FileRef::decode(bytes) else { return ControlFlow::Continue(()) };
             for record in file.records() {
                 match index::has_chunk(&snapshot, &space, &record.tag()) {
@@ -136,7 +137,7 @@ impl Pass<'_> {
         if self.manners == Manners::Yields {
             return Ok(());
         }
-        let Some(mut guard) = self.inner.try_exclusive_store(ALONE_WAIT) else { return Ok(()) };
+        let Some(mut guard) = self.inner.exclusive_store(ALONE_WAIT) else { return Ok(()) };
         let Some(store) = guard.as_mut() else { return Ok(()) };
         if self.chunks_gone * CHUNK_ROW_BYTES * SLACK_FRACTION < store.database_bytes()? {
             return Ok(());

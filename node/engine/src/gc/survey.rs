@@ -266,7 +266,7 @@ impl<'a> Survey<'a> {
 
     /// The keys of chunks, as far as any file that is or was knows them.
     pub(super) fn keys_of(&self, chunks: &BTreeSet<ChunkTag>) -> Result<HashMap<ChunkTag, ChunkKey>, Error> {
-        let reader = Reader::new(self.store, self.snapshot, self.space);
+        let reader = Reader::new(self.inner, self.store, self.snapshot);
         let mut keys = HashMap::new();
         let mut failure = Ok(());
         catalog::walk_versions(&self.snapshot.rows(self.space), &mut |_, version, _| {
@@ -347,7 +347,7 @@ impl<'a> Survey<'a> {
 
     /// Gathers the references of files to chunks from a tag on, as many as fit into memory.
     fn gather(&mut self, from: &ChunkTag) -> Result<Referenced, Error> {
-        let reader = Reader::new(self.store, self.snapshot, self.space);
+        let reader = Reader::new(self.inner, self.store, self.snapshot);
         let rows = self.snapshot.rows(self.space);
         let mut gatherer = Gatherer::new(from, REFERENCES_MAX);
         let mut failure = Ok(());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use locker_crypto::id::PackHash;
 use locker_net::blob::{self, GET, GetPack, PackSource};
 use locker_net::{Connection, FrameError, Stream, read_frame, refuse};
 use locker_store::index;
@@ -68,9 +69,22 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
         let answering = blob::answer(&mut stream, &get.pack, source, &get.ranges);
         match hub.until_stop(while_visited(&hub, admitted.visit.as_ref(), answering)).await.flatten() {
             Some(Ok(_)) => {}
-            Some(Err(blob::AnswerError::Source(_))) => return refuse(stream, frame_end).await,
+            Some(Err(blob::AnswerError::Source(error))) => {
+                note_damage(&hub, &pack, &error);
+                return refuse(stream, frame_end).await;
+            }
+            Some(Err(blob::AnswerError::Broken(error))) => return note_damage(&hub, &pack, &error),
             Some(Err(_)) | None => return,
         }
+    }
+}
+
+/// Has a pack looked at whose bytes were not what its name says, or could not be read. What a peer does wrong leads to
+/// other errors.
+fn note_damage(hub: &Hub, pack: &PackHash, error: &std::io::Error) {
+    use std::io::ErrorKind;
+    if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::Other) {
+        hub.inner().suspect(pack);
     }
 }
 

@@ -27,8 +27,9 @@ use tokio::time::Instant;
 use self::guests::Guest;
 pub(super) use self::guests::Visit;
 use super::invite::Invitation;
+use super::lost::Seen;
 use super::remembered::Remembered;
-use super::{blobs, conversation, dialer, fetches, folding, invite, keeping, remembered};
+use super::{blobs, conversation, dialer, fetches, folding, invite, keeping, remembered, scrub};
 use crate::Error;
 use crate::locker::Inner;
 use crate::report::Traffic;
@@ -170,6 +171,7 @@ impl Hub {
         hub.spawn(remembered::run(Arc::clone(&hub)));
         hub.spawn(dialer::run(Arc::clone(&hub)));
         hub.spawn(fetches::run(Arc::clone(&hub)));
+        hub.spawn(scrub::run(Arc::clone(&hub)));
         Ok(hub)
     }
 
@@ -452,6 +454,26 @@ impl Hub {
                 Err(Error::Network(why))
             }
         }
+    }
+
+    /// What can be seen of the fetching of some packs.
+    pub(super) fn seen_of(&self, packs: &[PackHash]) -> Seen {
+        let state = self.state();
+        let left: BTreeSet<&PackHash> = packs.iter().filter(|hash| state.wanted.contains(*hash)).collect();
+        let sourceless = state.plan.without_source().filter(|(_, hash)| left.contains(hash)).count();
+        let others = state.roster.len().saturating_sub(1);
+        Seen {
+            left: left.len(),
+            received: self.traffic().pack_bytes_received,
+            present: state.sessions.len(),
+            absent: others.saturating_sub(state.sessions.len()),
+            has_source: sourceless < left.len(),
+        }
+    }
+
+    /// Whether packs are being fetched.
+    pub(super) fn is_fetching(&self) -> bool {
+        self.state().plan.bytes_in_flight() > 0
     }
 
     /// Which devices are connected now, and when others were last.

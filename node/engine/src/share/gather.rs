@@ -50,7 +50,7 @@ pub(super) fn gather(
     inner: &Inner,
     node: NodeId,
 ) -> Result<Gathered, Error> {
-    let reader = Reader::new(store, snapshot, inner.space_tag());
+    let reader = Reader::new(inner, store, snapshot);
     let mut gatherer = Gatherer {
         snapshot,
         tree,

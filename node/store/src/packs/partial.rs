@@ -10,14 +10,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bao_tree::ChunkRanges;
-use bao_tree::iter::BaoChunk;
 use locker_crypto::Refusal;
 use locker_crypto::id::PackHash;
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::read::{hash_group, hash_pair};
-use super::{GROUP_BYTES, PackStore, file_len, name, tree};
+use super::check::{group_count, survey};
+use super::{GROUP_BYTES, PackStore, file_len, name};
 use crate::StoreError;
 use crate::failpoints::{self, reach};
 use crate::health::Health;
@@ -78,7 +76,11 @@ impl PartialPack {
         let path = store.partial.join(name(hash));
         let (file, held) = match reopen(&path, hash, len)? {
             Some(found) => found,
-            None => (begin(store, &path, len)?, vec![false; group_count(len)]),
+            None => {
+                let file = begin(store, &path, len)?;
+                let held = take_over(store, &file, &path, hash, len)?;
+                (file, held)
+            }
         };
         let health = Arc::clone(&store.health);
         Ok(Self { file, path, hash: *hash, len, held, is_handed_over: false, health, _turn: turn })
@@ -146,7 +148,7 @@ impl PartialPack {
     /// [`StoreError::Damaged`] if not; then it says what is missing, and goes on as before.
     pub(super) fn hand_over(&mut self) -> Result<(File, PathBuf), StoreError> {
         self.health.check()?;
-        self.held = verify(&self.file, &self.path, &self.hash, self.len)?;
+        self.held = survey(&self.file, &self.path, &self.hash, self.len)?;
         if !self.is_complete() {
             return Err(StoreError::Damaged { pack: self.hash });
         }
@@ -179,7 +181,7 @@ fn reopen(path: &Path, hash: &PackHash, len: u32) -> Result<Option<(File, Vec<bo
     };
     let found = file.metadata().map_err(|error| StoreError::io("looking at", path, error))?.len();
     if found == file_len(len)
-        && let Ok(held) = verify(&file, path, hash, len)
+        && let Ok(held) = survey(&file, path, hash, len)
     {
         return Ok(Some((file, held)));
     }
@@ -207,54 +209,34 @@ fn begin(store: &PackStore, path: &Path, len: u32) -> Result<File, StoreError> {
     Ok(file)
 }
 
-/// Tells which groups of a file are those of the pack, reached from the root over nodes that are right. All of them are
-/// exactly if the whole file, outboard included, is right.
-fn verify(file: &File, path: &Path, hash: &PackHash, len: u32) -> Result<Vec<bool>, StoreError> {
-    let damaged = || StoreError::Damaged { pack: *hash };
-    let tree = tree(len);
-    let read = |buffer: &mut [u8], at: u64| {
-        file.read_exact_at(buffer, at).map_err(|error| StoreError::io("reading a partial pack", path, error))
-    };
-    let mut outboard = vec![0; usize::try_from(tree.outboard_size()).map_err(|_| damaged())?];
-    read(&mut outboard, u64::from(len))?;
-    let (nodes, _) = outboard.as_chunks::<64>();
-    let mut held = Vec::with_capacity(group_count(len));
+/// Copies what is right in the damaged file of the pack, if there is one, so that only the rest is fetched. That file
+/// stays as it is: until its replacement has come, what is right in it serves. Tells which groups are held.
+fn take_over(
+    store: &PackStore,
+    to: &File,
+    path: &Path,
+    hash: &PackHash,
+    len: u32,
+) -> Result<Vec<bool>, StoreError> {
+    let nothing = vec![false; group_count(len)];
+    let Ok(old) = store.open(hash, len) else { return Ok(nothing) };
+    let mut outboard = vec![0; usize::try_from(file_len(len) - u64::from(len)).unwrap_or(0)];
+    let Ok(mut held) = survey(old.file(), old.path(), hash, len) else { return Ok(nothing) };
+    if !held.contains(&true) || old.read_outboard(&mut outboard, 0).is_err() {
+        return Ok(nothing);
+    }
+    let failed = |error| StoreError::io("writing a partial pack", path, error);
+    to.write_all_at(&outboard, u64::from(len)).map_err(failed)?;
     let mut group = Vec::new();
-    // The hash that the next item must have; none below a node that is wrong.
-    let mut expected = vec![Some(*hash.as_bytes())];
-    for item in tree.ranges_pre_order_chunks_iter_ref(&ChunkRanges::all(), 0) {
-        let wanted = expected.pop().ok_or_else(damaged)?;
-        match item {
-            BaoChunk::Parent { node, is_root, .. } => {
-                let index = tree.pre_order_offset(node).and_then(|index| usize::try_from(index).ok());
-                let pair = index.and_then(|index| nodes.get(index)).ok_or_else(damaged)?;
-                let children = wanted.and_then(|wanted| {
-                    let (first, second) = (pair.first_chunk::<32>()?, pair.last_chunk::<32>()?);
-                    (hash_pair(first, second, is_root) == wanted).then_some((*first, *second))
-                });
-                expected.push(children.map(|(_, second)| second));
-                expected.push(children.map(|(first, _)| first));
-            }
-            BaoChunk::Leaf { start_chunk, size, is_root, .. } => {
-                let is_held = match wanted {
-                    Some(wanted) => {
-                        let at = start_chunk.to_bytes();
-                        group.resize(size, 0);
-                        read(&mut group, at)?;
-                        hash_group(&group, at, is_root) == wanted
-                    }
-                    None => false,
-                };
-                held.push(is_held);
-            }
+    for (at, held) in (0..u64::from(len)).step_by(GROUP_BYTES as usize).zip(&mut held) {
+        // At most a group.
+        group.resize((u64::from(len) - at).min(GROUP_BYTES) as usize, 0);
+        *held = *held && old.read_raw(&mut group, at).is_ok();
+        if *held {
+            to.write_all_at(&group, at).map_err(failed)?;
         }
     }
-    if held.len() == group_count(len) { Ok(held) } else { Err(damaged()) }
-}
-
-fn group_count(len: u32) -> usize {
-    // At most 1,024.
-    u64::from(len).div_ceil(GROUP_BYTES) as usize
+    Ok(held)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bao_tree::io::round_up_to_chunks;
 use bao_tree::iter::BaoChunk;
@@ -42,6 +42,14 @@ impl PackReader {
     /// The pack's length in bytes, the outboard not counted.
     pub fn byte_len(&self) -> u32 {
         self.len
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Reads `[start, end)`, verified against the outboard: only the groups of 16 KiB that it touches, and the nodes

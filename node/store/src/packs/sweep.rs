@@ -25,7 +25,8 @@ pub(crate) struct Swept {
 
 impl PackStore {
     /// Removes temporary files, the packs that `look_up` does not know, and the partial ones that it does not want or
-    /// that have another length; packs that it still wants become partial ones. Only for the holder of the lock, before
+    /// that have another length; packs that it still wants become partial ones. What is lost stays where it is: what is right
+    /// in it serves until its replacement has come. Only for the holder of the lock, before
     /// any writing.
     pub(crate) fn sweep(
         &self,
@@ -92,12 +93,8 @@ impl PackStore {
             let path = shard.join(&name);
             match look_up(&hash)? {
                 None => removed += u64::from(remove_file(&path)?),
-                // It had come, and the process ended before its row said so; or it was damaged, and what is right of it
-                // need not come again: the fetch goes on from here.
-                Some(pack)
-                    if matches!(pack.state, PackState::Wanted | PackState::Lost)
-                        && !self.partial.join(&name).exists() =>
-                {
+                // It had come, and the process ended before its row said so: the fetch goes on from here.
+                Some(pack) if pack.state == PackState::Wanted && !self.partial.join(&name).exists() => {
                     check_kind(&path, Kind::File)?;
                     fs::rename(&path, self.partial.join(&name))
                         .map_err(|error| StoreError::io("moving a pack", &path, error))?;
@@ -119,7 +116,7 @@ pub(super) fn read_name(name: &OsStr) -> Option<PackHash> {
 }
 
 /// Reads lower-case hexadecimal of exactly `N` bytes.
-fn read_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(super) fn read_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
     if digits.len() != 2 * N {
         return None;

@@ -108,7 +108,7 @@ fn t57_every_changed_byte_of_a_pack_file_is_noticed() {
         };
         for at in places {
             let bit = 1 << (dice.next_u32() % 8);
-            std::os::unix::fs::FileExt::write_all_at(&file, &[good[at] ^ bit], at as u64).unwrap();
+            file.write_all_at(&[good[at] ^ bit], at as u64).unwrap();
             if len > 1_000_000 {
                 // Large: the range around the byte, and the whole only now and then.
                 let (full, a) = (u32::try_from(len).unwrap(), u32::try_from(at.min(len - 1)).unwrap());
@@ -121,7 +121,7 @@ fn t57_every_changed_byte_of_a_pack_file_is_noticed() {
             } else {
                 assert!(notices(store.packs(), &name, &content), "byte {at} of {len}");
             }
-            std::os::unix::fs::FileExt::write_all_at(&file, &[good[at]], at as u64).unwrap();
+            file.write_all_at(&[good[at]], at as u64).unwrap();
         }
         store.packs().verify(&name, u32::try_from(len).unwrap()).unwrap();
     }

@@ -8,6 +8,7 @@ use locker_store::packs::PartialPack;
 use locker_store::{Snapshot, StoreError, pins};
 
 use crate::Error;
+use crate::care::Found;
 use crate::locker::Inner;
 
 /// Complete partial packs that are kept in one commit at the start.
@@ -69,10 +70,18 @@ impl Inner {
     /// Opens the partial file of a pack that is to be fetched.
     pub(crate) fn open_partial(&self, hash: &PackHash, len: u32) -> Result<Opened, Error> {
         let store = self.store()?;
-        let is_here = index::pack(&store.read()?, hash)?
-            .is_some_and(|pack| matches!(pack.state, PackState::Present { .. }));
-        if is_here {
-            return Ok(Opened::Here);
+        match index::pack(&store.read()?, hash)?.map(|pack| pack.state) {
+            Some(PackState::Present { .. }) => return Ok(Opened::Here),
+            // It may need nobody: brought back by hand, kept by a process that ended before its row said so, or wrong in
+            // its outboard only.
+            Some(PackState::Lost) => {
+                let found = self.heal_here(hash)?;
+                if matches!(found, Found::Whole | Found::Healed) {
+                    self.note_found(&[(*hash, found)], |_| {})?;
+                    return Ok(Opened::Here);
+                }
+            }
+            _ => {}
         }
         match store.packs().open_partial(hash, len) {
             Ok(partial) => {
@@ -115,7 +124,7 @@ impl Inner {
     /// was written to its file.
     pub(crate) fn keep_packs(&self, packs: &mut [PartialPack]) -> Result<Vec<PackHash>, Error> {
         let _content = self.turns().rely();
-        let kept = {
+        let mut kept = {
             let store = self.store()?;
             let snapshot = store.read()?;
             let mut named = Vec::new();
@@ -128,10 +137,28 @@ impl Inner {
             }
             store.packs().keep_partials(named)?
         };
+        self.leave_damaged(&mut kept)?;
         if !kept.is_empty() {
             self.commit(|change| kept.iter().try_for_each(|hash| change.hold_pack(hash)))?;
         }
         Ok(kept)
+    }
+
+    /// Takes out what replaced a damaged file and, read through a fresh handle, is damaged again: the disk is not to be
+    /// trusted with it.
+    fn leave_damaged(&self, kept: &mut Vec<PackHash>) -> Result<(), Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let mut failure = None;
+        kept.retain(|hash| match index::pack(&snapshot, hash) {
+            Ok(Some(pack)) if pack.state == PackState::Lost => store.packs().verify(hash, pack.len).is_ok(),
+            Ok(_) => true,
+            Err(error) => {
+                failure = Some(error);
+                false
+            }
+        });
+        failure.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 

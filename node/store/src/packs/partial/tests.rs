@@ -4,13 +4,14 @@
 use std::fs;
 use std::ops::Range;
 
-use bao_tree::ChunkNum;
 use bao_tree::io::outboard::PreOrderMemOutboard;
+use bao_tree::iter::BaoChunk;
+use bao_tree::{ChunkNum, ChunkRanges};
 use proptest::prelude::*;
 
 use super::*;
 use crate::index::{self, NewPack, PackState};
-use crate::packs::GROUP;
+use crate::packs::{GROUP, OnDisk, tree};
 use crate::test_kit::{Place, SPACE, begin, bytes, dice, hash, limits, reopen as reopen_store, vault};
 use crate::{Home, Limits, Store};
 
@@ -261,6 +262,113 @@ fn the_sweep_keeps_what_is_awaited() {
     let mut whole = samples[5].open(&store);
     assert!(whole.is_complete());
     assert_eq!(store.packs().keep_partials([&mut whole]).unwrap(), [samples[5].hash]);
+}
+
+/// Goal: a damaged pack is replaced by what is right in it and the rest fetched; until then both can be read; a crash
+/// between leaves it where it is.
+#[test]
+fn what_is_right_in_a_damaged_pack_is_used_and_need_not_come_again() {
+    let place = Place::new();
+    let mut store = begin(&place.home);
+    let sample = Sample::new(1, 16_384 * 9 + 5);
+    store.packs().write_all(&[(sample.hash, &sample.content)]).unwrap();
+    sample.want(&store, PackState::Present { verified_at: 1 });
+    let path = store.packs().path(&sample.hash);
+    let damage = |at: u64| {
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(b"changed", at).unwrap();
+    };
+    damage(16_384 * 4 + 9);
+    damage(16_384 * 7);
+    assert!(matches!(store.packs().verify(&sample.hash, sample.len), Err(StoreError::Damaged { .. })));
+    sample.want(&store, PackState::Lost);
+    // Gone nowhere by a start.
+    for _ in 0..2 {
+        drop(store);
+        store = reopen_store(&place.home).unwrap();
+        let recovery = store.recover().unwrap();
+        assert_eq!((recovery.temporary_removed, recovery.unreferenced_removed), (0, 0));
+    }
+    let read = |range: Range<u32>| {
+        let remains = store.packs().remains(&sample.hash, sample.len);
+        remains.iter().find_map(|reader| reader.read_range(range.clone()).ok())
+    };
+    let part = |range: Range<u32>| sample.content[range.start as usize..range.end as usize].to_vec();
+    assert_eq!(read(0..65_536), Some(part(0..65_536)));
+    assert_eq!(read(65_536..65_537), None);
+    let mut partial = sample.open(&store);
+    assert_eq!(held(&partial), [0, 1, 2, 3, 5, 6, 8, 9]);
+    sample.bring(&mut partial, 4);
+    // Either file serves what is right in it.
+    assert_eq!(read(65_536..65_537), Some(part(65_536..65_537)));
+    assert_eq!(read(147_456..147_461), Some(part(147_456..147_461)));
+    assert_eq!(read(16_384 * 7..16_384 * 7 + 1), None);
+    sample.bring(&mut partial, 7);
+    assert_eq!(store.packs().keep_partials([&mut partial]).unwrap(), [sample.hash]);
+    store.packs().verify(&sample.hash, sample.len).unwrap();
+    assert_eq!(fs::read(&path).unwrap().len() as u64, file_len(sample.len));
+    assert_eq!(partial_files(&place), 0);
+}
+
+#[test]
+fn an_outboard_is_written_anew_where_the_bytes_are_right() {
+    let place = Place::new();
+    let store = begin(&place.home);
+    let sample = Sample::new(1, 100_000);
+    store.packs().write_all(&[(sample.hash, &sample.content)]).unwrap();
+    let path = store.packs().path(&sample.hash);
+    let good = fs::read(&path).unwrap();
+    let cut = good[..good.len() - 1].to_vec();
+    let bare = good[..100_000].to_vec();
+    let longer = [good.as_slice(), b"more"].concat();
+    let mut turned = good.clone();
+    turned[100_070] ^= 1;
+    for damaged in [cut, bare, longer, turned] {
+        fs::write(&path, damaged).unwrap();
+        assert!(store.packs().verify(&sample.hash, sample.len).is_err());
+        assert!(store.packs().renew_outboard(&sample.hash, sample.len).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), good);
+    }
+    let mut wrong = good.clone();
+    wrong[5] ^= 1;
+    for damaged in [wrong, good[..99_999].to_vec()] {
+        fs::write(&path, &damaged).unwrap();
+        assert!(!store.packs().renew_outboard(&sample.hash, sample.len).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), damaged);
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(!store.packs().renew_outboard(&sample.hash, sample.len).unwrap());
+}
+
+#[test]
+fn files_and_strangers_are_told_apart() {
+    let place = Place::quick();
+    let store = begin(&place.home);
+    let sample = Sample::new(1, 20_000);
+    store.packs().write_all(&[(sample.hash, &sample.content)]).unwrap();
+    Sample::new(2, 20_000).open(&store);
+    let shard = store.packs().path(&sample.hash).parent().unwrap().to_owned();
+    let packs = place.home.join("packs");
+    let other = if shard.ends_with("00") { "01" } else { "00" };
+    fs::create_dir(packs.join(other)).unwrap();
+    let strangers = [
+        shard.join("notes"),
+        packs.join(other).join(name(&sample.hash)),
+        packs.join("readme"),
+        packs.join("zz"),
+    ];
+    strangers.iter().for_each(|path| fs::write(path, b"of somebody").unwrap());
+    let mut found = Vec::new();
+    store
+        .packs()
+        .scan_files(&mut |on_disk| {
+            found.push(on_disk);
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(found.len(), 5);
+    assert!(found.contains(&OnDisk::Pack(sample.hash)));
+    assert!(strangers.iter().all(|path| found.contains(&OnDisk::Stranger(path.clone()))), "{found:?}");
 }
 
 #[test]
