@@ -79,7 +79,9 @@ impl<'a> People<'a> {
                 Act::Genesis | Act::Recover { .. } => {
                     by_device.entry(op.at.entry.author).or_default().push(i)
                 }
-                Act::Add(device) => by_device.entry(device).or_default().push(i),
+                Act::Add(device) | Act::Replace { new: device, .. } => {
+                    by_device.entry(device).or_default().push(i);
+                }
                 _ => {}
             }
         }
