@@ -3,6 +3,7 @@
 //! One runtime of its own, owned by [`Node`]; everything that runs on it ends when the node is stopped. Order of
 //! stopping: no new connections, sessions say goodbye, fetches are given up, the network is closed, the runtime ends.
 
+mod again;
 mod blobs;
 mod conversation;
 mod dialer;

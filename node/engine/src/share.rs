@@ -218,7 +218,8 @@ impl Making<'_> {
         extent: &Extent,
         manifest_packs: &[PackOp],
     ) -> Result<(), Error> {
-        let person_key = self.inner.keys().person_keys.newest();
+        let keys = self.inner.keys();
+        let person_key = keys.person_keys.newest();
         let extent = {
             let dice = &mut **self.inner.env().dice();
             extent

@@ -89,7 +89,7 @@ fn logs(inner: &Inner, snapshot: &Snapshot, found: &mut Findings) -> Result<(), 
         space.sealed_from(&rows, &head.author, 0, &mut |bytes| {
             found.verified.checked += 1;
             found.verified.checked_bytes += bytes.len() as u64;
-            match check_entry(keys, snapshot, bytes, known.as_ref()) {
+            match check_entry(&keys, snapshot, bytes, known.as_ref()) {
                 Ok(head) => known = Some(head),
                 Err(why) => found.add(why, format!("a log entry of device {} is damaged", head.author)),
             }

@@ -108,8 +108,10 @@ impl Plan<'_> {
     fn place(&mut self, op: &Move) -> Result<(), RowError> {
         let Ok(kind) = NodeKind::from_code(op.kind) else { return Ok(()) };
         if let Some(row) = nodes::read(self.rows, op.node)? {
-            let is_there = row.place.by.is_none() && row.place.parent == op.parent && row.place.name == op.name;
-            let is_later = row.place.moved.entry > self.entry.order() && !self.entry.knew(&row.place.moved.entry)?;
+            let is_there =
+                row.place.by.is_none() && row.place.parent == op.parent && row.place.name == op.name;
+            let is_later =
+                row.place.moved.entry > self.entry.order() && !self.entry.knew(&row.place.moved.entry)?;
             let is_trashed = match row.place.by {
                 Some(by) => self.entry.knew(&by.entry)?,
                 None => false,
@@ -310,11 +312,7 @@ impl Plan<'_> {
 }
 
 /// The last value of a meta item, an empty one included, and what wrote it.
-fn last_meta(
-    rows: &dyn ReadRows,
-    node: NodeId,
-    item: &str,
-) -> Result<Option<(OpOrder, Vec<u8>)>, RowError> {
+fn last_meta(rows: &dyn ReadRows, node: NodeId, item: &str) -> Result<Option<(OpOrder, Vec<u8>)>, RowError> {
     let prefix = key(&[node.as_ref(), &rows.keyed(item.as_bytes())]);
     let mut found = None;
     rows.scan_back(META, &prefix, after(&prefix).as_deref(), &mut |key, value| {

@@ -60,6 +60,9 @@ impl Arguments {
                     size(traffic.pack_bytes_received)
                 ));
             }
+            if let Some(reborn) = &status.reborn {
+                text.push_str(&format!("note: {}\n", reborn.sentence));
+            }
             for problem in &status.problems {
                 text.push_str(&format!("problem: {} ({})\n", problem.message, problem.code));
             }
