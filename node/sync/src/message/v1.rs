@@ -394,4 +394,4 @@ fn read_sorted<T, K: Ord>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
