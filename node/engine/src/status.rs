@@ -300,10 +300,12 @@ fn reborn(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Reborn>, Error> {
         was: last.old.to_string(),
         sentence: match last.sign {
             Sign::Behind => {
-                "This device was restored from an older copy of its home; it goes on under a new key."
+                "Another device knew more of this one than it did itself: its home was put back from an older copy, or \
+                 copied. It goes on under a new key."
             }
             Sign::Differs | Sign::Replaced => {
-                "The home of this device was copied, and both were in use; this one goes on under a new key."
+                "The home of this device was copied, or put back from an older copy, and both were written to. It goes on \
+                 under a new key."
             }
         }
         .into(),

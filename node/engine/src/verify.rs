@@ -15,7 +15,7 @@ use locker_catalog::space::Space;
 use locker_catalog::tree::{self as catalog, Standing};
 use locker_crypto::Refusal;
 use locker_crypto::chunk::{COMMITMENT_LEN, Opener};
-use locker_crypto::entry::{AuthorHead, Envelope};
+use locker_crypto::entry::{AuthorHead, EntryHeader, Envelope};
 use locker_crypto::file_ref::{ChunkRecord, FileRef};
 use locker_crypto::id::{NodeId, PackHash};
 use locker_store::index::{self, Pack, PackState};
@@ -85,35 +85,55 @@ fn logs(inner: &Inner, snapshot: &Snapshot, found: &mut Findings) -> Result<(), 
     let rows = snapshot.rows(keys.tag);
     let space = Space::open(&rows, keys.space, keys.device_id())?;
     for head in space.heads(&rows)? {
-        let mut known: Option<AuthorHead> = None;
+        let mut known = Known::default();
         space.sealed_from(&rows, &head.author, 0, &mut |bytes| {
             found.verified.checked += 1;
             found.verified.checked_bytes += bytes.len() as u64;
-            match check_entry(&keys, snapshot, bytes, known.as_ref()) {
-                Ok(head) => known = Some(head),
+            match check_entry(&keys, snapshot, bytes, &known) {
+                Ok(head) => known.add(head),
                 Err(why) => found.add(why, format!("a log entry of device {} is damaged", head.author)),
             }
             ControlFlow::Continue(())
         })?;
-        if known.is_none_or(|last| last.seq != head.seq || last.id != head.id) {
+        if !known.last.iter().any(|last| last.seq == head.seq && last.id == head.id) {
             found.add(Refusal::Chain, format!("log entries of device {} are missing", head.author));
         }
     }
     Ok(())
 }
 
+/// The entries of an author that the next ones may follow: one, or of a forked author one for each branch.
+#[derive(Default)]
+struct Known {
+    /// With the greatest number so far.
+    last: Vec<AuthorHead>,
+    /// With the number before that.
+    before: Vec<AuthorHead>,
+}
+
+impl Known {
+    /// What an entry follows; if it follows nothing here, what it should follow.
+    fn followed_by(&self, header: &EntryHeader) -> Option<&AuthorHead> {
+        let is_beside = self.last.first().is_some_and(|last| last.seq == header.seq);
+        let candidates = if is_beside { &self.before } else { &self.last };
+        candidates.iter().find(|head| head.id == header.prev).or(candidates.first())
+    }
+
+    fn add(&mut self, head: AuthorHead) {
+        if self.last.first().is_none_or(|last| last.seq < head.seq) {
+            self.before = std::mem::take(&mut self.last);
+        }
+        self.last.push(head);
+    }
+}
+
 /// Everything that can be said of one entry: layout, key, signature, space, chain, seal, body.
-fn check_entry(
-    keys: &Keys,
-    snapshot: &Snapshot,
-    bytes: &[u8],
-    known: Option<&AuthorHead>,
-) -> Result<AuthorHead, Refusal> {
+fn check_entry(keys: &Keys, snapshot: &Snapshot, bytes: &[u8], known: &Known) -> Result<AuthorHead, Refusal> {
     let envelope = Envelope::parse(bytes)?;
     envelope.verify()?;
     envelope.check_space(&keys.space)?;
-    envelope.check_chain(known, None)?;
     let header = envelope.header();
+    envelope.check_chain(known.followed_by(header), None)?;
     let key = keys.log_key(snapshot, &header.epoch).map_err(|_| Refusal::Epoch)?;
     Body::read(envelope.open(Some(&key))?)?;
     Ok(AuthorHead { seq: header.seq, id: envelope.id() })

@@ -12,6 +12,7 @@ mod kills;
 mod lan;
 mod links;
 mod pairing;
+mod reborn;
 mod replication;
 mod room;
 mod set_back;

@@ -18,7 +18,7 @@ use crate::keys::person_log;
 use crate::locker::Inner;
 
 /// Setting: why this device writes nothing.
-const DOUBT: Setting = Setting::engine(2);
+const DOUBT: Setting = Setting::engine(3);
 const VERSION: u64 = 1;
 
 /// What showed that the key is not this home's alone.

@@ -23,7 +23,7 @@ use crate::locker::Inner;
 use crate::writer::pin;
 
 /// Setting: the keys that this home had before.
-const REBIRTHS: Setting = Setting::engine(3);
+const REBIRTHS: Setting = Setting::engine(4);
 const VERSION: u64 = 1;
 
 /// One change of key.
