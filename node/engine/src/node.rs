@@ -28,6 +28,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::hub::Hub;
 pub(crate) use self::knock::{KnockError, knock};
+#[cfg(test)]
+pub(crate) use self::ledger::Incoming;
 use crate::report::{Guide, Paired};
 use crate::{Error, Locker};
 

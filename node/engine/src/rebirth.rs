@@ -12,6 +12,8 @@
 mod again;
 mod doubt;
 mod succession;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::again::{Due, Wrote};
 pub(crate) use self::doubt::{Doubt, Sign};
