@@ -9,6 +9,7 @@ use locker_tests::{Dice, Home, Up};
 use serde_json::Value;
 
 use super::apart::put;
+use super::links::{Stranger, share};
 use super::replication::pair;
 
 /// Everything that some home told as saved: path and content.
@@ -84,6 +85,7 @@ fn a_device_put_back_goes_on_under_a_new_key() {
     saved.add(&a, "early.bin", 300_000, &mut dice);
     put(&a, "", "both.txt", "at first");
     put(&a, "folder", "inside.txt", "inside");
+    let link = share(&a, "early.bin", &[]);
     b.wait_synced();
     up_a.stop().ok();
     let backup = a.copied();
@@ -123,8 +125,12 @@ fn a_device_put_back_goes_on_under_a_new_key() {
     saved.add(&b, "back.bin", 200_000, &mut dice);
     settle(&[&backup, &b]);
     saved.assert_in(&[&backup, &b]);
-    up_a.stop().ok();
+    // A link that the old key made is served by the new one too, while nobody else is there.
     up_b.stop().ok();
+    let stranger = Stranger::new(&meeting);
+    let (out, _) = stranger.get(&stranger.take(&link), "out");
+    assert_eq!(std::fs::read(out.join("early.bin")).unwrap(), saved.0[0].1);
+    up_a.stop().ok();
 }
 
 /// Goal: a home and its copy that both run, both write and both meet the other device become two devices, and all three

@@ -110,6 +110,14 @@ impl Doubt {
 }
 
 impl Inner {
+    /// Refuses long work whose end would have to be signed, before it begins.
+    ///
+    /// # Errors
+    /// [`Error::Restored`].
+    pub(crate) fn may_sign(&self) -> Result<(), Error> {
+        Doubt::refuse(&self.store()?.read()?)
+    }
+
     /// Holds what another device shows of this one against what is here, and writes doubt down if it does not fit.
     pub(crate) fn check_own(&self, log: Log, shown: &Head) -> Result<(), Error> {
         let sign = {
