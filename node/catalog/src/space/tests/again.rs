@@ -82,7 +82,7 @@ impl World {
         for own in [key(1), key(2)] {
             let rows = MemoryRows::new();
             world.homes.push(Home { own, rows, held: BTreeMap::new(), before: Vec::new() });
-            world.take(world.homes.len() - 1, &genesis);
+            world.take(world.homes.len() - 1, vec![genesis.clone()]);
         }
         world
     }
@@ -91,15 +91,17 @@ impl World {
         Space::open(&self.homes[home].rows, self.id, self.homes[home].own).unwrap()
     }
 
-    fn take(&mut self, home: usize, entry: &OpenedEntry) -> Outcome {
+    /// Hands entries over in this order; those that wait come to be held with what they wait for.
+    fn take(&mut self, home: usize, entries: Vec<OpenedEntry>) {
         let mut space = self.space(home);
         let Home { rows, held, .. } = &mut self.homes[home];
         space.set_person(rows, PERSON, &self.devices, self.now_ms).unwrap();
-        let outcome = space.accept(rows, entry.clone(), self.now_ms).unwrap().outcome;
-        if matches!(outcome, Outcome::Taken | Outcome::Held) {
-            held.insert(entry.id, entry.clone());
+        for entry in entries {
+            let outcome = space.accept(rows, entry.clone(), self.now_ms).unwrap().outcome;
+            assert!(matches!(outcome, Outcome::Taken | Outcome::Held | Outcome::Waiting(_)), "{outcome:?}");
+            held.insert(entry.id, entry);
         }
-        outcome
+        assert!(space.waiting().is_empty(), "something waits for ever");
     }
 
     /// Signs an entry. Says whether all of it has an effect, and takes nothing in if not.
@@ -151,11 +153,8 @@ impl World {
             let start = below(&mut self.dice, missing.len().max(1));
             missing.sort_by_key(|entry| (entry.body.hlc, entry.author));
             missing.rotate_left(start);
-            // What comes too early waits in the space of a running node; here it is handed over once more.
-            while !missing.is_empty() {
-                let before = missing.len();
-                missing.retain(|entry| matches!(self.take(to, entry), Outcome::Waiting(_)));
-                assert!(missing.len() < before, "something waits for ever");
+            if !missing.is_empty() {
+                self.take(to, missing);
             }
         }
     }
@@ -284,7 +283,7 @@ fn entry(dice: &mut ChaCha8Rng, author: VerifyingKey, head: Option<EntryRef>, bo
 #[test]
 fn nothing_is_lost_of_a_device_with_several_homes() {
     let (mut rebirths, mut forks, mut again, mut contents) = (0, 0, 0, 0);
-    for seed in 0..super::histories().max(1_000) {
+    for seed in 0..super::histories() {
         let mut world = World::new(seed);
         let copies = 1 + below(&mut world.dice, 3);
         for _ in 0..30 {
@@ -344,7 +343,7 @@ fn nothing_is_lost_of_a_device_with_several_homes() {
         contents += world.ledger.written.len();
     }
     assert!(
-        rebirths > 500 && forks > 200 && again > 200 && contents > 5_000,
+        rebirths > 150 && forks > 60 && again > 60 && contents > 1_500,
         "{rebirths} rebirths, {forks} forks, {again} written again, {contents} contents"
     );
 }
