@@ -3,9 +3,9 @@
 //!
 //! | Room | Holds |
 //! |---|---|
-//! | [`Op`] | the six operations, their bytes and the signatures inside them |
+//! | [`Op`] | the operations, their bytes and the signatures inside them |
 //! | [`Envelope`], [`Body`], [`Entry`] | the layout of an entry, read and written |
-//! | [`Author`] | writing: `genesis`, `add_device`, `remove_device`, `recover`, `set_root`, `set_home` |
+//! | [`Author`] | writing: `genesis`, `add_device`, `remove_device`, `recover`, `set_root`, `set_home`, `replace_device` |
 //! | [`seal_key_box`] and others | PUK boxes, the way back, sealed device names, the dedup secret of the home space |
 //! | [`Roster`] | a log checked in one given order, from genesis on |
 //!
@@ -25,7 +25,7 @@ pub use boxes::{
 pub use entry::{Body, DEPS_MAX, Entry, Envelope, HEADER_LEN, Head, OPS_MAX};
 pub use op::{DEVICE_NAME_LEN_MAX, Enrolment, Frontier, Op, Removal};
 pub use roster::Roster;
-pub use write::{Author, Candidate, Made, Place, Recovery};
+pub use write::{Author, Candidate, Made, Place, Recovery, Succession};
 
 #[cfg(test)]
 mod tests;

@@ -55,6 +55,8 @@ macro_rules! secret {
 secret!(/** The 256-bit entropy behind the 24 words; never stored on a device. */ Entropy, 32);
 secret!(/** An ed25519 seed. */ SigningSeed, 32);
 secret!(/** Input of X-Wing key derivation; stands for a box key pair. */ BoxSeed, 32);
+secret!(/** The ed25519 seed that a device is about to take in place of its own. */ NextSigningSeed, 32);
+secret!(/** The box seed that goes with it. */ NextBoxSeed, 32);
 secret!(/** PUK: the key of a person, shared by the active devices. */ PersonKey, 32);
 secret!(/** D: the dedup secret from which chunk keys and the gear table derive. */ DedupSecret, 32);
 secret!(/** ES: the secret of one epoch of a space. */ EpochSecret, 32);

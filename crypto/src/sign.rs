@@ -45,6 +45,8 @@ pub enum Domain {
     Pins,
     /// Device over a replica's register.
     Register,
+    /// Device over the one that takes its place.
+    Successor,
 }
 
 impl Domain {
@@ -63,6 +65,7 @@ impl Domain {
         Domain::Rdv,
         Domain::Pins,
         Domain::Register,
+        Domain::Successor,
     ];
 
     const fn prefix(self) -> &'static [u8] {
@@ -80,6 +83,7 @@ impl Domain {
             Domain::Rdv => b"locker-v1 rdv\0",
             Domain::Pins => b"locker-v1 pins\0",
             Domain::Register => b"locker-v1 register\0",
+            Domain::Successor => b"locker-v1 successor\0",
         }
     }
 }

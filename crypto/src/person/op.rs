@@ -134,6 +134,18 @@ pub enum Op {
         /// The home space.
         space: SpaceId,
     },
+    /// Code 7. A device joins in the place of one whose key more than one home has, or had: the same device, restored
+    /// from a backup or copied.
+    ReplaceDevice {
+        /// The device under its new key.
+        device: Enrolment,
+        /// The box of the current PUK for it.
+        boxes: Vec<ObjectHash>,
+        /// The key that is not to be used any more.
+        old: VerifyingKey,
+        /// Signature by that key ([`Enrolment::succession_bytes`]).
+        old_sig: Signature,
+    },
     /// Any other code, kept as it came: made by a newer program, without effect here.
     Unknown(
         /// The whole operation in canonical bytes.
@@ -171,7 +183,7 @@ impl Op {
         let mut fields = Reader::new(item);
         let len = fields.array()?;
         let code = fields.u64()?;
-        if !(1..=6).contains(&code) {
+        if !(1..=7).contains(&code) {
             return Ok(Op::Unknown(item.to_vec()));
         }
         let op = match (code, len) {
@@ -210,6 +222,12 @@ impl Op {
                 new_sig: fields.fixed()?,
             },
             (6, 2) => Op::SetHome { space: SpaceId(fields.fixed()?) },
+            (7, 5) => Op::ReplaceDevice {
+                device: Enrolment::decode(&mut fields)?,
+                boxes: decode_names(&mut fields)?,
+                old: VerifyingKey(fields.fixed()?),
+                old_sig: fields.fixed()?,
+            },
             _ => return Err(Refusal::Canon),
         };
         fields.finish()?;
@@ -217,13 +235,14 @@ impl Op {
     }
 
     /// Checks all that needs nothing but the entry: keys, the new device's own signature, the root signature of a
-    /// genesis and the new root's of a `set_root`, and that a device that comes in as author is the author.
+    /// genesis and the new root's of a `set_root`, that of the old key in a `replace_device`, and that a device that
+    /// comes in as author is the author.
     ///
     /// # Errors
     /// [`Refusal::Key`] for an invalid key, [`Refusal::Pop`] for a device that did not sign its enrolment in this
     /// person, [`Refusal::Sig`] for a root signature, [`Refusal::Chain`] for a genesis or `recover` at another place
     /// than seq 0 of its device, [`Refusal::Scope`] for a genesis of another person, [`Refusal::Rights`] for a device
-    /// that removes itself.
+    /// that removes or replaces itself, [`Refusal::Sig`] for one that did not name the other as the one in its place.
     pub fn check(&self, person: &PersonId, author: &VerifyingKey, seq: u64) -> Result<(), Refusal> {
         match self {
             Op::Genesis { person: named, device, root_sig, .. } => {
@@ -247,6 +266,13 @@ impl Op {
             }
             Op::SetRoot { root, new_sig, .. } => {
                 sign::verify(root, Domain::Root, &self.signed_bytes(), new_sig)
+            }
+            Op::ReplaceDevice { device, old, old_sig, .. } => {
+                if old == author || *old == device.device {
+                    return Err(Refusal::Rights);
+                }
+                device.check(person)?;
+                sign::verify(old, Domain::Successor, &device.succession_bytes(person, old), old_sig)
             }
             Op::RemoveDevice { .. } | Op::SetHome { .. } | Op::Unknown(_) => Ok(()),
         }
@@ -312,6 +338,13 @@ impl Op {
             Op::SetHome { space } => {
                 out.array(2).u64(6).bytes(space.as_ref());
             }
+            Op::ReplaceDevice { device, boxes, old, old_sig } => {
+                out.array(5).u64(7);
+                device.encode(out);
+                encode_names(out, boxes);
+                out.bytes(old.as_ref());
+                signature(out, old_sig);
+            }
             Op::Unknown(item) => {
                 out.raw(item);
             }
@@ -327,6 +360,11 @@ impl Enrolment {
         bytes[32..64].copy_from_slice(device.as_bytes());
         bytes[64..].copy_from_slice(box_key.as_bytes());
         bytes
+    }
+
+    /// Returns what the key `old` signs when this device takes its place: what `pop_sig` signs, then `old`; 128 bytes.
+    pub fn succession_bytes(&self, person: &PersonId, old: &VerifyingKey) -> [u8; 128] {
+        succession_bytes(person, &self.device, &self.box_key, old)
     }
 
     /// Checks that the device itself joins `person` with this box key.
@@ -375,6 +413,18 @@ impl Removal {
         let frontier = Frontier { seq: from.u64()?, entry: EntryId(from.fixed()?) };
         Ok(Self { device, frontier })
     }
+}
+
+pub(super) fn succession_bytes(
+    person: &PersonId,
+    device: &VerifyingKey,
+    box_key: &ObjectHash,
+    old: &VerifyingKey,
+) -> [u8; 128] {
+    let mut bytes = [0; 128];
+    bytes[..96].copy_from_slice(&Enrolment::signed_bytes(person, device, box_key));
+    bytes[96..].copy_from_slice(old.as_bytes());
+    bytes
 }
 
 fn check_brings_author(device: &Enrolment, author: &VerifyingKey, seq: u64) -> Result<(), Refusal> {

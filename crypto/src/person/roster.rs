@@ -219,7 +219,10 @@ impl Roster {
         self.check_root(op)?;
         match op {
             Op::Genesis { .. } => return Err(Refusal::Chain),
-            Op::AddDevice { device, .. } => self.bring_in(device.device, device.box_key),
+            // The old key is not used any more, but what it wrote stands, and so may whoever it brought in.
+            Op::AddDevice { device, .. } | Op::ReplaceDevice { device, .. } => {
+                self.bring_in(device.device, device.box_key);
+            }
             Op::RemoveDevice { removal, person_box, .. } => {
                 self.remove(removal)?;
                 self.next_person_key(person_box)?;

@@ -340,6 +340,44 @@ fn a_recovery_brings_in_a_device_and_starts_a_generation() {
 }
 
 #[test]
+fn a_new_key_takes_the_place_of_an_old_one_by_the_word_of_both() {
+    let mut alice = Alice::new();
+    let (phone, new) = (DeviceKeys::random(&mut dice(5)), DeviceKeys::random(&mut dice(6)));
+    alice.add(&phone);
+    let person = alice.person();
+    let good = Succession::new(&person, &phone, &new);
+    let made = |succession: &Succession| {
+        alice.author().replace_device(succession, "phone", &alice.keys, &mut dice(7)).map(|made| made.entry)
+    };
+    let with = |change: &dyn Fn(&mut Succession)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        made(&changed).err()
+    };
+    let other = Succession::new(&person, &phone, &DeviceKeys::random(&mut dice(8)));
+    assert_eq!(with(&|s| s.old_sig = other.old_sig), Some(Refusal::Sig), "for another key");
+    assert_eq!(with(&|s| s.old = new.verifying_key()), Some(Refusal::Rights), "in its own place");
+    assert_eq!(with(&|s| s.old = alice.laptop.verifying_key()), Some(Refusal::Rights), "the author's own");
+    assert_eq!(with(&|s| s.old = VerifyingKey([2; 32])), Some(Refusal::Key));
+    assert_eq!(with(&|s| s.candidate = other.candidate.clone()), Some(Refusal::Sig));
+    assert_eq!(with(&|s| s.candidate.pop_sig = other.candidate.pop_sig), Some(Refusal::Pop));
+    let stranger = Succession::new(&PersonId([9; 32]), &phone, &new);
+    assert_eq!(made(&stranger).err(), Some(Refusal::Pop), "for another person");
+
+    let entry = made(&good).unwrap();
+    let read_back = Entry::read(&person, &entry).unwrap();
+    assert_eq!(read_back.to_bytes(&person), entry);
+    let Op::ReplaceDevice { device, old, boxes, .. } = &read_back.body.ops[0] else {
+        panic!("{:?}", read_back.body.ops)
+    };
+    assert_eq!((device.device, *old, boxes.len()), (new.verifying_key(), phone.verifying_key(), 1));
+    // An opener of a link that the old key made, or one whom it brought in, still finds the way.
+    let mut roster = read(&alice.log).unwrap();
+    roster.append(&entry).unwrap();
+    assert!(roster.is_active(&new.verifying_key()) && roster.is_active(&phone.verifying_key()));
+}
+
+#[test]
 fn entries_at_a_wrong_place_are_refused() {
     let mut alice = Alice::new();
     let phone = DeviceKeys::random(&mut dice(5));

@@ -8,6 +8,7 @@ use crate::aead::random_xnonce;
 use crate::id::{EntryId, ObjectHash, PersonId, SpaceId, VerifyingKey};
 use crate::identity::{DeviceKeys, PersonKeys, Root};
 use crate::person::boxes::{seal_back, seal_key_box, seal_name};
+use crate::person::op::succession_bytes;
 use crate::person::{Body, Enrolment, Entry, Head, Op, Removal};
 use crate::sealed_box::BoxPublicKey;
 use crate::secret::PersonKey;
@@ -47,7 +48,7 @@ pub struct Made {
 }
 
 /// A device that asks to be added: what it sends to the adding one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The key that names it.
     pub device: VerifyingKey,
@@ -78,6 +79,27 @@ impl Candidate {
             pop_sig: self.pop_sig,
             sealed_name: seal_name(key, &random_xnonce(dice), &self.device, name)?,
         })
+    }
+}
+
+/// A device that asks to go on under a new key: what it sends, while it still has the old one, to another device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Succession {
+    /// The device under its new key.
+    pub candidate: Candidate,
+    /// The key that is not to be used any more.
+    pub old: VerifyingKey,
+    /// Its signature that the candidate takes its place.
+    pub old_sig: Signature,
+}
+
+impl Succession {
+    /// Signs that `new` takes the place of `old` among the devices of `person`.
+    pub fn new(person: &PersonId, old: &DeviceKeys, new: &DeviceKeys) -> Self {
+        let candidate = Candidate::new(person, new);
+        let vk = old.verifying_key();
+        let message = succession_bytes(person, &candidate.device, &candidate.box_key.hash(), &vk);
+        Self { candidate, old: vk, old_sig: old.signing().sign(Domain::Successor, &message) }
     }
 }
 
@@ -150,6 +172,30 @@ impl<'a> Author<'a> {
         objects.key(&candidate.box_key);
         let boxes = self.boxes(keys.generation(), keys.newest(), [&candidate.box_key], &mut objects, dice);
         Ok(self.write(Op::AddDevice { device, boxes }, objects))
+    }
+
+    /// Puts a device under its new key in the place of the old one: seals the PUK in use to it. The PUK stays: whoever
+    /// has the old key is the person's device.
+    ///
+    /// # Errors
+    /// [`Refusal::Rights`] if the old key is the author's own; [`Refusal::Pop`] if the candidate did not sign for this
+    /// person, [`Refusal::Sig`] if the old key did not; [`Refusal::Key`] for an invalid key; [`Refusal::Limit`] if the
+    /// name is too long.
+    pub fn replace_device<R: CryptoRng + ?Sized>(
+        self,
+        succession: &Succession,
+        name: &str,
+        keys: &PersonKeys,
+        dice: &mut R,
+    ) -> Result<Made, Refusal> {
+        let Succession { candidate, old, old_sig } = succession;
+        let device = candidate.enrol(keys.newest(), name, dice)?;
+        let mut objects = Objects::default();
+        objects.key(&candidate.box_key);
+        let boxes = self.boxes(keys.generation(), keys.newest(), [&candidate.box_key], &mut objects, dice);
+        let op = Op::ReplaceDevice { device, boxes, old: *old, old_sig: *old_sig };
+        op.check(&self.person, &self.device.verifying_key(), self.place.seq)?;
+        Ok(self.write(op, objects))
     }
 
     /// Removes another device. `keys` already ends with the new PUK; `recipients` are the box keys of every device

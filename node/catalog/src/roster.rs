@@ -36,6 +36,13 @@ pub enum Act {
     Genesis,
     /// The author adds a device.
     Add(VerifyingKey),
+    /// The author adds a device that goes on, under a new key, where an old key ends by its own signature.
+    Replace {
+        /// The key that is not to be used any more.
+        old: VerifyingKey,
+        /// The new key.
+        new: VerifyingKey,
+    },
     /// The author ends a device.
     Remove(Cutoff),
     /// The root key brings in the author and ends others.
@@ -85,8 +92,11 @@ impl Cutoff {
 /// What a person log amounts to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roster {
-    /// Devices that may write, and that keys are sealed to.
+    /// Devices that write, and that keys are sealed to.
     pub active: BTreeSet<VerifyingKey>,
+    /// Keys that were replaced and not removed, each with those that took its place: several where a home was copied.
+    /// What they wrote stands, and so does what they still write before they hear of it.
+    pub replaced: BTreeMap<VerifyingKey, BTreeSet<VerifyingKey>>,
     /// Devices that an operation with effect brought in, removed ones included.
     pub brought_in: BTreeSet<VerifyingKey>,
     /// Removed devices, and how many entries of each still count.
@@ -116,17 +126,30 @@ impl Roster {
 
         let removed = people.cutoffs(&fates);
         let mut brought_in = BTreeSet::new();
+        let mut replaced: BTreeMap<VerifyingKey, BTreeSet<VerifyingKey>> = BTreeMap::new();
         let mut home = None;
         for op in ops.iter().filter(|op| !void.contains_key(&op.at)) {
             match &op.act {
                 Act::Genesis | Act::Recover { .. } => _ = brought_in.insert(op.at.entry.author),
                 Act::Add(device) => _ = brought_in.insert(*device),
+                Act::Replace { old, new } => {
+                    brought_in.insert(*new);
+                    replaced.entry(*old).or_default().insert(*new);
+                }
                 Act::SetHome(space) => home = home.or(Some(*space)),
                 Act::Remove(_) | Act::SetRoot { .. } | Act::Say => {}
             }
         }
-        let active = brought_in.iter().filter(|device| !removed.contains_key(device)).copied().collect();
-        Self { active, brought_in, removed, void, root, generation, home }
+        replaced.retain(|old, _| brought_in.contains(old) && !removed.contains_key(old));
+        let is_active =
+            |device: &&VerifyingKey| !removed.contains_key(device) && !replaced.contains_key(device);
+        let active = brought_in.iter().filter(is_active).copied().collect();
+        Self { active, replaced, brought_in, removed, void, root, generation, home }
+    }
+
+    /// Devices whose word counts: the active ones, and replaced ones that may not know of it yet.
+    pub fn admitted(&self) -> BTreeSet<VerifyingKey> {
+        self.active.iter().chain(self.replaced.keys()).copied().collect()
     }
 }
 

@@ -7,6 +7,7 @@
 //! memory than an empty one.
 
 mod accept;
+mod again;
 mod knowledge;
 mod read;
 mod row;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use locker_crypto::Refusal;
 use locker_crypto::id::{EntryId, EpochId, PersonId, SpaceId, VerifyingKey};
 
+pub use self::again::{LostEntry, mark};
 pub use self::read::{OwnState, StandingOp, VisitOp};
 use self::settle::Fork;
 use crate::access::{Access, Authors};

@@ -5,6 +5,7 @@
 //! two calls. Which entries count and what their authors may do is decided elsewhere and asked for through
 //! [`Counted`]; no content is ever seen here, only references to it.
 
+mod again;
 mod apply;
 mod children;
 mod content;
@@ -24,6 +25,7 @@ mod view;
 use locker_crypto::Refusal;
 use locker_crypto::id::NodeId;
 
+pub use self::again::{Again, Uncounted, Written, again};
 pub use self::children::CHILDREN_PARTS;
 pub use self::content::{Standing, VisitVersion, walk_live, walk_recently_past, walk_versions};
 pub use self::fold::{Bounds, Fold, fold, has_twins, settle};

@@ -191,6 +191,13 @@ impl From<Error> for Failure {
                 "E_PASSPHRASE",
                 "Run the command at a terminal, or give the passphrase of the link with --passphrase-file FILE.".into(),
             ),
+            Error::Restored => (
+                Exit::Busy,
+                "E_ROLLBACK",
+                "Let `locker up` run here and on another device until they have met, then run the command again. Nothing \
+                 that was saved is lost."
+                    .into(),
+            ),
             Error::Pairing(_) => (
                 Exit::Refused,
                 "E_PAIRING",

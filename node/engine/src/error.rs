@@ -119,6 +119,12 @@ pub enum Error {
     /// What was being written to went to the trash meanwhile, here or on another device.
     #[error("a folder that was being filled was moved to the trash meanwhile")]
     Displaced,
+    /// The key of this device is not its home's alone; it writes nothing until it has another one.
+    #[error(
+        "this device was restored from an older copy of its home, or its home was copied and both are in use: it writes \
+         nothing until it has a new key, which another device of the locker gives it when they meet"
+    )]
+    Restored,
     /// A pairing was not completed: who took part broke it off, or the digits differ.
     #[error("{0}")]
     Pairing(String),

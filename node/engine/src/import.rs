@@ -42,6 +42,7 @@ pub(crate) fn add(inner: &Inner, paths: &[&Path], to: &str, observer: &dyn Obser
     // One at a time: what one import makes, the next one has to find.
     let _turn = inner.import_turn();
     let start = inner.env().elapsed();
+    inner.may_sign()?;
     let tops = walk::tops(paths)?;
     let target = inner.commit(|change| ensure_folder(change, &path::split(to)?, true))?;
     let shown = path::split(to)?.join("/");

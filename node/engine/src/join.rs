@@ -225,7 +225,7 @@ async fn send(stream: &mut Stream, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// What the old device gave, checked.
-struct Given<'a> {
+pub(crate) struct Given<'a> {
     person: PersonId,
     grant: &'a Grant,
     entries: Vec<Entry>,
@@ -237,7 +237,7 @@ struct Given<'a> {
 
 impl<'a> Given<'a> {
     /// Checks the log from its beginning to this device, and that the keys are those which the log names.
-    fn check(person: PersonId, keys: &DeviceKeys, grant: &'a Grant) -> Result<Self, Refusal> {
+    pub(crate) fn check(person: PersonId, keys: &DeviceKeys, grant: &'a Grant) -> Result<Self, Refusal> {
         let first = grant.person_log.first().ok_or(Refusal::Chain)?;
         if Entry::read_genesis(first)?.0 != person {
             return Err(Refusal::Audience);
@@ -264,7 +264,7 @@ impl<'a> Given<'a> {
     }
 
     /// Makes the locker: one durable commit.
-    fn keep(&self, home: &Path, keys: &DeviceKeys, vault: &Vault, env: &Env) -> Result<(), Error> {
+    pub(crate) fn keep(&self, home: &Path, keys: &DeviceKeys, vault: &Vault, env: &Env) -> Result<(), Error> {
         let opened = init_home(home)?;
         make_run_folder(home)?;
         let vault_key = vault::create(&opened, vault, env)?;

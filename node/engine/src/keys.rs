@@ -10,7 +10,7 @@ use locker_crypto::person::{self, Entry, Op};
 use locker_crypto::secret::{BoxSeed, DedupSecret, EpochSecret, LogKey, PersonKey, SigningSeed};
 use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::settings::{self, Setting};
-use locker_store::{Reads, Snapshot, persons};
+use locker_store::{Reads, persons};
 
 use crate::Error;
 
@@ -40,18 +40,18 @@ impl Keys {
     ///
     /// # Errors
     /// [`Error::Integrity`] if some are missing or damaged.
-    pub(crate) fn load(snapshot: &Snapshot) -> Result<Option<Self>, Error> {
+    pub(crate) fn load<R: Reads>(reads: &R) -> Result<Option<Self>, Error> {
         let missing = || Error::damaged("the keyring of this device", locker_crypto::Refusal::Key);
-        let Some(person) = settings::get(snapshot, PERSON)? else { return Ok(None) };
+        let Some(person) = settings::get(reads, PERSON)? else { return Ok(None) };
         let person = PersonId::from_slice(&person).map_err(|_| missing())?;
-        let space = settings::get(snapshot, HOME_SPACE)?.ok_or_else(missing)?;
+        let space = settings::get(reads, HOME_SPACE)?.ok_or_else(missing)?;
         let space = SpaceId::from_slice(&space).map_err(|_| missing())?;
-        let signing = keyring::get::<SigningSeed, _>(snapshot, &())?.ok_or_else(missing)?;
-        let boxes = keyring::get::<BoxSeed, _>(snapshot, &())?.ok_or_else(missing)?;
+        let signing = keyring::get::<SigningSeed, _>(reads, &())?.ok_or_else(missing)?;
+        let boxes = keyring::get::<BoxSeed, _>(reads, &())?.ok_or_else(missing)?;
         let generations: Vec<PersonKey> =
-            keyring::all::<PersonKey, _>(snapshot)?.into_iter().map(|(_, key)| key).collect();
+            keyring::all::<PersonKey, _>(reads)?.into_iter().map(|(_, key)| key).collect();
         let person_keys = PersonKeys::from_generations(generations).map_err(|_| missing())?;
-        let dedup = keyring::all::<DedupSecret, _>(snapshot)?.pop();
+        let dedup = keyring::all::<DedupSecret, _>(reads)?.pop();
         let dedup = dedup.map_or_else(OnceLock::new, |(_, secret)| OnceLock::from(secret));
         Ok(Some(Self {
             person,
@@ -112,7 +112,17 @@ pub(crate) fn active<R: Reads>(reads: &R, person: &PersonId) -> Result<BTreeSet<
     Ok(Roster::read(*person, &person_log(reads, person)?).active)
 }
 
-/// The active devices of a person with their names.
+/// A device of a person, active or replaced.
+pub(crate) struct Listed {
+    /// Its key.
+    pub(crate) id: VerifyingKey,
+    /// Its name.
+    pub(crate) name: String,
+    /// The keys that took its place.
+    pub(crate) successors: BTreeSet<VerifyingKey>,
+}
+
+/// The active devices of a person with their names, and those that were replaced.
 ///
 /// # Errors
 /// [`Error::Integrity`] if the log is damaged or a name does not open.
@@ -120,17 +130,23 @@ pub(crate) fn devices<R: Reads>(
     reads: &R,
     person: &PersonId,
     keys: &PersonKeys,
-) -> Result<Vec<(VerifyingKey, String)>, Error> {
+) -> Result<Vec<Listed>, Error> {
     let entries = person_log(reads, person)?;
     let roster = Roster::read(*person, &entries);
-    let mut devices = Vec::new();
+    let admitted = roster.admitted();
+    let mut devices: Vec<Listed> = Vec::new();
     for op in entries.iter().flat_map(|entry| &entry.body.ops) {
-        if let Op::Genesis { device, .. } | Op::AddDevice { device, .. } | Op::Recover { device, .. } = op
-            && roster.active.contains(&device.device)
+        if let Op::Genesis { device, .. }
+        | Op::AddDevice { device, .. }
+        | Op::Recover { device, .. }
+        | Op::ReplaceDevice { device, .. } = op
+            && admitted.contains(&device.device)
+            && devices.iter().all(|known| known.id != device.device)
         {
             let name = person::open_name(keys, &device.device, &device.sealed_name)
                 .map_err(|why| Error::damaged("the name of a device", why))?;
-            devices.push((device.device, name));
+            let successors = roster.replaced.get(&device.device).cloned().unwrap_or_default();
+            devices.push(Listed { id: device.device, name, successors });
         }
     }
     Ok(devices)

@@ -39,6 +39,7 @@ mod place;
 mod process;
 mod progress;
 mod reader;
+mod rebirth;
 pub mod report;
 mod restore;
 mod scrub;

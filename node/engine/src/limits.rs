@@ -52,6 +52,8 @@ pub(crate) const LIST_ALONE_MAX: u64 = 4_096;
 pub(crate) const LIST_THREADS_MAX: usize = 4;
 /// Up to so many files and folders, `status` tells the hash of the tree unasked: every one is read for it.
 pub(crate) const STATE_HASH_QUICK_NODES: u64 = 20_000;
+/// Keys that this home had before and remembers, for what it wrote under them.
+pub(crate) const REBIRTHS_MAX: usize = 64;
 /// Findings that `verify` names one by one.
 pub(crate) const FINDINGS_MAX: usize = 1_000;
 /// Days of running for which what lies in the trash, and versions that were replaced, are kept.

@@ -66,7 +66,7 @@ pub(crate) struct Inner {
     looks: AtomicU64,
     /// When a store that failed was last tried again, in milliseconds of the running time.
     tried_again: AtomicU64,
-    keys: Keys,
+    keys: RwLock<Arc<Keys>>,
     env: Env,
     umask: u32,
     /// The home space between two transactions; `None` when it must be opened again from its rows.
@@ -151,7 +151,7 @@ impl Locker {
             store: RwLock::new(Some(store)),
             looks: AtomicU64::new(0),
             tried_again: AtomicU64::new(0),
-            keys,
+            keys: RwLock::new(Arc::new(keys)),
             env,
             umask,
             space: Mutex::new(None),
@@ -464,9 +464,14 @@ impl Inner {
         &self.suspects
     }
 
-    /// The keys of this device.
-    pub(crate) fn keys(&self) -> &Keys {
-        &self.keys
+    /// The keys of this device, as they are now: a device that was restored or copied takes others.
+    pub(crate) fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The device has other keys. To be called by who holds the transaction that wrote them, and the space.
+    pub(crate) fn set_keys(&self, keys: Keys) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     }
 
     /// The home space, for whoever has begun a transaction: taken out, and put back once it is committed.
@@ -515,7 +520,7 @@ impl Inner {
 
     /// The short name of the home space.
     pub(crate) fn space_tag(&self) -> SpaceTag {
-        self.keys.tag
+        self.keys().tag
     }
 
     /// The umask under which files are written out.

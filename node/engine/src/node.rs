@@ -3,6 +3,7 @@
 //! One runtime of its own, owned by [`Node`]; everything that runs on it ends when the node is stopped. Order of
 //! stopping: no new connections, sessions say goodbye, fetches are given up, the network is closed, the runtime ends.
 
+mod again;
 mod blobs;
 mod conversation;
 mod dialer;
@@ -30,6 +31,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::hub::Hub;
 pub(crate) use self::knock::{KnockError, knock};
+#[cfg(test)]
+pub(crate) use self::ledger::Incoming;
 pub(crate) use self::lost::Fetched;
 use crate::report::{Guide, Observer, Paired};
 use crate::{Error, Locker};

@@ -210,6 +210,9 @@ pub struct Status {
     pub scrub: Scrub,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// That this device took a new key, for a week; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reborn: Option<Reborn>,
     /// The person, hexadecimal.
     pub person_id: String,
     /// How the vault of this device is closed.
@@ -244,6 +247,20 @@ pub struct Device {
     pub last_seen: u64,
     /// Whether it is this device.
     pub this: bool,
+    /// The devices that took its place: it was restored from a backup, or copied. Absent if it is in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced_by: Vec<String>,
+}
+
+/// A device that goes on under a new key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reborn {
+    /// Since when, in unix milliseconds.
+    pub at: u64,
+    /// The public key before, hexadecimal.
+    pub was: String,
+    /// Why, as a sentence.
+    pub sentence: String,
 }
 
 /// How many copies there are.

@@ -51,6 +51,7 @@ pub struct ShareOptions {
 /// Makes a snapshot link.
 pub(crate) fn share(inner: &Inner, shared: &str, options: &ShareOptions) -> Result<SharedLink, Error> {
     check_life(options.expires_s)?;
+    inner.may_sign()?;
     let shown = path::split(shared)?.join("/");
     let label = label(options.label.as_deref(), &shown)?;
     // What is gathered must still be here when the link that names it is committed.
@@ -218,7 +219,8 @@ impl Making<'_> {
         extent: &Extent,
         manifest_packs: &[PackOp],
     ) -> Result<(), Error> {
-        let person_key = self.inner.keys().person_keys.newest();
+        let keys = self.inner.keys();
+        let person_key = keys.person_keys.newest();
         let extent = {
             let dice = &mut **self.inner.env().dice();
             extent

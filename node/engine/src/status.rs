@@ -12,7 +12,8 @@ use locker_store::{Reads, Snapshot, unneeded};
 
 use crate::limits::STATE_HASH_QUICK_NODES;
 use crate::locker::Inner;
-use crate::report::{Copies, Device, Problem, Scrub, StateHash, Status, Transfer};
+use crate::rebirth::{Doubt, Sign, rebirths};
+use crate::report::{Copies, Device, Problem, Reborn, Scrub, StateHash, Status, Transfer};
 use crate::tree::Tree;
 use crate::{Error, vault};
 
@@ -38,6 +39,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
         message: format!("giving back room ended early, and nothing more was removed: {why}"),
     }));
     problems.extend(damaged_rows(inner));
+    problems.extend(in_doubt(inner, &snapshot)?);
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
         sentence: sentence(files, bytes, &packs),
@@ -60,6 +62,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
         problems,
         person_id: inner.keys().person.to_string(),
         vault: vault::kind(store.home())?.to_owned(),
+        reborn: reborn(inner, &snapshot)?,
         state_hash: match hash {
             StateHash::IfQuick if counts.nodes > STATE_HASH_QUICK_NODES => None,
             _ => Some(state_hash(&tree)?),
@@ -214,11 +217,21 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
     let devices = crate::keys::devices(&snapshot, &keys.person, &keys.person_keys)?;
     let (online, last_seen) = inner.node().map(|hub| hub.presence()).unwrap_or_default();
     let now = inner.env().now_ms();
-    let told = devices.into_iter().map(|(vk, name)| {
+    let told = devices.into_iter().map(|listed| {
+        let vk = listed.id;
         let this = vk == keys.device_id();
         let online = this || online.contains(&vk);
         let last_seen = if online { now } else { last_seen.get(&vk).copied().unwrap_or(0) };
-        Device { id: vk.to_string(), name, role: "full".into(), online, last_seen, this }
+        let replaced_by = listed.successors.iter().map(ToString::to_string).collect();
+        Device {
+            id: vk.to_string(),
+            name: listed.name,
+            role: "full".into(),
+            online,
+            last_seen,
+            this,
+            replaced_by,
+        }
     });
     Ok(told.collect())
 }
@@ -262,6 +275,61 @@ fn damaged_rows(inner: &Inner) -> Option<Problem> {
         code: Refusal::Tag.code().into(),
         message: "rows of the database of this device are damaged; run `locker verify` to see which".into(),
     })
+}
+
+/// What stands in the way of this device, or of what was written under a key that two homes had.
+fn in_doubt(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<Problem>, Error> {
+    let mut found = Vec::new();
+    if let Some(doubt) = Doubt::read(snapshot)? {
+        let (code, why) = match doubt.sign {
+            Sign::Behind => (
+                Refusal::Rollback,
+                "its home is an older copy: another device has more of it than it has itself",
+            ),
+            Sign::Differs => (Refusal::Fork, "another home has the same key and wrote something else"),
+            Sign::Replaced => (Refusal::Fork, "another home had the same key, and has a new one by now"),
+        };
+        found.push(Problem {
+            code: code.code().into(),
+            message: format!(
+                "this device writes nothing until it has a new key, since {why}; another device of the locker that runs \
+                 `locker up` gives it one when they meet, and nothing that was saved is lost"
+            ),
+        });
+    }
+    let count = inner.count_uncounted(snapshot)?;
+    if count > 0 {
+        found.push(Problem {
+            code: Refusal::Fork.code().into(),
+            message: format!(
+                "what {count} {} of a device say that was copied or restored is not shown now; it is kept, and written \
+                 again when the devices that have it have met",
+                if count == 1 { "entry" } else { "entries" }
+            ),
+        });
+    }
+    Ok(found)
+}
+
+/// The last change of this device's key, as long as it is told.
+fn reborn(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Reborn>, Error> {
+    let since = inner.env().now_ms().saturating_sub(SET_BACK_SHOWN_S * 1_000);
+    let last = rebirths(snapshot)?.pop().filter(|last| last.at_ms > since);
+    Ok(last.map(|last| Reborn {
+        at: last.at_ms,
+        was: last.old.to_string(),
+        sentence: match last.sign {
+            Sign::Behind => {
+                "Another device knew more of this one than it did itself: its home was put back from an older copy, or \
+                 copied. It goes on under a new key."
+            }
+            Sign::Differs | Sign::Replaced => {
+                "The home of this device was copied, or put back from an older copy, and both were written to. It goes on \
+                 under a new key."
+            }
+        }
+        .into(),
+    }))
 }
 
 fn problems(tree: &Tree<'_>, packs: &Packs) -> Result<Vec<Problem>, Error> {

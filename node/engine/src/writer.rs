@@ -5,15 +5,16 @@
 
 use locker_catalog::clock::Now;
 use locker_catalog::operation::{Body, NodeKind, Op, Role};
-use locker_catalog::rows::ReadRows;
+use locker_catalog::rows::{ReadRows, RowError};
 use locker_catalog::space::{OpenedEntry, Outcome, OwnState, Space};
 use locker_catalog::tree::{self as catalog, Bounds, Fold, Listed, Node, limits};
 use locker_crypto::Refusal;
 use locker_crypto::encode::Writer;
 use locker_crypto::entry::{self, Place};
-use locker_crypto::id::{EntryId, EpochId, NodeId, PackHash};
+use locker_crypto::id::{EntryId, EpochId, NodeId, PackHash, PinId, SpaceTag};
+use locker_crypto::identity::DeviceKeys;
 use locker_crypto::pack::PackOp;
-use locker_crypto::pin::PinDelta;
+use locker_crypto::pin::{DELTA_PACKS_MAX, PinDelta};
 use locker_crypto::secret::LogKey;
 use locker_crypto::sign::Signing;
 use locker_store::index::{self, Loc, Naming, NewPack, PackState};
@@ -22,6 +23,7 @@ use locker_store::{Reads, WriteTxn};
 
 use crate::limits::{ENTRY_BYTES, ENTRY_OPS};
 use crate::locker::Inner;
+use crate::rebirth::Doubt;
 use crate::tree::{node, resolve};
 use crate::{Env, Error};
 
@@ -35,6 +37,8 @@ pub(crate) struct Change<'a, 's> {
     count: usize,
     packs: Vec<PackHash>,
     drops: Vec<PackHash>,
+    /// What every entry of this change begins with.
+    lead: Option<Op>,
 }
 
 impl Inner {
@@ -65,9 +69,10 @@ impl Inner {
             count: 0,
             packs: Vec::new(),
             drops: Vec::new(),
+            lead: None,
         };
         let value = change(&mut open)?;
-        open.seal_entry()?;
+        open.seal()?;
         open.pin()?;
         let space = open.space;
         txn.commit()?;
@@ -84,12 +89,39 @@ impl<'s> Change<'_, 's> {
         let mut w = Writer::new();
         op.encode(&mut w);
         if self.ops.len() >= ENTRY_OPS || self.ops_len + w.len() > ENTRY_BYTES {
-            self.seal_entry()?;
+            self.seal()?;
+        }
+        if self.ops.is_empty() {
+            self.push_lead()?;
         }
         self.ops_len += w.len();
         self.count += 1;
         self.ops.push(op);
         Ok(())
+    }
+
+    /// Makes every entry of this change begin with an operation.
+    pub(crate) fn lead_with(&mut self, op: Op) {
+        self.lead = Some(op);
+    }
+
+    /// Begins an entry, even if nothing else is to stand in it.
+    pub(crate) fn push_lead(&mut self) -> Result<(), Error> {
+        if let Some(lead) = self.lead.clone().filter(|_| self.ops.is_empty()) {
+            let mut w = Writer::new();
+            lead.encode(&mut w);
+            self.ops_len += w.len();
+            self.ops.push(lead);
+        }
+        Ok(())
+    }
+
+    /// Looks at the state that this change is made on.
+    pub(crate) fn look<T>(
+        &self,
+        look: impl FnOnce(&Space, &dyn ReadRows) -> Result<T, RowError>,
+    ) -> Result<T, Error> {
+        Ok(look(&self.space, &self.rows())?)
     }
 
     /// Adds a pack that is durable: its operation, its chunks, its pin.
@@ -216,7 +248,7 @@ impl<'s> Change<'_, 's> {
     }
 
     /// Signs the operations so far as one entry and takes it in.
-    fn seal_entry(&mut self) -> Result<(), Error> {
+    pub(crate) fn seal(&mut self) -> Result<(), Error> {
         if self.ops.is_empty() {
             return Ok(());
         }
@@ -250,6 +282,7 @@ impl<'s> Change<'_, 's> {
 
     /// What the next entry says: the operations, the clock, and the heads of others that it knows.
     fn body(&self, ops: Vec<Op>, now_ms: u64) -> Result<Body, Error> {
+        Doubt::refuse(self.txn)?;
         let rows = self.rows();
         match self.space.own_state(&rows, now_ms)? {
             // Ahead of a clock that may itself be behind: only others could tell which. What is written follows what is
@@ -288,33 +321,52 @@ impl<'s> Change<'_, 's> {
         self.space.epochs().head().map(|epoch| epoch.id).ok_or_else(crate::keys::not_heard_yet)
     }
 
-    /// Pins the packs of this change, and drops the pins that it lets go.
+    /// Pins the packs of this change, and drops the pins that it lets go. A device that may not sign holds packs all the same,
+    /// and pins them with its next key; it lets nothing go.
     fn pin(&mut self) -> Result<(), Error> {
-        if self.packs.is_empty() && self.drops.is_empty() {
+        let (packs, drops) = (std::mem::take(&mut self.packs), std::mem::take(&mut self.drops));
+        if packs.is_empty() && drops.is_empty() {
             return Ok(());
         }
+        if Doubt::read(self.txn)?.is_some() {
+            return if drops.is_empty() { Ok(()) } else { Err(Error::Restored) };
+        }
         let keys = self.inner.keys();
-        let scope = PinScope { space: keys.tag, author: keys.device_id() };
-        let (seq, prev) = match pins::newest(self.txn, &scope)? {
-            Some((seq, bytes)) => {
-                let (_, id) = PinDelta::open(&bytes).map_err(|why| Error::damaged("a pin delta", why))?;
-                (seq + 1, id)
-            }
-            None => (0, locker_crypto::id::PinId::ZERO),
-        };
-        let delta = PinDelta {
-            space_tag: keys.tag,
-            author: keys.device_id(),
-            seq,
-            prev,
-            adds: std::mem::take(&mut self.packs),
-            drops: std::mem::take(&mut self.drops),
-        };
-        let signed = delta.sign(keys.device.signing()).map_err(Error::Refused)?;
-        let stored = pins::PinDelta { seq, bytes: &signed.bytes, adds: &delta.adds, drops: &delta.drops };
-        pins::apply(self.txn, &scope, &stored);
-        Ok(())
+        pin(self.txn, keys.tag, &keys.device, packs, drops)
     }
+}
+
+/// Pins packs of a space under the name of a device, which signs, and drops others: at most one delta's worth of these.
+pub(crate) fn pin(
+    txn: &mut WriteTxn<'_>,
+    space_tag: SpaceTag,
+    device: &DeviceKeys,
+    adds: Vec<PackHash>,
+    drops: Vec<PackHash>,
+) -> Result<(), Error> {
+    let author = device.verifying_key();
+    let scope = PinScope { space: space_tag, author };
+    let (mut seq, mut prev) = match pins::newest(txn, &scope)? {
+        Some((seq, bytes)) => {
+            let (_, id) = PinDelta::open(&bytes).map_err(|why| Error::damaged("a pin delta", why))?;
+            (seq + 1, id)
+        }
+        None => (0, PinId::ZERO),
+    };
+    let mut deltas: Vec<_> = adds.chunks(DELTA_PACKS_MAX).map(|adds| (adds.to_vec(), Vec::new())).collect();
+    match deltas.last_mut() {
+        Some((adds, last)) if adds.len() + drops.len() <= DELTA_PACKS_MAX => *last = drops,
+        _ if !drops.is_empty() => deltas.push((Vec::new(), drops)),
+        _ => {}
+    }
+    for (adds, drops) in deltas {
+        let delta = PinDelta { space_tag, author, seq, prev, adds, drops };
+        let signed = delta.sign(device.signing()).map_err(Error::Refused)?;
+        let stored = pins::PinDelta { seq, bytes: &signed.bytes, adds: &delta.adds, drops: &delta.drops };
+        pins::apply(txn, &scope, &stored);
+        (seq, prev) = (seq + 1, signed.id);
+    }
+    Ok(())
 }
 
 /// Seals and signs an entry; it is not in the log yet.

@@ -7,7 +7,9 @@ use std::ops::ControlFlow;
 
 use locker_crypto::Refusal;
 use locker_crypto::id::{EpochId, SpaceTag};
-use locker_crypto::secret::{BoxSeed, DedupSecret, EpochSecret, PersonKey, RendezvousMaster, SigningSeed};
+use locker_crypto::secret::{
+    BoxSeed, DedupSecret, EpochSecret, NextBoxSeed, NextSigningSeed, PersonKey, RendezvousMaster, SigningSeed,
+};
 use zeroize::Zeroizing;
 
 use crate::StoreError;
@@ -71,6 +73,8 @@ kept! {
     DedupSecret, u32, 4, "`D[m]`, by m.";
     EpochSecret, SpaceEpoch, 5, "ES, by space and epoch.";
     RendezvousMaster, u32, 6, "`rdv_master[g]`, by g.";
+    NextSigningSeed, (), 7, "The signing key that a device is about to take; there is at most one.";
+    NextBoxSeed, (), 8, "The box key that goes with it.";
 }
 
 /// Names the secret of an epoch.

@@ -3,7 +3,7 @@
 //! [`View`] holds what this node has, what it knows the peer to have, and what it has asked for. Comparing gives pulls
 //! and what is worth a warning; nothing here sends or stores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use locker_crypto::id::{SpaceTag, VerifyingKey};
 
@@ -65,6 +65,8 @@ struct Chain {
 #[derive(Clone, Default, Debug)]
 pub struct View {
     chains: BTreeMap<VerifyingKey, Chain>,
+    /// Authors whose chain has come to its end here.
+    closed: BTreeSet<VerifyingKey>,
     /// This node holds the log.
     held: bool,
     /// A frontier of the peer came.
@@ -88,6 +90,14 @@ impl View {
             chain.own = Some((head.seq, head.id));
         }
         if chain.asked.is_some_and(|asked| asked <= head.seq) {
+            chain.asked = None;
+        }
+    }
+
+    /// Pulls and awaits nothing more of an author.
+    pub fn close(&mut self, author: VerifyingKey) {
+        self.closed.insert(author);
+        if let Some(chain) = self.chains.get_mut(&author) {
             chain.asked = None;
         }
     }
@@ -198,7 +208,7 @@ impl View {
             return Vec::new();
         }
         let mut pulls = Vec::new();
-        for (author, chain) in &mut self.chains {
+        for (author, chain) in self.chains.iter_mut().filter(|(author, _)| !self.closed.contains(*author)) {
             let Some((to, id)) = chain.shown else { continue };
             let from = match chain.own {
                 None => 0,
@@ -265,7 +275,7 @@ impl View {
 impl View {
     /// Whether this node holds everything that the peer showed.
     pub fn is_level(&self) -> bool {
-        self.chains.values().all(|chain| {
+        self.chains.iter().filter(|(author, _)| !self.closed.contains(*author)).all(|(_, chain)| {
             chain.asked.is_none()
                 && chain.shown.is_none_or(|(to, _)| chain.own.is_some_and(|(seq, _)| seq >= to))
         })

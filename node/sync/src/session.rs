@@ -69,6 +69,10 @@ pub struct Session {
     pushes: BTreeMap<(Log, VerifyingKey), u64>,
     /// Which pin heads the next frontier begins with.
     pin_turn: usize,
+    /// This device, if the peer may know of it.
+    device: Option<VerifyingKey>,
+    /// Whether the peer asked to go on under a new key.
+    succeeded: bool,
     ends_ms: Option<u64>,
     opened_ms: Option<u64>,
     told_ms: u64,
@@ -98,6 +102,8 @@ impl Session {
             advanced: BTreeSet::new(),
             pushes: BTreeMap::new(),
             pin_turn: 0,
+            device: terms.device,
+            succeeded: false,
             ends_ms: terms.ends_ms,
             opened_ms: None,
             told_ms: 0,
@@ -186,6 +192,8 @@ impl Session {
                 let range = self.views.get(&log).and_then(|view| view.clamp(&author, seq, u64::MAX));
                 self.serve(log, author, range);
             }
+            Event::Closed { log, author } => self.views.entry(log).or_default().close(author),
+            Event::Succeed(succeed) => actions.push(Action::Send(Message::Succeed(succeed).encode())),
             Event::Missing { log, items } => {
                 let before = self.missing.remove(&log).unwrap_or_default();
                 let was_pulled = |item: &(VerifyingKey, u64)| before.get(item).copied().unwrap_or(false);

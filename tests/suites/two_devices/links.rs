@@ -9,18 +9,18 @@ use locker_tests::{Dice, Home, Meeting, Outcome, Tree, Up};
 use serde_json::Value;
 
 /// Somebody with a link and a folder, and no locker.
-struct Stranger<'m> {
+pub(super) struct Stranger<'m> {
     home: Home,
     meeting: &'m Meeting,
 }
 
 impl<'m> Stranger<'m> {
-    fn new(meeting: &'m Meeting) -> Self {
+    pub(super) fn new(meeting: &'m Meeting) -> Self {
         Self { home: Home::empty(), meeting }
     }
 
     /// Keeps the text of a link.
-    fn take(&self, shared: &Value) -> PathBuf {
+    pub(super) fn take(&self, shared: &Value) -> PathBuf {
         let file = self.home.beside(format!("link-{}.txt", shared["id"].as_str().unwrap()));
         write(&file, shared["link"].as_str().unwrap().as_bytes());
         file
@@ -35,7 +35,7 @@ impl<'m> Stranger<'m> {
     }
 
     /// Opens into a new folder and gives it.
-    fn get(&self, link: &Path, to: &str) -> (PathBuf, Value) {
+    pub(super) fn get(&self, link: &Path, to: &str) -> (PathBuf, Value) {
         let out = self.home.beside(to);
         let told = self.open(link, &["--to", out.to_str().unwrap()]).ok().json();
         assert!(!self.home.path().exists(), "a link leaves nothing in a home");
@@ -43,7 +43,7 @@ impl<'m> Stranger<'m> {
     }
 }
 
-fn share(home: &Home, path: &str, more: &[&str]) -> Value {
+pub(super) fn share(home: &Home, path: &str, more: &[&str]) -> Value {
     let mut arguments = vec!["share", path];
     arguments.extend(more);
     home.json(arguments)

@@ -13,6 +13,7 @@ mod kills;
 mod lan;
 mod links;
 mod pairing;
+mod reborn;
 mod replication;
 mod room;
 mod set_back;

@@ -59,7 +59,7 @@ fn limits_of_a_body_are_held_exactly() {
 #[test]
 fn an_operation_of_a_newer_program_is_kept_without_effect() {
     let mut alice = Alice::new();
-    let op = Op::Unknown(hex::decode("8207f5").unwrap());
+    let op = Op::Unknown(hex::decode("8208f5").unwrap());
     let entry = alice.forge(alice.laptop.signing(), 1, alice.last, vec![op]);
     let parsed = Entry::read(&alice.person(), &entry).unwrap();
     assert_eq!(parsed.to_bytes(&alice.person()), entry);
@@ -88,6 +88,9 @@ fn samples() -> Vec<Body> {
     alice.push(made);
     let made = alice.author().set_home(SpaceId([8; 32]));
     alice.push(made);
+    let succession = Succession::new(&alice.person(), &phone, &DeviceKeys::random(&mut dice(7)));
+    let made = alice.author().replace_device(&succession, "phone", &alice.keys, &mut dice(8)).unwrap();
+    alice.push(made);
     let mut keys = alice.keys.clone();
     keys.push(PersonKey::new([3; 32]));
     let removal =
@@ -103,7 +106,7 @@ fn samples() -> Vec<Body> {
     alice.log.push(made.entry);
     let bodies: Vec<Body> =
         alice.log.iter().map(|entry| Body::decode(Envelope::read(entry).unwrap().body).unwrap()).collect();
-    assert_eq!(bodies.len(), 6);
+    assert_eq!(bodies.len(), 7);
     bodies
 }
 

@@ -79,7 +79,9 @@ impl<'a> People<'a> {
                 Act::Genesis | Act::Recover { .. } => {
                     by_device.entry(op.at.entry.author).or_default().push(i)
                 }
-                Act::Add(device) => by_device.entry(device).or_default().push(i),
+                Act::Add(device) | Act::Replace { new: device, .. } => {
+                    by_device.entry(device).or_default().push(i);
+                }
                 _ => {}
             }
         }
@@ -141,8 +143,23 @@ impl<'a> People<'a> {
         alive
     }
 
-    /// Whether removal `r` strikes the author of `op` there, past `shields`.
+    /// Whether removal `r` strikes the author of `op` there, past `shields`; or the key that `op` replaces, of which the
+    /// remover did not know: nobody escapes a removal by taking another name elsewhere.
     fn hits(&self, r: usize, op: &PersonOp, shields: &Set) -> bool {
+        self.hits_author(r, op, shields) || self.hits_replaced(r, op, shields)
+    }
+
+    fn hits_replaced(&self, r: usize, op: &PersonOp, shields: &Set) -> bool {
+        let device = self.removals[r].cutoff.device;
+        let is_known = |q: usize| knows(&self.ops[self.removals[q].op], op);
+        let shielded =
+            |q: usize| q != r && shields[q] && self.removals[q].cutoff.device == device && is_known(q);
+        matches!(op.act, Act::Replace { old, .. } if old == device)
+            && !is_known(r)
+            && !(0..self.removals.len()).any(shielded)
+    }
+
+    fn hits_author(&self, r: usize, op: &PersonOp, shields: &Set) -> bool {
         let Cutoff { device, count } = self.removals[r].cutoff;
         let entry = op.at.entry;
         let shielded = |q: usize| {

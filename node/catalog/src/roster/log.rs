@@ -162,6 +162,7 @@ fn act(op: &Op, roots: &[VerifyingKey]) -> Act {
     match op {
         Op::Genesis { .. } => Act::Genesis,
         Op::AddDevice { device, .. } => Act::Add(device.device),
+        Op::ReplaceDevice { device, old, .. } => Act::Replace { old: *old, new: device.device },
         Op::RemoveDevice { removal, .. } => Act::Remove(cutoff(removal)),
         Op::Recover { generation, removals, .. } => Act::Recover {
             root: signer(),

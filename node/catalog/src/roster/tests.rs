@@ -189,6 +189,58 @@ fn added_again_by_a_removed_device() {
     assert_eq!(roster.void.len(), 1);
 }
 
+fn replace(old: u64, new: u64) -> Act {
+    Act::Replace { old: key(old), new: key(new) }
+}
+
+/// A replaced key is not active and loses nothing: what it wrote counts, and what it writes on; a removal ends it.
+#[test]
+fn a_replaced_device_gives_its_place_to_others_and_keeps_its_word() {
+    let mut log = three();
+    log.write(0, &[(1, 0)], replace(1, 3));
+    let roster = log.resolve();
+    assert_eq!(roster.active, keys(&[0, 2, 3]));
+    assert_eq!(roster.replaced, BTreeMap::from([(key(1), keys(&[3]))]));
+    assert_eq!(roster.admitted(), keys(&[0, 1, 2, 3]));
+    // The other home of that key has not heard of it, brings somebody in, and is replaced itself.
+    log.write(1, &[], Act::Add(key(5)));
+    log.write(2, &[(1, 1)], replace(1, 4));
+    let roster = log.resolve();
+    assert_eq!(roster.active, keys(&[0, 2, 3, 4, 5]));
+    assert_eq!(roster.replaced, BTreeMap::from([(key(1), keys(&[3, 4]))]));
+    assert!(roster.void.is_empty());
+    // Whoever knew of both new devices and removes the key alone leaves them there.
+    log.write(0, &[(2, 1), (1, 1)], remove(1, 2));
+    let roster = log.resolve();
+    assert_eq!(roster.active, keys(&[0, 2, 3, 4, 5]));
+    assert_eq!((roster.replaced.len(), roster.removed.len()), (0, 1));
+}
+
+/// T25 for new keys: a removed device that has another one give it a new key, before, beside or after its removal, does
+/// not come back by it, and the new key removes nobody.
+#[test]
+fn t25_removed_device_takes_a_new_key() {
+    for known in [false, true] {
+        let mut log = three();
+        let removal = log.write(0, &[(1, 0)], remove(1, 1));
+        let deps: &[(u64, u64)] = if known { &[(0, 3)] } else { &[] };
+        let given = log.write(2, deps, replace(1, 3));
+        let struck = log.write(3, &[(2, 1)], remove(0, 4));
+        let roster = log.resolve();
+        assert_eq!(roster.active, keys(&[0, 2]), "{known}");
+        assert_eq!(roster.removed, BTreeMap::from([(key(1), 1)]));
+        assert_eq!(roster.void.keys().copied().collect::<Vec<_>>(), [given, struck]);
+        assert!(!roster.void.contains_key(&removal));
+    }
+    // A remover who knew of the new key had the choice; so it stands, also beside another removal that knew nothing.
+    let mut log = three();
+    log.write(2, &[], replace(1, 3));
+    log.write(0, &[(2, 1), (1, 0)], remove(1, 1));
+    assert_eq!(log.resolve().active, keys(&[0, 2, 3]));
+    log.write(2, &[], remove(1, 1));
+    assert_eq!(log.resolve().active, keys(&[0, 2, 3]));
+}
+
 /// T23, roster part: a removed device counts up to its frontier and no further, whatever clock it writes.
 #[test]
 fn t23_removed_device_counts_to_its_frontier() {

@@ -9,7 +9,7 @@ use locker_crypto::id::{PersonId, VerifyingKey};
 use super::Space;
 use super::knowledge::Knowledge;
 use super::row::{self, SEALED};
-use super::settle::standing_entries;
+use super::settle::{Fork, standing_entries};
 use crate::clock::{self, Now};
 use crate::operation::{EntryRef, Op, Role};
 use crate::order::{EntryOrder, OpOrder};
@@ -88,7 +88,8 @@ impl Space {
     }
 
     /// Names the heads of other authors that this device's next entry is to name: those it has seen since its last
-    /// one, without forked authors and deferred entries. At most 64, the newest first.
+    /// one, without deferred entries; of a forked author the last one below the fork, which decides nothing and on which
+    /// every right may rest. At most 64, the newest first.
     ///
     /// # Errors
     /// As [`Space::heads`].
@@ -99,10 +100,16 @@ impl Space {
         };
         let mut new = Vec::new();
         for head in row::heads(rows)? {
-            if head.author == self.own || self.forks.contains_key(&head.author) {
+            if head.author == self.own {
                 continue;
             }
-            if let Some((name, order)) = self.last_counting(rows, &head.author)?
+            let last = match self.forks.get(&head.author) {
+                Some(fork) => {
+                    self.last_counting_to(rows, &head.author, self.trunk_end(&head.author, fork))?
+                }
+                None => self.last_counting(rows, &head.author)?,
+            };
+            if let Some((name, order)) = last
                 && !known.reaches(&name.author, name.seq)
             {
                 new.push((order, name));
@@ -253,13 +260,31 @@ impl Space {
         self.each_counting(rows, from, visit)
     }
 
+    /// The last number of a forked author that all know alike: the one below the fork. The genesis entry of a space is
+    /// never in doubt.
+    fn trunk_end(&self, author: &VerifyingKey, fork: &Fork) -> Option<u64> {
+        match fork.first {
+            0 => (self.authors.genesis == Some(*author)).then_some(0),
+            first => Some(first - 1),
+        }
+    }
+
     /// The last entry of an author that counts and is not deferred.
     fn last_counting(
         &self,
         rows: &dyn ReadRows,
         author: &VerifyingKey,
     ) -> Result<Option<(EntryRef, EntryOrder)>, RowError> {
-        let mut end = row::head(rows, author)?.map(|head| head.seq);
+        self.last_counting_to(rows, author, row::head(rows, author)?.map(|head| head.seq))
+    }
+
+    /// The last entry of an author that counts and is not deferred, up to a number.
+    fn last_counting_to(
+        &self,
+        rows: &dyn ReadRows,
+        author: &VerifyingKey,
+        mut end: Option<u64>,
+    ) -> Result<Option<(EntryRef, EntryOrder)>, RowError> {
         while let Some(seq) = end {
             for id in row::held(rows, author, seq)? {
                 let name = EntryRef { author: *author, seq, id };

@@ -200,7 +200,11 @@ impl Space {
     }
 
     /// The entry with this place that counts and whose time has come.
-    fn counting_at(&self, rows: &dyn ReadRows, order: &EntryOrder) -> Result<Option<EntryRow>, RowError> {
+    pub(super) fn counting_at(
+        &self,
+        rows: &dyn ReadRows,
+        order: &EntryOrder,
+    ) -> Result<Option<EntryRow>, RowError> {
         for name in row::at_place(rows, order)? {
             if self.is_of_counting_branch(&name) {
                 let entry = row::named(rows, &name)?;

@@ -2,6 +2,7 @@
 //! Method: histories written by simulated devices, delivered shuffled, with duplicates and gaps, to fresh spaces, and
 //! compared with a naive reading of all entries at once; and the attack rows that concern whole spaces.
 
+mod again;
 mod attacks;
 mod history;
 mod naive;

@@ -47,6 +47,10 @@ impl Arguments {
 /// One device as a line: the beginning of its id, its name, when it was seen.
 pub(super) fn line(device: &Device) -> String {
     let seen = match device {
+        Device { replaced_by, .. } if !replaced_by.is_empty() => {
+            let ids: Vec<&str> = replaced_by.iter().map(|id| id.get(..8).unwrap_or(id)).collect();
+            format!("replaced by {}", ids.join(" and "))
+        }
         Device { this: true, .. } => "this device".into(),
         Device { online: true, .. } => "online".into(),
         Device { last_seen: 0, .. } => "not seen since this node runs".into(),

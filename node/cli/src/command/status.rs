@@ -64,6 +64,9 @@ impl Arguments {
                 let oldest = i64::try_from(oldest).unwrap_or(i64::MAX);
                 text.push_str(&format!("every stored byte was checked since {}\n", time(oldest)));
             }
+            if let Some(reborn) = &status.reborn {
+                text.push_str(&format!("note: {}\n", reborn.sentence));
+            }
             for problem in &status.problems {
                 text.push_str(&format!("problem: {} ({})\n", problem.message, problem.code));
             }

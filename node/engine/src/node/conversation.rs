@@ -156,7 +156,7 @@ fn own_person(hub: &Hub) -> Person {
     let rights = Rights::READ | Rights::WRITE | Rights::MANAGE;
     Person {
         standing: Standing::Own,
-        active: hub.roster(),
+        active: hub.admitted_devices(),
         root: VerifyingKey(keys.person.0),
         grants: vec![Grant { tag: keys.tag, rights, folder: None }],
     }
@@ -212,7 +212,8 @@ async fn talk(
         return;
     };
     let remembered = hub.with_remembered(|known| known.of(&device));
-    let terms = Terms { peer: scope.clone(), own: scope, remembered, ends_ms: None };
+    let own = hub.inner().keys().device_id();
+    let terms = Terms { peer: scope.clone(), own: scope, remembered, device: Some(own), ends_ms: None };
     let mut talk = Talk::new(Arc::clone(&hub), connection.clone(), device, terms);
     talk.run(stream, rest, place).await;
     hub.leave(&device, &connection).await;
@@ -234,6 +235,10 @@ struct Talk {
     takes: Vec<Incoming>,
     missing: Vec<(VerifyingKey, u64)>,
     forked: BTreeMap<VerifyingKey, u64>,
+    /// Authors of whose pins nothing more is awaited.
+    closed: BTreeSet<VerifyingKey>,
+    /// Whether the peer was asked to bring in a new key for this device.
+    has_asked_to_succeed: bool,
     arrived_count: usize,
     /// When the last bytes of the peer were read: a refusal is timed from there, whatever was looked up meanwhile.
     heard_at: Instant,
@@ -258,6 +263,8 @@ impl Talk {
             takes: Vec::new(),
             missing: Vec::new(),
             forked: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            has_asked_to_succeed: false,
             arrived_count: 0,
             heard_at: Instant::now(),
             is_over: false,
@@ -344,6 +351,17 @@ impl Talk {
             if self.forked.insert(author, seq) != Some(seq) {
                 self.queue.push_back(Event::Forked { log, author, seq });
             }
+        }
+        for author in known.ended {
+            if self.closed.insert(author) {
+                self.queue.push_back(Event::Closed { log: self.hub.inner().pin_log(), author });
+            }
+        }
+        if !self.has_asked_to_succeed
+            && let Some(succeed) = self.hub.succession()
+        {
+            self.has_asked_to_succeed = true;
+            self.queue.push_back(Event::Succeed(Box::new(succeed)));
         }
         for (log, heads) in known.heads {
             for head in heads.into_values() {
@@ -442,6 +460,15 @@ impl Talk {
                 let (device, now_s) = (self.device, self.hub.now_s());
                 self.hub.with_remembered(|known| known.note_back(&device, log, &author, offered, now_s));
                 self.hub.save_remembered().await;
+            }
+            Action::ShowsOwn { log, head } => {
+                // What cannot be looked at now is found out when the item itself comes.
+                let _ = self.hub.blocking(move |inner| inner.check_own(log, &head)).await;
+            }
+            Action::Succession(succeed) => {
+                let device = self.device;
+                // Whoever asks hears of it by the person log; refused, it asks somebody else.
+                let _ = self.hub.blocking(move |inner| inner.succeed(&device, &succeed)).await;
             }
             Action::Acknowledged { .. } | Action::DepositStored(_) | Action::Notice(_) => {}
         }

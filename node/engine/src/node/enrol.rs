@@ -2,10 +2,11 @@
 
 use locker_catalog::clock::{self, Now};
 use locker_catalog::roster::Roster;
+use locker_catalog::space::Space;
 use locker_crypto::Refusal;
 use locker_crypto::epoch::Bundle;
 use locker_crypto::id::VerifyingKey;
-use locker_crypto::person::{Author, Entry, Head, Place};
+use locker_crypto::person::{Author, Entry, Head, Made, Place};
 use locker_crypto::secret::{EpochSecret, RendezvousMaster};
 use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::{WriteTxn, objects, persons};
@@ -15,40 +16,55 @@ use super::ledger::named_objects;
 use crate::Error;
 use crate::keys::person_log;
 use crate::locker::Inner;
+use crate::rebirth::Doubt;
 
 impl Inner {
     /// Adds a device to the person, in one durable commit, and returns what it is given.
     ///
     /// # Errors
-    /// [`Error::Refused`] if it did not sign for this person, or if this device may not add others any more.
+    /// [`Error::Refused`] if it did not sign for this person, or if this device may not add others any more;
+    /// [`Error::Restored`].
     pub(crate) fn enrol(&self, enrol: &Enrol) -> Result<Grant, Error> {
         self.change_space(|txn, space| {
+            Doubt::refuse(txn)?;
             let keys = self.keys();
-            let person = keys.person;
-            let mut entries = person_log(txn, &person)?;
+            let entries = person_log(txn, &keys.person)?;
             let place = self.person_place(&entries)?;
-            let author = Author { person, device: &keys.device, place };
+            let author = Author { person: keys.person, device: &keys.device, place };
             let candidate = enrol.candidate();
             let made = author
                 .add_device(&candidate, &enrol.name, &keys.person_keys, &mut **self.env().dice())
                 .map_err(Error::Refused)?;
-            persons::put(txn, &person, &made.id, &made.entry);
-            for (_, object) in &made.objects {
-                objects::put(txn, object);
-            }
-            entries.push(Entry::read(&person, &made.entry).map_err(Error::Refused)?);
-            let roster = Roster::read(person, &entries);
+            let (entries, roster) = self.append_person(txn, space, entries, &made)?;
             if !roster.active.contains(&enrol.device) {
                 return Err(Error::Refused(Refusal::Rights));
             }
-            let now_ms = self.env().now_ms();
-            space.set_person(&mut txn.rows_mut(keys.tag), person, &roster.brought_in, now_ms)?;
             self.grant(txn, entries, enrol)
         })
     }
 
+    /// Appends an entry to the person log. Gives the log and what it comes to.
+    pub(crate) fn append_person(
+        &self,
+        txn: &mut WriteTxn<'_>,
+        space: &mut Space,
+        mut entries: Vec<Entry>,
+        made: &Made,
+    ) -> Result<(Vec<Entry>, Roster), Error> {
+        let keys = self.keys();
+        persons::put(txn, &keys.person, &made.id, &made.entry);
+        for (_, object) in &made.objects {
+            objects::put(txn, object);
+        }
+        entries.push(Entry::read(&keys.person, &made.entry).map_err(Error::Refused)?);
+        let roster = Roster::read(keys.person, &entries);
+        let now_ms = self.env().now_ms();
+        space.set_person(&mut txn.rows_mut(keys.tag), keys.person, &roster.brought_in, now_ms)?;
+        Ok((entries, roster))
+    }
+
     /// Where this device's next entry of the person log stands.
-    fn person_place(&self, entries: &[Entry]) -> Result<Place, Error> {
+    pub(crate) fn person_place(&self, entries: &[Entry]) -> Result<Place, Error> {
         let own = self.keys().device_id();
         let newest = |author: &VerifyingKey| {
             entries.iter().filter(|entry| entry.author == *author).max_by_key(|entry| (entry.seq, entry.id))

@@ -17,6 +17,7 @@ use super::hub::Hub;
 use crate::Error;
 use crate::limits::ENTRY_OPS;
 use crate::locker::Inner;
+use crate::rebirth::Doubt;
 
 /// How long nothing may be written before the first device folds.
 const QUIET: Duration = Duration::from_secs(2);
@@ -123,8 +124,11 @@ impl Inner {
             return Ok(Look::Nothing);
         }
         let space = Space::open(&rows, self.keys().space, self.keys().device_id())?;
+        let is_whole =
+            Doubt::read(&snapshot)?.is_none() && space.uncounted(&rows, &self.keys().person)?.is_empty();
         let may_write = matches!(space.own_role(), Role::Write | Role::Manage) && !space.is_read_only();
-        if !may_write || space.own_state(&rows, self.env().now_ms())? != OwnState::Fine {
+        // What is to be written again comes first: it may be what is to be folded.
+        if !is_whole || !may_write || space.own_state(&rows, self.env().now_ms())? != OwnState::Fine {
             return Ok(Look::Nothing);
         }
         let fold = catalog::fold(&rows, &space, Bounds { ops: 1, groups: 1 })?;

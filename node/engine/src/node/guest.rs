@@ -62,7 +62,7 @@ pub(super) async fn serve(
     let Seated { link, scope, visit, ends_ms } = seated;
     // What cannot be counted is served all the same.
     let _ = hub.blocking(move |inner| inner.count_use(&link)).await;
-    let terms = Terms { peer: scope, own: Scope::nothing(), remembered: Vec::new(), ends_ms };
+    let terms = Terms { peer: scope, own: Scope::nothing(), ends_ms, ..Terms::default() };
     let mut talk = Talk { hub: Arc::clone(&hub), stream, link, visit, session: Session::new(terms) };
     // Errors of the stream end the session, whatever they are.
     let _ = talk.run(rest).await;

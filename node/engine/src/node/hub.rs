@@ -17,7 +17,7 @@ use locker_net::{
     Config, Connection, ConnectionId, Env as NetEnv, Event as NetEvent, Events, Handle, NodeAddress, Protocol,
 };
 use locker_sync::frontier::Log;
-use locker_sync::message::v1::Head;
+use locker_sync::message::v1::{Head, Succeed};
 use locker_sync::plan::{Bounds, Plan};
 use locker_sync::scope::Scope;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -29,9 +29,10 @@ pub(super) use self::guests::Visit;
 use super::invite::Invitation;
 use super::lost::Seen;
 use super::remembered::Remembered;
-use super::{blobs, conversation, dialer, fetches, folding, invite, keeping, remembered, scrub};
+use super::{again, blobs, conversation, dialer, fetches, folding, invite, keeping, remembered, scrub};
 use crate::Error;
 use crate::locker::Inner;
+use crate::rebirth::{Rebirth, Sign};
 use crate::report::Traffic;
 use crate::share::Register;
 
@@ -41,6 +42,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often certificates and publications are made anew.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(86_400);
+/// How long one device is given to bring in a new key before another one is asked.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether the time of deferred entries has come.
 const DEFERRED_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -61,6 +64,8 @@ pub(crate) struct Hub {
     tasks: Mutex<JoinSet<()>>,
     /// The count of commits at which nothing was left to fold.
     folded: AtomicU64,
+    /// The count of commits at which nothing was left to be written again.
+    written_again: AtomicU64,
     /// The invitation that runs.
     invitation: Mutex<Option<Arc<Invitation>>>,
     /// Answers under way to own devices, and to holders of links.
@@ -86,6 +91,10 @@ struct State {
     sending: HashMap<PackHash, usize>,
     wanted: BTreeSet<PackHash>,
     roster: BTreeSet<VerifyingKey>,
+    /// Those that are let in: the roster, and devices that were replaced and may not know it.
+    admitted: BTreeSet<VerifyingKey>,
+    /// What this device asks for that needs a new key, and when somebody was asked last.
+    succession: Option<(Succeed, Option<Instant>)>,
     last_seen: HashMap<VerifyingKey, u64>,
     /// What entries of the home space wait for.
     missing: Vec<(VerifyingKey, u64)>,
@@ -107,6 +116,8 @@ pub(super) struct Knowledge {
     pub(super) missing: Vec<(VerifyingKey, u64)>,
     /// Who is forked.
     pub(super) forked: BTreeMap<VerifyingKey, u64>,
+    /// Authors of whose pins nothing more is awaited: they were replaced, or are forked.
+    pub(super) ended: BTreeSet<VerifyingKey>,
     /// Packs that arrived since the given count.
     pub(super) arrived: Vec<PackHash>,
     /// The count to give next time.
@@ -154,6 +165,7 @@ impl Hub {
             fetches: Notify::new(),
             tasks: Mutex::new(JoinSet::new()),
             folded: AtomicU64::new(u64::MAX),
+            written_again: AtomicU64::new(u64::MAX),
             invitation: Mutex::new(None),
             own_answers: Arc::new(Semaphore::new(guests::OWN_ANSWERS)),
             guest_answers: Arc::new(Semaphore::new(guests::GUEST_ANSWERS)),
@@ -168,6 +180,7 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).let_in_deferred());
         hub.spawn(folding::run(Arc::clone(&hub)));
         hub.spawn(keeping::run(Arc::clone(&hub)));
+        hub.spawn(again::run(Arc::clone(&hub)));
         hub.spawn(remembered::run(Arc::clone(&hub)));
         hub.spawn(dialer::run(Arc::clone(&hub)));
         hub.spawn(fetches::run(Arc::clone(&hub)));
@@ -290,6 +303,11 @@ impl Hub {
         self.state().roster.clone()
     }
 
+    /// The devices that are let in: the active ones, and those that were replaced and may not know it.
+    pub(super) fn admitted_devices(&self) -> BTreeSet<VerifyingKey> {
+        self.state().admitted.clone()
+    }
+
     /// Other active devices without a session.
     pub(super) fn unreached(&self) -> Vec<VerifyingKey> {
         let own = self.inner.keys().device_id();
@@ -299,9 +317,30 @@ impl Hub {
 
     /// Reads roster and heads from the store, and tells the sessions if anything is new.
     pub(super) async fn look(&self) -> Result<(), Error> {
-        let standing = self.blocking(Inner::standing).await?;
+        let mut standing = self.blocking(Inner::standing).await?;
+        let own = self.inner.keys().device_id();
+        if standing.rebirth == Rebirth::None && standing.forked.contains_key(&own) {
+            self.blocking(|inner| inner.note_doubt(Sign::Differs)).await?;
+            standing = self.blocking(Inner::standing).await?;
+        }
+        let mut is_reborn = false;
+        if standing.rebirth == Rebirth::Granted {
+            is_reborn = self.blocking(Inner::be_reborn).await?;
+            standing = self.blocking(Inner::standing).await?;
+        }
+        let asked = match standing.rebirth {
+            Rebirth::Wanted => self.blocking(Inner::ask_to_succeed).await?,
+            Rebirth::None | Rebirth::Granted => None,
+        };
         let mut state = self.state();
+        let asked_at = state.succession.take().and_then(|(_, at)| at);
+        state.succession = asked.map(|asked| (asked, asked_at));
         state.roster = standing.active;
+        state.admitted = standing.admitted;
+        if is_reborn {
+            // They belong to the device that this one was.
+            state.sessions.values().for_each(|session| _ = session.end.send_replace(true));
+        }
         state.missing = standing.missing;
         state.forked = standing.forked;
         state.register = Arc::new(standing.register);
@@ -311,6 +350,17 @@ impl Hub {
         drop(state);
         self.bump();
         Ok(())
+    }
+
+    /// What a session is to ask its peer for, if this device needs a new key and nobody else was asked just now.
+    pub(super) fn succession(&self) -> Option<Succeed> {
+        let mut state = self.state();
+        let (asked, last) = state.succession.as_mut()?;
+        if last.is_some_and(|last| last.elapsed() < ASK_AGAIN) {
+            return None;
+        }
+        *last = Some(Instant::now());
+        Some(asked.clone())
     }
 
     /// Wants every pack that the logs name and that is not here.
@@ -363,6 +413,7 @@ impl Hub {
             wanted: state.wanted.clone(),
             missing: state.missing.clone(),
             forked: state.forked.clone(),
+            ended: state.admitted.difference(&state.roster).chain(state.forked.keys()).copied().collect(),
             arrived: state.arrived.get(arrived_count..).unwrap_or_default().to_vec(),
             arrived_count: state.arrived.len(),
         }
@@ -405,14 +456,22 @@ impl Hub {
         self.levelled.notify_waiters();
     }
 
+    /// Notes the count of commits at which nothing was left to be written again.
+    pub(super) fn note_written_again(&self, commits: u64) {
+        self.written_again.store(commits, Ordering::Release);
+        self.levelled.notify_waiters();
+    }
+
     /// Whether everything known is here: at least one other device is connected, or there is none, all sessions are
-    /// level, no pack is wanted, and nothing is to be folded.
+    /// level, no pack is wanted, nothing is to be folded or written again, and this device has a key that is its own.
     pub(crate) fn is_synced(&self) -> bool {
         let state = self.state();
         let alone = state.roster.len() <= 1;
         let met = !state.sessions.is_empty() && state.sessions.values().all(|session| session.is_level);
-        let is_folded = self.folded.load(Ordering::Acquire) == *self.inner.commits().borrow();
-        (alone || met) && state.wanted.is_empty() && is_folded
+        let commits = *self.inner.commits().borrow();
+        let is_folded = self.folded.load(Ordering::Acquire) == commits;
+        let is_written = self.written_again.load(Ordering::Acquire) == commits;
+        (alone || met) && state.wanted.is_empty() && state.succession.is_none() && is_folded && is_written
     }
 
     /// Waits until [`Hub::is_synced`].

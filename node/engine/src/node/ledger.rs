@@ -33,6 +33,7 @@ pub(crate) use self::packs::{Opened, TakenUp, is_held};
 use crate::Error;
 use crate::keys::person_log;
 use crate::locker::Inner;
+use crate::rebirth::{Doubt, Rebirth, Sign};
 use crate::share::Register;
 
 /// An item that a peer sent.
@@ -68,6 +69,10 @@ pub(crate) struct LogStanding {
     pub(crate) forked: BTreeMap<VerifyingKey, u64>,
     /// The person's active devices.
     pub(crate) active: BTreeSet<VerifyingKey>,
+    /// Those, and devices that were replaced and may not know it.
+    pub(crate) admitted: BTreeSet<VerifyingKey>,
+    /// Whether this device needs a new key.
+    pub(crate) rebirth: Rebirth,
     /// The person's links.
     pub(crate) register: Register,
 }
@@ -118,6 +123,7 @@ impl Inner {
             }
         }
         let register = Register::of(self, &snapshot, &space, &roster)?;
+        let rebirth = self.rebirth(&snapshot, &roster)?;
         let forked = space.forked().collect();
         // What waits is known only to the space that is open for writing.
         let waiting = self.space().as_ref().map(|space| space.waiting().missing()).unwrap_or_default();
@@ -133,7 +139,9 @@ impl Inner {
             ],
             missing: missing.collect(),
             forked,
+            admitted: roster.admitted(),
             active: roster.active,
+            rebirth,
             register,
         })
     }
@@ -237,6 +245,11 @@ impl Inner {
         if persons::get(txn, &person, &entry.id)?.is_some() {
             return Ok(Fate::Durable);
         }
+        // It is kept all the same: it may have brought in a device.
+        let own = self.keys().device_id();
+        if entry.author == own {
+            self.note_own(txn, self.person_log(), &Head { author: own, seq: entry.seq, id: entry.id.0 })?;
+        }
         persons::put(txn, &person, &entry.id, bytes);
         for hash in named_objects(&entry) {
             if objects::get(txn, &hash)?.is_none() {
@@ -244,6 +257,9 @@ impl Inner {
             }
         }
         let roster = Roster::read(person, &person_log(txn, &person)?);
+        if roster.replaced.contains_key(&own) {
+            Doubt::note(txn, Sign::Replaced, self.env().now_ms())?;
+        }
         let tag = self.space_tag();
         let report =
             space.set_person(&mut txn.rows_mut(tag), person, &roster.brought_in, self.env().now_ms())?;
@@ -278,6 +294,13 @@ impl Inner {
         };
         let entry = open().map_err(Error::Refused)?;
         let now_ms = self.env().now_ms();
+        if entry.author == keys.device_id() {
+            // Nothing that is new here was signed here. It is taken once this home has another key, and in its place
+            // among the entries of others.
+            let item = Head { author: entry.author, seq: entry.seq, id: entry.id.0 };
+            let is_new = self.note_own(txn, self.entry_log(), &item)?;
+            return Ok(if is_new { Fate::Waiting } else { Fate::Durable });
+        }
         let report = space.accept(&mut txn.rows_mut(keys.tag), entry, now_ms)?;
         self.note_taken(txn, space, &report.taken, taken)?;
         Ok(match report.outcome {
@@ -285,6 +308,15 @@ impl Inner {
             Outcome::Waiting(_) => Fate::Waiting,
             Outcome::Refused(why) => Fate::Refused(why),
         })
+    }
+
+    /// Looks at an item of this device's own that another one sent. Says whether it is new here, which is noted.
+    fn note_own(&self, txn: &mut WriteTxn<'_>, log: Log, item: &Head) -> Result<bool, Error> {
+        let sign = self.sign_of(txn, log, item)?;
+        if let Some(sign) = sign {
+            Doubt::note(txn, sign, self.env().now_ms())?;
+        }
+        Ok(sign.is_some())
     }
 
     /// Notes the packs and objects that newly taken entries name.
@@ -402,10 +434,15 @@ impl Inner {
     }
 
     fn take_pins(&self, txn: &mut WriteTxn<'_>, bytes: &[u8], taken: &mut Taken) -> Result<Fate, Error> {
-        let (delta, _) = PinDelta::open(bytes).map_err(Error::Refused)?;
+        let (delta, id) = PinDelta::open(bytes).map_err(Error::Refused)?;
         let scope = PinScope { space: self.space_tag(), author: delta.author };
         if delta.space_tag != scope.space {
             return Err(Error::Refused(Refusal::Scope));
+        }
+        if delta.author == self.keys().device_id() {
+            let item = Head { author: delta.author, seq: delta.seq, id: id.0 };
+            let is_new = self.note_own(txn, self.pin_log(), &item)?;
+            return Ok(if is_new { Fate::Waiting } else { Fate::Durable });
         }
         let (next, prev) = match pins::newest(txn, &scope)? {
             Some((seq, newest)) => {
@@ -520,7 +557,7 @@ pub(crate) fn named_objects(entry: &Entry) -> Vec<ObjectHash> {
                 named.extend([*root_box, device.box_key, *person_box]);
                 named.extend(boxes);
             }
-            person::Op::AddDevice { device, boxes } => {
+            person::Op::AddDevice { device, boxes } | person::Op::ReplaceDevice { device, boxes, .. } => {
                 named.push(device.box_key);
                 named.extend(boxes);
             }

@@ -177,7 +177,8 @@ impl Gatherer<'_> {
 /// Stores a manifest as a file in packs of its own. They are durable when this returns, and named by nothing yet.
 pub(super) fn store_manifest(inner: &Inner, manifest: &[u8]) -> Result<(FileRef, Vec<PackOp>), Error> {
     let store = inner.store()?;
-    let dedup = inner.keys().dedup()?;
+    let own = inner.keys();
+    let dedup = own.dedup()?;
     let (cutter, keys) = (Cutter::new(dedup), DedupKeys::new(dedup));
     let mut builder = FileRefBuilder::new(&keys);
     let mut kept = Kept { batch: store.packs().begin_batch(manifest.len() as u64)?, packs: Vec::new() };

@@ -92,7 +92,7 @@ impl Register {
         let keys = inner.keys();
         let root = roster.root;
         let mut register = Self {
-            issuers: roster.active.iter().copied().chain([root]).collect(),
+            issuers: roster.admitted().into_iter().chain([root]).collect(),
             parties: roster.brought_in.iter().copied().chain([root]).collect(),
             ..Self::default()
         };
@@ -108,7 +108,7 @@ impl Register {
                         continue;
                     };
                     let author = standing.at.entry.author;
-                    if !roster.active.contains(&author) {
+                    if !roster.brought_in.contains(&author) || roster.removed.contains_key(&author) {
                         register.removed.entry(author).or_default().insert(root);
                     }
                     register.tokens.insert(root);

@@ -12,7 +12,7 @@ use locker_crypto::id::{ContentHash, VerifyingKey};
 use locker_store::{WriteTxn, files, pins};
 
 use super::*;
-use crate::report::Silent;
+use crate::report::{Silent, StateHash};
 use crate::{Clock, Env, InitOptions, Locker, NodeOptions, Secret, Vault, VerifyOptions};
 
 /// A clock that stands where it is put.
@@ -48,7 +48,7 @@ impl Place {
         let clock = Hand(Arc::new(AtomicU64::new(1_800_000_000_000)));
         let env = || Env::new(Box::new(clock.clone()), Box::new(crate::env::system_dice()));
         let made = InitOptions { name: Some("one".into()), vault: Vault::File };
-        Locker::create(&home, made, env()).unwrap();
+        Locker::create(&home, made, env(), |_| Ok::<_, Error>(())).unwrap();
         let locker = Locker::open(&home, env(), &mut || Ok(Secret::new(String::new()))).unwrap();
         Self { folder, locker, clock }
     }
@@ -188,7 +188,7 @@ fn a_read_that_meets_damage_has_the_pack_marked_and_the_rest_of_it_stays_readabl
     place.locker.add(&[&folder], "", &Silent).unwrap();
     let packs = place.packs();
     assert_eq!(packs.len(), 1);
-    assert_eq!(place.locker.status().unwrap().scrub.bad, 0);
+    assert_eq!(place.locker.status(StateHash::Always).unwrap().scrub.bad, 0);
     flip(&packs[0], 350_000);
     let read = |place: &Place| (0..8).map(|n| place.read(&format!("many/{n}"))).collect::<Vec<_>>();
     for _ in 0..2 {
@@ -198,13 +198,13 @@ fn a_read_that_meets_damage_has_the_pack_marked_and_the_rest_of_it_stays_readabl
         assert_eq!(good.count(), 7);
         assert_eq!(all.iter().filter(|read| matches!(read, Err(Error::Integrity { .. }))).count(), 1);
         // By the first read that met it.
-        assert_eq!(place.locker.status().unwrap().scrub.bad, 1);
+        assert_eq!(place.locker.status(StateHash::Always).unwrap().scrub.bad, 1);
     }
     let verified = place.verify();
     assert_eq!((verified.bad, verified.damaged_files.len(), verified.complete), (2, 1, true), "{verified:?}");
     flip(&packs[0], 350_000);
     assert_eq!(place.verify().bad, 0);
-    assert_eq!(place.locker.status().unwrap().scrub.bad, 0);
+    assert_eq!(place.locker.status(StateHash::Always).unwrap().scrub.bad, 0);
     assert!(read(&place).iter().all(Result::is_ok));
 }
 
@@ -295,7 +295,7 @@ fn rows_that_are_damaged_are_told_by_the_status_once_they_were_looked_at() {
     let place = Place::new();
     place.add("a.bin", 5_000);
     let inner = place.locker.inner();
-    let problems = || place.locker.status().unwrap().problems;
+    let problems = || place.locker.status(StateHash::Always).unwrap().problems;
     inner.look_at_rows();
     assert!(problems().is_empty());
     let own = pins::PinScope { space: inner.space_tag(), author: inner.keys().device_id() };
@@ -330,7 +330,7 @@ fn who_works_in_the_store_does_not_hold_a_check_up() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home");
     let made = InitOptions { name: Some("one".into()), vault: Vault::File };
-    Locker::create(&home, made, Env::system()).unwrap();
+    Locker::create(&home, made, Env::system(), |_| Ok::<_, Error>(())).unwrap();
     let locker = Locker::open(&home, Env::system(), &mut || Ok(Secret::new(String::new()))).unwrap();
     let inner = locker.inner();
     let at_work = inner.store().unwrap();

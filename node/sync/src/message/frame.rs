@@ -54,6 +54,8 @@ pub mod kind {
     pub const ASK: u8 = 30;
     /// An envelope is stored durably.
     pub const STORED: u8 = 31;
+    /// A device asks to go on under a new key. 32 to 37 are those of pairing.
+    pub const SUCCEED: u8 = 38;
 }
 
 /// Which frames may come, and how long they may be.

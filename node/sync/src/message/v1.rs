@@ -7,6 +7,8 @@
 use locker_crypto::Refusal;
 use locker_crypto::encode::{Reader, Writer};
 use locker_crypto::id::{EpochId, LinkTag, ObjectHash, PackHash, PersonId, SpaceTag, VerifyingKey};
+use locker_crypto::person::{Candidate, DEVICE_NAME_LEN_MAX, Succession};
+use locker_crypto::sealed_box::BoxPublicKey;
 
 use super::frame::{Frame, encode_frame, kind};
 use crate::limits::{AUTHORS_MAX, PACKS_PER_MESSAGE_MAX, PIN_HEADS_MAX};
@@ -91,6 +93,15 @@ pub enum Ask {
     Boxes(SpaceTag, EpochId),
 }
 
+/// A device that found out that another home has, or had, its key, and asks to be brought in under a new one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Succeed {
+    /// The new key, and the signatures of both.
+    pub succession: Succession,
+    /// How the device calls itself, at most 255 bytes.
+    pub name: String,
+}
+
 /// A message of a session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
@@ -135,6 +146,8 @@ pub enum Message {
     Ask(Ask),
     /// A deposit envelope is stored durably.
     Stored(ObjectHash),
+    /// The sender asks to go on under a new key.
+    Succeed(Box<Succeed>),
 }
 
 impl Message {
@@ -172,6 +185,7 @@ impl Message {
             kind::BYE => Self::Bye(from.u64()?),
             kind::ASK => Self::Ask(read_ask(&mut from)?),
             kind::STORED => Self::Stored(ObjectHash(from.fixed()?)),
+            kind::SUCCEED => Self::Succeed(Box::new(read_succeed(&mut from)?)),
             _ => return Err(Refusal::Canon),
         };
         from.finish()?;
@@ -238,6 +252,13 @@ impl Message {
             Self::Stored(hash) => {
                 out.bytes(hash.as_bytes());
                 kind::STORED
+            }
+            Self::Succeed(succeed) => {
+                let Succession { candidate, old, old_sig } = &succeed.succession;
+                out.array(6).text(&succeed.name).bytes(candidate.device.as_bytes());
+                out.bytes(candidate.box_key.as_bytes()).bytes(&candidate.pop_sig);
+                out.bytes(old.as_bytes()).bytes(old_sig);
+                kind::SUCCEED
             }
         };
         encode_frame(kind, &out.finish())
@@ -335,6 +356,21 @@ fn read_ask(from: &mut Reader<'_>) -> Result<Ask, Refusal> {
     }
 }
 
+fn read_succeed(from: &mut Reader<'_>) -> Result<Succeed, Refusal> {
+    from.array_of(6)?;
+    let name = from.text()?;
+    if name.len() > DEVICE_NAME_LEN_MAX {
+        return Err(Refusal::Limit);
+    }
+    let candidate = Candidate {
+        device: VerifyingKey(from.fixed()?),
+        box_key: BoxPublicKey::from_slice(from.bytes()?)?,
+        pop_sig: from.fixed()?,
+    };
+    let succession = Succession { candidate, old: VerifyingKey(from.fixed()?), old_sig: from.fixed()? };
+    Ok(Succeed { succession, name: name.to_owned() })
+}
+
 /// Reads a list that is sorted by `key` without doubles. Memory grows with what is read, never with the length.
 fn read_sorted<T, K: Ord>(
     from: &mut Reader<'_>,
@@ -358,4 +394,4 @@ fn read_sorted<T, K: Ord>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,7 +4,7 @@ use locker_crypto::Refusal;
 use locker_crypto::id::{ObjectHash, PackHash, SpaceTag, VerifyingKey};
 
 use crate::frontier::{Log, Warning};
-use crate::message::v1::{Ask, Head};
+use crate::message::v1::{Ask, Head, Succeed};
 use crate::scope::Scope;
 
 /// What a session begins with.
@@ -16,6 +16,8 @@ pub struct Terms {
     pub own: Scope,
     /// What this same device once offered or acknowledged, of every author: as [`Action::Remember`] told.
     pub remembered: Vec<(Log, VerifyingKey, u64)>,
+    /// This device, where the peer is one of the same person and may know more of it than it does itself.
+    pub device: Option<VerifyingKey>,
     /// When what the peer showed ends, unix milliseconds ([`crate::handshake::Admission::expires_s`]).
     pub ends_ms: Option<u64>,
 }
@@ -52,6 +54,15 @@ pub enum Event {
         /// The first number that two items share.
         seq: u64,
     },
+    /// An author's chain has come to its end here, whatever others hold of it: nothing more of it is pulled or awaited.
+    Closed {
+        /// In which log.
+        log: Log,
+        /// Whose.
+        author: VerifyingKey,
+    },
+    /// This device asks the peer to bring it in under a new key.
+    Succeed(Box<Succeed>),
     /// Items wait for these, which are not here: the whole list, when the session begins and whenever it changes.
     Missing {
         /// In which log.
@@ -211,6 +222,16 @@ pub enum Action {
         /// Whose items, and up to which number.
         heads: Vec<(VerifyingKey, u64)>,
     },
+    /// How far the peer shows that this device itself is ([`Terms::device`]): it may be further than this device knows, or
+    /// differ. Comes before anything is pulled.
+    ShowsOwn {
+        /// In which log.
+        log: Log,
+        /// The newest item that the peer holds.
+        head: Head,
+    },
+    /// The peer, a device of the person, asks to be brought in under a new key.
+    Succession(Box<Succeed>),
     /// The peer has stored an envelope of this node durably.
     DepositStored(ObjectHash),
     /// Tell the user, or write it to the log.

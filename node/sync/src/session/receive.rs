@@ -73,6 +73,17 @@ impl Session {
                 actions.push(Action::DepositStored(hash));
                 Ok(())
             }
+            Message::Succeed(succeed) => {
+                if !self.peer.is_whole() {
+                    return Err(Refusal::Scope);
+                }
+                // A device has one key after another, never two at a time.
+                if std::mem::replace(&mut self.succeeded, true) {
+                    return Err(Refusal::Limit);
+                }
+                actions.push(Action::Succession(succeed));
+                Ok(())
+            }
         }
     }
 
@@ -98,6 +109,8 @@ impl Session {
         let ahead_ms = i64::try_from(ahead_ms).unwrap_or(if ahead_ms < 0 { i64::MIN } else { i64::MAX });
         actions.push(Action::Notice(Notice::Clock { ahead_ms }));
         for (log, heads, complete) in parts {
+            let own = self.device.and_then(|own| heads.iter().find(|head| head.author == own));
+            actions.extend(own.map(|head| Action::ShowsOwn { log, head: *head }));
             let view = self.views.entry(log).or_default();
             let warnings = view.hear(heads, complete);
             actions.extend(warnings.into_iter().map(|warning| Action::Notice(Notice::Warning(log, warning))));

@@ -10,7 +10,7 @@ use rand_core::{Rng, SeedableRng};
 
 use crate::env::{Clock, Env, system_dice};
 use crate::report::{Collected, Silent};
-use crate::{InitOptions, Locker, Vault};
+use crate::{Error, InitOptions, Locker, Vault, VerifyOptions};
 
 pub(super) const DAY_MS: u64 = 86_400_000;
 /// Some morning in 2026.
@@ -52,7 +52,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let options = InitOptions { name: Some("here".into()), vault: Vault::File };
         let mut world = Self { clock, folder, locker: None };
-        Locker::create(&world.home(), options, world.env()).unwrap();
+        Locker::create(&world.home(), options, world.env(), |_| Ok::<_, Error>(())).unwrap();
         std::fs::create_dir(world.source()).unwrap();
         world.open();
         world
@@ -73,7 +73,7 @@ impl World {
     /// Opens the locker, after closing it if it is open.
     pub(super) fn open(&mut self) {
         self.locker = None;
-        let none = &mut || Err(crate::Error::PassphraseNeeded);
+        let none = &mut || Err(Error::PassphraseNeeded);
         self.locker = Some(Locker::open(&self.home(), self.env(), none).unwrap());
     }
 
@@ -127,7 +127,7 @@ impl World {
 
     #[track_caller]
     pub(super) fn assert_whole(&self) {
-        let verified = self.locker().verify(&Silent).unwrap();
+        let verified = self.locker().verify(VerifyOptions::default(), &Silent).unwrap();
         assert_eq!(verified.bad, 0, "{verified:?}");
     }
 

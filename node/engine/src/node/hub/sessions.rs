@@ -93,8 +93,8 @@ impl Hub {
     pub(super) fn turn_out(&self) {
         let now_s = self.now_s();
         let mut state = self.state();
-        let State { sessions, guests, roster, register, scopes, .. } = &mut *state;
-        for (_, session) in sessions.iter().filter(|(device, _)| !roster.contains(*device)) {
+        let State { sessions, guests, admitted, register, scopes, .. } = &mut *state;
+        for (_, session) in sessions.iter().filter(|(device, _)| !admitted.contains(*device)) {
             session.end.send_replace(true);
         }
         for (transport, guest) in guests.iter().filter(|(_, guest)| !register.is_open(&guest.link, now_s)) {

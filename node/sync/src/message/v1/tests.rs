@@ -1,6 +1,7 @@
 //! Round trips, a table of refusals and mutations of the messages and of the stream that carries them.
 
 use locker_crypto::id::{EpochId, LinkTag, ObjectHash, PackHash, PersonId, SpaceTag, VerifyingKey};
+use locker_crypto::identity::DeviceKeys;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -13,6 +14,12 @@ fn key(n: u8) -> VerifyingKey {
 
 fn head(n: u8, seq: u64) -> Head {
     Head { author: key(n), seq, id: [n; 32] }
+}
+
+pub(crate) fn succeed(name: &str) -> Succeed {
+    let mut dice = ChaCha8Rng::seed_from_u64(3);
+    let (old, new) = (DeviceKeys::random(&mut dice), DeviceKeys::random(&mut dice));
+    Succeed { succession: Succession::new(&PersonId([4; 32]), &old, &new), name: name.into() }
 }
 
 /// One of every message, with small and large fields.
@@ -42,6 +49,7 @@ fn samples() -> Vec<Message> {
         Message::Ask(Ask::Capsule(LinkTag([8; 16]))),
         Message::Ask(Ask::Boxes(tag, EpochId([9; 32]))),
         Message::Stored(ObjectHash([1; 32])),
+        Message::Succeed(Box::new(succeed("a name"))),
     ]
 }
 
@@ -54,7 +62,7 @@ fn one(bytes: &[u8]) -> Result<Option<Message>, Refusal> {
 #[test]
 fn every_message_survives_the_way() {
     let samples = samples();
-    assert_eq!(samples.len(), 18);
+    assert_eq!(samples.len(), 19);
     let mut stream = Vec::new();
     for message in &samples {
         assert_eq!(one(&message.encode()).unwrap().as_ref(), Some(message));
@@ -92,6 +100,8 @@ fn other_forms_are_refused() {
         (Message::Want(tag, packs(1_900)), Ok(())),
         (Message::Have(tag, packs(1_901)), Err(Refusal::Limit)),
         (Message::Ack { tag, heads: vec![] }, Err(Refusal::Canon)),
+        (Message::Succeed(Box::new(succeed(&"n".repeat(255)))), Ok(())),
+        (Message::Succeed(Box::new(succeed(&"n".repeat(256)))), Err(Refusal::Limit)),
         (Message::Person { person: PersonId([0; 32]), entries: vec![] }, Err(Refusal::Canon)),
         (
             Message::Pull(Pull { kind: LogKind::Pins, tag, author: key(1), from: 2, to: 1 }),

@@ -230,7 +230,8 @@ impl World {
                 .filter(|((peer, ..), _)| *peer == to)
                 .map(|((_, log, author), seq)| (*log, *author, *seq))
                 .collect();
-            let terms = Terms { peer: Scope::whole([]), own: Scope::whole([]), remembered, ends_ms: None };
+            let terms =
+                Terms { peer: Scope::whole([]), own: Scope::whole([]), remembered, ..Terms::default() };
             self.nodes[from].sessions.insert(to, Session::new(terms));
         }
         for (from, to) in [(a, b), (b, a)] {

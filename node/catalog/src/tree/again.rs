@@ -1,0 +1,324 @@
+//! Writing again what an entry said that does not count (`docs/spec/04-spaces.md`, "Written again").
+//!
+//! This file plans: given the operations of such an entry and the tree as it stands, it names the operations that give
+//! them their effect now. Node ids and FileRefs are the same; where the tree has gone on meanwhile, nothing of that is
+//! undone: what the author of the entry did not know stays. In doubt a thing is kept.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use locker_crypto::file_ref::FileRef;
+use locker_crypto::id::{NodeId, VersionId};
+
+use super::children;
+use super::nodes;
+use super::row::{META, Row, after, decode_meta, intact, key, op_from_key};
+use crate::operation::{Content, Meta, Move, NodeKind, Op, Trash, version_id};
+use crate::order::{EntryOrder, OpOrder};
+use crate::rows::{ReadRows, RowError};
+
+/// Nodes that are looked at below a folder before it is left as it is instead of being trashed again.
+const BELOW_MAX: usize = 65_536;
+/// Children read at a time.
+const PAGE: usize = if cfg!(test) { 3 } else { 128 };
+
+/// A content of a file, by what it consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// What it consists of.
+    pub file: FileRef,
+    /// Time of last change, in unix milliseconds.
+    pub mtime_ms: i64,
+    /// Whether it may be run as a program.
+    pub exec: bool,
+}
+
+impl Written {
+    /// The content that an operation writes.
+    pub fn of(op: &Content) -> Self {
+        Self { file: op.file.clone(), mtime_ms: op.mtime_ms, exec: op.exec }
+    }
+}
+
+/// What is known of an entry that does not count.
+pub trait Uncounted {
+    /// Its place.
+    fn order(&self) -> EntryOrder;
+
+    /// Its operations.
+    fn ops(&self) -> &[Op];
+
+    /// Whether its author knew what stands at this place now, or what was written again there.
+    ///
+    /// # Errors
+    /// [`RowError`] as the store gives it.
+    fn knew(&self, entry: &EntryOrder) -> Result<bool, RowError>;
+
+    /// What a version consisted of that an earlier entry of its branch wrote, which does not count either.
+    ///
+    /// # Errors
+    /// [`RowError`] as the store gives it.
+    fn version(&self, vid: &VersionId) -> Result<Option<Written>, RowError>;
+}
+
+/// A part of what is to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Again {
+    /// In this order.
+    pub ops: Vec<Op>,
+    /// Where to go on once these have taken effect; `None` at the end.
+    pub next: Option<usize>,
+}
+
+/// Plans what gives the tree operations of `entry`, from the one numbered `from` on, their effect. Operations that do not
+/// concern the tree are left to the caller.
+///
+/// Cost: that of its operations; of one that trashed a folder, what is in it.
+///
+/// # Errors
+/// [`RowError`] as the store gives it.
+pub fn again(rows: &dyn ReadRows, entry: &dyn Uncounted, from: usize) -> Result<Again, RowError> {
+    let mut plan = Plan { rows, entry, ops: Vec::new(), made: HashMap::new(), written: HashSet::new() };
+    for (index, op) in entry.ops().iter().enumerate().skip(from) {
+        match op {
+            // The version that it replaces has no name yet.
+            Op::Content(op) if plan.written.contains(&op.node) => {
+                return Ok(Again { ops: plan.ops, next: Some(index) });
+            }
+            Op::Move(op) => plan.place(op)?,
+            Op::Content(op) => plan.write(op, index)?,
+            Op::Trash(op) => plan.trash(*op)?,
+            Op::Meta(op) => plan.meta(op)?,
+            _ => {}
+        }
+    }
+    Ok(Again { ops: plan.ops, next: None })
+}
+
+struct Plan<'a> {
+    rows: &'a dyn ReadRows,
+    entry: &'a dyn Uncounted,
+    ops: Vec<Op>,
+    /// Nodes that this plan makes.
+    made: HashMap<NodeId, NodeKind>,
+    /// Files that got a content by this plan.
+    written: HashSet<NodeId>,
+}
+
+impl Plan<'_> {
+    fn place(&mut self, op: &Move) -> Result<(), RowError> {
+        let Ok(kind) = NodeKind::from_code(op.kind) else { return Ok(()) };
+        if let Some(row) = nodes::read(self.rows, op.node)? {
+            let is_there =
+                row.place.by.is_none() && row.place.parent == op.parent && row.place.name == op.name;
+            let is_later =
+                row.place.moved.entry > self.entry.order() && !self.entry.knew(&row.place.moved.entry)?;
+            let is_trashed = match row.place.by {
+                Some(by) => self.entry.knew(&by.entry)?,
+                None => false,
+            };
+            // A later move stands, unless the thing has gone to the trash since, of which this author knew nothing.
+            if row.kind != kind || is_there || (is_later && row.place.by.is_none()) || is_trashed {
+                return Ok(());
+            }
+        } else {
+            self.made.entry(op.node).or_insert(kind);
+        }
+        let parent = self.folder_for(op.parent, op.node)?;
+        self.ops.push(Op::Move(Move { parent, ..op.clone() }));
+        Ok(())
+    }
+
+    fn write(&mut self, op: &Content, index: usize) -> Result<(), RowError> {
+        let Some(row) = nodes::read(self.rows, op.node)? else {
+            match self.made.get(&op.node) {
+                Some(NodeKind::File) => {}
+                // What made it has no effect; the content is not lost for that.
+                None => self.make(op, index),
+                Some(_) => return Ok(()),
+            }
+            self.push_content(op, Vec::new());
+            return Ok(());
+        };
+        let written = Written::of(op);
+        let is_same = |v: &super::Version| {
+            v.file == written.file && v.mtime_ms == written.mtime_ms && v.exec == written.exec
+        };
+        if row.kind != NodeKind::File || row.versions.iter().any(is_same) {
+            return Ok(());
+        }
+        self.take_out(op.node, &row)?;
+        let bases = self.bases(op, &row)?;
+        self.push_content(op, bases);
+        Ok(())
+    }
+
+    fn push_content(&mut self, op: &Content, bases: Vec<VersionId>) {
+        self.written.insert(op.node);
+        self.ops.push(Op::Content(Content { bases, ..op.clone() }));
+    }
+
+    /// Makes a file for a content whose node is not there.
+    fn make(&mut self, op: &Content, index: usize) {
+        let at = OpOrder { entry: self.entry.order(), index: u16::try_from(index).unwrap_or(u16::MAX) };
+        let name = format!("recovered {}", version_id(&at));
+        self.made.insert(op.node, NodeKind::File);
+        let kind = NodeKind::File.code();
+        self.ops.push(Op::Move(Move { node: op.node, parent: NodeId::ROOT, name, kind }));
+    }
+
+    /// The live versions that a content replaces: those that its author named and knew, by the names they have now.
+    fn bases(&self, op: &Content, row: &Row) -> Result<Vec<VersionId>, RowError> {
+        let mut earlier = Vec::new();
+        for vid in &op.bases {
+            earlier.extend(self.entry.version(vid)?);
+        }
+        let mut bases = BTreeSet::new();
+        for version in &row.versions {
+            // Two branches give one name to two versions: the name alone says nothing.
+            let is_named = op.bases.binary_search(&version.vid).is_ok();
+            let is_again = earlier.iter().any(|written| {
+                written.file == version.file
+                    && written.mtime_ms == version.mtime_ms
+                    && written.exec == version.exec
+            });
+            if (is_named || is_again) && self.entry.knew(&version.op.entry)? {
+                bases.insert(version.vid);
+            }
+        }
+        Ok(bases.into_iter().collect())
+    }
+
+    fn trash(&mut self, op: Trash) -> Result<(), RowError> {
+        if self.made.contains_key(&op.node) {
+            self.ops.push(Op::Trash(op));
+            return Ok(());
+        }
+        let Some(row) = nodes::read(self.rows, op.node)? else { return Ok(()) };
+        if self.trashed_above(op.node)?.is_none() && self.knew_all(op.node, row)? {
+            self.ops.push(Op::Trash(op));
+        }
+        Ok(())
+    }
+
+    /// Whether the author knew a node as it is now, and all below it.
+    fn knew_all(&self, node: NodeId, row: Row) -> Result<bool, RowError> {
+        let (mut open, mut seen) = (vec![(node, row)], 0);
+        while let Some((node, row)) = open.pop() {
+            let versions = row.versions.iter().map(|version| &version.op.entry);
+            for entry in std::iter::once(&row.place.moved.entry).chain(versions) {
+                if !self.entry.knew(entry)? {
+                    return Ok(false);
+                }
+            }
+            if row.kind != NodeKind::Folder {
+                continue;
+            }
+            let mut from = None;
+            loop {
+                let (page, next) = children::made(self.rows, node.as_ref(), from.as_deref(), PAGE)?;
+                seen += page.len();
+                if seen > BELOW_MAX {
+                    return Ok(false);
+                }
+                for (_, child) in page {
+                    if let Some(row) = nodes::read(self.rows, child.node)? {
+                        open.push((child.node, row));
+                    }
+                }
+                from = next;
+                if from.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn meta(&mut self, op: &Meta) -> Result<(), RowError> {
+        let is_node = op.node == NodeId::ROOT
+            || self.made.contains_key(&op.node)
+            || nodes::read(self.rows, op.node)?.is_some();
+        let stands = match last_meta(self.rows, op.node, &op.key)? {
+            Some((at, value)) => {
+                value == op.value || (at.entry > self.entry.order() && !self.entry.knew(&at.entry)?)
+            }
+            None => op.value.is_empty(),
+        };
+        if is_node && !stands {
+            self.ops.push(Op::Meta(op.clone()));
+        }
+        Ok(())
+    }
+
+    /// Brings a thing back out of the trash that this author did not know to be there.
+    fn take_out(&mut self, node: NodeId, row: &Row) -> Result<(), RowError> {
+        let Some((top, by)) = self.trashed_above(node)? else { return Ok(()) };
+        if self.entry.knew(&by.entry)? {
+            return Ok(());
+        }
+        let from = if top == node { row.place.from } else { row.place.parent };
+        let parent = self.folder_for(from, node)?;
+        let (name, kind) = (row.place.name.clone(), row.kind.code());
+        self.ops.push(Op::Move(Move { node, parent, name, kind }));
+        Ok(())
+    }
+
+    /// The topmost node in the trash on the way up from a node, itself included, with what put it there.
+    fn trashed_above(&self, node: NodeId) -> Result<Option<(NodeId, OpOrder)>, RowError> {
+        let mut at = node;
+        for _ in 0..nodes::CHAIN_MAX {
+            let Some(row) = nodes::read(self.rows, at)? else { return Ok(None) };
+            if let Some(by) = row.place.by {
+                return Ok(Some((at, by)));
+            }
+            at = row.place.parent;
+        }
+        Ok(None)
+    }
+
+    /// Where something goes that is to be in `folder`: there, or if that lies in the trash, where it was taken from; ROOT
+    /// if nothing of the way is left, or if it leads through `node` itself.
+    fn folder_for(&self, folder: NodeId, node: NodeId) -> Result<NodeId, RowError> {
+        let (mut target, mut at, mut left) = (folder, folder, HashSet::new());
+        loop {
+            if at == NodeId::ROOT {
+                return Ok(target);
+            }
+            if at == node || !left.insert(at) {
+                return Ok(NodeId::ROOT);
+            }
+            if let Some(kind) = self.made.get(&at) {
+                let parent = self.ops.iter().rev().find_map(|op| match op {
+                    Op::Move(op) if op.node == at => Some(op.parent),
+                    _ => None,
+                });
+                match (kind, parent) {
+                    (NodeKind::Folder, Some(parent)) => at = parent,
+                    _ => return Ok(NodeId::ROOT),
+                }
+                continue;
+            }
+            match nodes::read(self.rows, at)? {
+                Some(row) if row.kind != NodeKind::Folder => return Ok(NodeId::ROOT),
+                Some(row) if row.place.by.is_some() => {
+                    target = row.place.from;
+                    at = target;
+                }
+                Some(row) => at = row.place.parent,
+                None => return Ok(NodeId::ROOT),
+            }
+        }
+    }
+}
+
+/// The last value of a meta item, an empty one included, and what wrote it.
+fn last_meta(rows: &dyn ReadRows, node: NodeId, item: &str) -> Result<Option<(OpOrder, Vec<u8>)>, RowError> {
+    let prefix = key(&[node.as_ref(), &rows.keyed(item.as_bytes())]);
+    let mut found = None;
+    rows.scan_back(META, &prefix, after(&prefix).as_deref(), &mut |key, value| {
+        let at = key.get(prefix.len()..).ok_or(locker_crypto::Refusal::Canon).and_then(op_from_key);
+        found = Some(at.and_then(|at| Ok((at, decode_meta(value)?.1))));
+        std::ops::ControlFlow::Break(())
+    })?;
+    intact(found.transpose())
+}

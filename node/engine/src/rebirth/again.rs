@@ -1,0 +1,137 @@
+//! What entries said that do not count, since their author wrote two with one number, is written again: the same nodes, the
+//! same content, under the key of the device that does it (`docs/spec/04-spaces.md`, "Written again").
+
+use std::collections::BTreeSet;
+
+use locker_catalog::operation::{EntryRef, Op, Role};
+use locker_catalog::space::{OwnState, Space, mark};
+use locker_catalog::tree::{self, Uncounted};
+use locker_crypto::id::EntryId;
+use locker_store::{Reads, Snapshot};
+
+use super::rebirths;
+use crate::Error;
+use crate::locker::Inner;
+use crate::writer::Change;
+
+/// Whose turn it is with what is to be written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// This home wrote it under a key that it had before.
+    Own,
+    /// Another home of that key did, which may be gone.
+    Others,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrote {
+    /// One entry.
+    Entry,
+    /// Nothing is left that can be written.
+    Nothing,
+}
+
+impl Inner {
+    /// Looks whether something is to be written again, and by whom first.
+    pub(crate) fn look_for_uncounted(&self) -> Result<Option<Due>, Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let keys = self.keys();
+        let rows = snapshot.rows(keys.tag);
+        let space = Space::open(&rows, keys.space, keys.device_id())?;
+        let lost = space.uncounted(&rows, &keys.person)?;
+        let may_write = matches!(space.own_role(), Role::Write | Role::Manage) && !space.is_read_only();
+        if lost.is_empty() || !may_write || space.own_state(&rows, self.env().now_ms())? != OwnState::Fine {
+            return Ok(None);
+        }
+        let own = self.own_branches(&snapshot, &space)?;
+        Ok(Some(if lost.iter().any(|name| own.contains(&name.id)) { Due::Own } else { Due::Others }))
+    }
+
+    /// How many entries do not count and are not written again.
+    pub(crate) fn count_uncounted(&self, snapshot: &Snapshot) -> Result<usize, Error> {
+        let keys = self.keys();
+        let rows = snapshot.rows(keys.tag);
+        let space = Space::open(&rows, keys.space, keys.device_id())?;
+        Ok(space.uncounted(&rows, &keys.person)?.len())
+    }
+
+    /// The entries above a fork that this home wrote under keys that it had before.
+    fn own_branches<R: Reads>(&self, reads: &R, space: &Space) -> Result<BTreeSet<EntryId>, Error> {
+        let rows = reads.rows(self.space_tag());
+        let mut own = BTreeSet::new();
+        for reborn in rebirths(reads)? {
+            if let Some((seq, id)) = reborn.head {
+                own.extend(space.branch(&rows, &EntryRef { author: reborn.old, seq, id })?);
+            }
+        }
+        Ok(own)
+    }
+
+    /// Writes the first entry again that is due, but those in `left`; one that cannot be written joins them.
+    pub(crate) fn write_again(&self, due: Due, left: &mut BTreeSet<EntryId>) -> Result<Wrote, Error> {
+        // An import has looked up the folders and files into which it will write.
+        let Some(_turn) = self.try_import_turn() else { return Err(Error::Busy { pid: None }) };
+        let next = {
+            let store = self.store()?;
+            let snapshot = store.read()?;
+            let keys = self.keys();
+            let rows = snapshot.rows(keys.tag);
+            let space = Space::open(&rows, keys.space, keys.device_id())?;
+            let own = match due {
+                Due::Own => Some(self.own_branches(&snapshot, &space)?),
+                Due::Others => None,
+            };
+            let mut lost = space.uncounted(&rows, &keys.person)?.into_iter();
+            let is_due = |name: &EntryRef| own.as_ref().is_none_or(|own| own.contains(&name.id));
+            lost.find(|name| is_due(name) && !left.contains(&name.id))
+        };
+        let Some(name) = next else { return Ok(Wrote::Nothing) };
+        match self.commit(|change| change.write_again(&name)) {
+            Ok(()) => {}
+            Err(Error::Refused(_) | Error::Limit(_) | Error::Name { .. } | Error::IntoItself(_)) => {
+                left.insert(name.id);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Wrote::Entry)
+    }
+}
+
+impl Change<'_, '_> {
+    /// Writes what an entry said, and that it is written.
+    fn write_again(&mut self, name: &EntryRef) -> Result<(), Error> {
+        self.lead_with(mark(&name.id));
+        self.push_lead()?;
+        let mut at = Some(0);
+        while let Some(from) = at {
+            let (ops, next) = self.plan_again(name, from)?;
+            ops.into_iter().try_for_each(|op| self.push(op))?;
+            at = next;
+            if at.is_some() {
+                self.seal()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans what is to be written, from an operation on, and says where to go on after that.
+    fn plan_again(&self, name: &EntryRef, from: usize) -> Result<(Vec<Op>, Option<usize>), Error> {
+        self.look(|space, rows| {
+            let lost = space.lost(rows, name)?;
+            let mut ops = Vec::new();
+            if from == 0 {
+                let standing = space.standing_ops(rows)?;
+                let stands = |op: &Op| standing.iter().any(|other| other.op == *op);
+                // Members, epochs and what ends them are not taken over: who may decides anew.
+                let beside =
+                    |op: &&Op| matches!(op, Op::Pack(_) | Op::Share(_) | Op::Revoke(_) | Op::Policy(_));
+                ops.extend(lost.ops().iter().filter(beside).filter(|op| !stands(op)).cloned());
+            }
+            let again = tree::again(rows, &lost, from)?;
+            ops.extend(again.ops);
+            Ok((ops, again.next))
+        })
+    }
+}

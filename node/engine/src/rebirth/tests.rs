@@ -1,0 +1,280 @@
+//! Goal: a home that is not the only one with its key signs nothing more, asks for a key of its own, takes it in one commit,
+//! and loses nothing. Method: real stores in temporary folders, whose logs are handed over without a network.
+
+use std::path::{Path, PathBuf};
+
+use locker_crypto::id::VerifyingKey;
+use locker_crypto::identity::DeviceKeys;
+use locker_store::index;
+use locker_store::pins::{self, PinScope};
+use locker_sync::frontier::Log;
+use locker_sync::message::v1::{Head, LogKind};
+use locker_sync::pairing::{Enrol, Role};
+use locker_sync::session::Fate;
+
+use super::*;
+use crate::join::Given;
+use crate::node::Incoming;
+use crate::report::{Silent, StateHash};
+use crate::{Env, Error, InitOptions, Locker, Secret, Vault};
+
+/// Two devices of one person, each with a home; the first one made the locker and holds a file in a pack.
+struct Pair {
+    folder: tempfile::TempDir,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let pair = Self { folder: tempfile::tempdir().unwrap() };
+        let options = InitOptions { name: Some("one".into()), vault: Vault::File };
+        Locker::create(&pair.path("one"), options, Env::system(), |_| Ok::<_, Error>(())).unwrap();
+        let one = pair.open("one");
+        let inner = one.inner();
+        let keys = DeviceKeys::random(&mut **inner.env().dice());
+        let person = inner.keys().person;
+        let grant = inner.enrol(&Enrol::new(Role::Full, "two", &person, &keys)).unwrap();
+        let given = Given::check(person, &keys, &grant).unwrap();
+        given.keep(&pair.path("two"), &keys, &Vault::File, inner.env()).unwrap();
+        drop(inner);
+        pair.add(&one, "first.bin", 200_000);
+        pass(&one, &pair.open("two"));
+        pair
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn open(&self, name: &str) -> Locker {
+        Locker::open(&self.path(name), Env::system(), &mut || Err::<Secret, _>(Error::PassphraseNeeded))
+            .unwrap()
+    }
+
+    /// Copies the home of a locker that is closed.
+    fn copy(&self, from: &str, to: &str) {
+        copy_folder(&self.path(from), &self.path(to));
+    }
+
+    fn add(&self, locker: &Locker, name: &str, len: usize) {
+        let path = self.path(name);
+        let mut bytes = vec![0; len];
+        blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+        locker.add(&[&path], "", &Silent).unwrap();
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    std::fs::DirBuilder::new().mode(0o700).create(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() {
+            copy_folder(&path, &to.join(name));
+        } else {
+            std::fs::copy(&path, to.join(&name)).unwrap();
+            std::fs::set_permissions(to.join(&name), std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+}
+
+/// Every item of every log, as it travels.
+fn items(locker: &Locker) -> Vec<(Log, VerifyingKey, Vec<u8>)> {
+    let inner = locker.inner();
+    let mut found = Vec::new();
+    for (log, heads) in inner.standing().unwrap().heads {
+        for head in heads {
+            let all = inner.load_items(log, &head.author, 0, head.seq, u64::MAX).unwrap();
+            found.extend(all.into_iter().map(|item| (log, head.author, item.bytes)));
+        }
+    }
+    found
+}
+
+/// Hands over everything that one locker holds, and says what became of the items of an author.
+fn pass(from: &Locker, to: &Locker) -> Vec<(VerifyingKey, Fate)> {
+    let items = items(from);
+    let authors: Vec<VerifyingKey> = items.iter().map(|(_, author, _)| *author).collect();
+    let incoming =
+        (0..).zip(items).map(|(ticket, (log, _, bytes))| Incoming { ticket, log, bytes }).collect();
+    let taken = to.inner().take_items(incoming).unwrap();
+    taken.fates.into_iter().map(|(ticket, fate)| (authors[ticket as usize], fate)).collect()
+}
+
+fn doubt(locker: &Locker) -> Option<Sign> {
+    let inner = locker.inner();
+    let snapshot = inner.store().unwrap().read().unwrap();
+    Doubt::read(&snapshot).unwrap().map(|doubt| doubt.sign)
+}
+
+fn own(locker: &Locker) -> VerifyingKey {
+    locker.inner().keys().device_id()
+}
+
+fn head_of(locker: &Locker, log: Log, author: &VerifyingKey) -> Head {
+    let heads = locker.inner().standing().unwrap().heads;
+    let (_, heads) = heads.into_iter().find(|(other, _)| *other == log).unwrap();
+    heads.into_iter().find(|head| head.author == *author).unwrap()
+}
+
+#[test]
+fn what_others_show_of_this_device_is_doubt_if_it_is_not_here() {
+    let pair = Pair::new();
+    pair.copy("one", "copy");
+    let one = pair.open("one");
+    let key = own(&one);
+    pair.add(&one, "later.bin", 200_000);
+    for kind in [LogKind::Entries, LogKind::Pins] {
+        let log = match kind {
+            LogKind::Entries => one.inner().entry_log(),
+            _ => one.inner().pin_log(),
+        };
+        pair.copy("copy", "fresh");
+        let fresh = pair.open("fresh");
+        let newest = head_of(&fresh, log, &key);
+        fresh.inner().check_own(log, &newest).unwrap();
+        assert_eq!(doubt(&fresh), None, "{kind:?}: what is here");
+        let more = head_of(&one, log, &key);
+        assert!(more.seq > newest.seq);
+        fresh.inner().check_own(log, &more).unwrap();
+        assert_eq!(doubt(&fresh), Some(Sign::Behind), "{kind:?}");
+        drop(fresh);
+        std::fs::remove_dir_all(pair.path("fresh")).unwrap();
+    }
+    let copy = pair.open("copy");
+    pair.add(&copy, "else.bin", 200_000);
+    pair.add(&copy, "else again.bin", 200_000);
+    let (log, seq) = (copy.inner().entry_log(), head_of(&one, one.inner().entry_log(), &key).seq);
+    copy.inner().check_own(log, &Head { seq, ..head_of(&one, log, &key) }).unwrap();
+    assert_eq!(doubt(&copy), Some(Sign::Differs), "another item with a number that was used here too");
+    // What was found first stays.
+    copy.inner().check_own(log, &Head { seq: 1_000, ..head_of(&one, log, &key) }).unwrap();
+    assert_eq!(doubt(&copy), Some(Sign::Differs));
+}
+
+#[test]
+fn an_own_item_from_outside_is_not_taken_but_noted() {
+    let pair = Pair::new();
+    pair.copy("one", "copy");
+    let one = pair.open("one");
+    pair.add(&one, "later.bin", 200_000);
+    let copy = pair.open("copy");
+    let fates = pass(&one, &copy);
+    assert_eq!(doubt(&copy), Some(Sign::Behind));
+    assert!(fates.contains(&(own(&one), Fate::Waiting)) && fates.contains(&(own(&one), Fate::Durable)));
+    assert!(
+        copy.list("", true, &mut |entry| {
+            assert_eq!(entry.path, "first.bin");
+            std::ops::ControlFlow::Continue(())
+        })
+        .is_ok()
+    );
+}
+
+#[test]
+fn nothing_is_signed_while_there_is_doubt() {
+    let pair = Pair::new();
+    let one = pair.open("one");
+    let inner = one.inner();
+    inner.note_doubt(Sign::Behind).unwrap();
+    let before = items(&one);
+    assert!(matches!(one.make_folder("folder", false), Err(Error::Restored)));
+    let path = pair.path("first.bin");
+    assert!(matches!(one.add(&[&path], "elsewhere", &Silent), Err(Error::Restored)));
+    let keys = DeviceKeys::random(&mut **inner.env().dice());
+    let enrol = Enrol::new(Role::Full, "three", &inner.keys().person, &keys);
+    assert!(matches!(inner.enrol(&enrol), Err(Error::Restored)));
+    // A pack that comes is held, and pinned by the next key.
+    let pack = inner.held_packs(&inner.space_tag(), &packs(&one)).unwrap()[0];
+    inner.commit(|change| change.hold_pack(&pack)).unwrap();
+    drop(inner);
+    assert_eq!(items(&one), before);
+    drop(one);
+    // It holds after a restart, and everything can be read.
+    let one = pair.open("one");
+    assert!(matches!(one.remove("first.bin"), Err(Error::Restored)));
+    let mut out = Vec::new();
+    one.read("first.bin", 0, None, &mut out).unwrap();
+    assert_eq!(out.len(), 200_000);
+    let problems = one.status(StateHash::Always).unwrap().problems;
+    assert_eq!(problems.iter().map(|problem| problem.code.as_str()).collect::<Vec<_>>(), ["E_ROLLBACK"]);
+}
+
+fn packs(locker: &Locker) -> Vec<locker_crypto::id::PackHash> {
+    let mut found = Vec::new();
+    let inner = locker.inner();
+    let snapshot = inner.store().unwrap().read().unwrap();
+    index::scan_packs(&snapshot, &mut |hash, _| {
+        found.push(hash);
+        std::ops::ControlFlow::Continue(())
+    })
+    .unwrap();
+    found
+}
+
+#[test]
+fn a_new_key_is_asked_for_brought_in_and_taken() {
+    let pair = Pair::new();
+    pair.copy("two", "spare");
+    let (one, two) = (pair.open("one"), pair.open("two"));
+    let old = own(&one);
+    assert_eq!(one.inner().ask_to_succeed().unwrap(), None, "without doubt nothing is asked");
+    one.inner().note_doubt(Sign::Differs).unwrap();
+    let asked = one.inner().ask_to_succeed().unwrap().unwrap();
+    drop(one);
+    let one = pair.open("one");
+    assert_eq!(
+        one.inner().ask_to_succeed().unwrap().unwrap(),
+        asked,
+        "the same key is asked for after a restart"
+    );
+    assert!(!one.inner().be_reborn().unwrap(), "nobody has brought it in");
+
+    let new = asked.succession.candidate.device;
+    let refused = two.inner().succeed(&own(&two), &asked);
+    assert!(matches!(refused, Err(Error::Refused(locker_crypto::Refusal::Audience))), "asked by another one");
+    two.inner().note_doubt(Sign::Behind).unwrap();
+    assert!(matches!(two.inner().succeed(&old, &asked), Err(Error::Restored)));
+    drop(two);
+    let two = pair.open("spare");
+    let log = two.inner().person_log();
+    two.inner().succeed(&old, &asked).unwrap();
+    let once = head_of(&two, log, &own(&two));
+    two.inner().succeed(&old, &asked).unwrap();
+    assert_eq!(head_of(&two, log, &own(&two)), once, "asked for twice, it is brought in once");
+
+    pass(&two, &one);
+    assert_eq!(one.inner().standing().unwrap().rebirth, Rebirth::Granted);
+    assert!(one.inner().be_reborn().unwrap());
+    assert!(!one.inner().be_reborn().unwrap());
+    assert_eq!((own(&one), doubt(&one)), (new, None));
+    let check = |one: &Locker| {
+        let inner = one.inner();
+        let snapshot = inner.store().unwrap().read().unwrap();
+        for author in [old, new] {
+            let scope = PinScope { space: inner.space_tag(), author };
+            assert!(packs(one).iter().all(|pack| pins::is_pinned(&snapshot, &scope, pack).unwrap()));
+        }
+        let rebirths = rebirths(&snapshot).unwrap();
+        assert_eq!((rebirths.len(), rebirths[0].old, rebirths[0].sign), (1, old, Sign::Differs));
+        assert_eq!(own(one), new);
+    };
+    check(&one);
+    drop(one);
+    let one = pair.open("one");
+    check(&one);
+    pair.add(&one, "onward.bin", 200_000);
+    pass(&one, &two);
+    assert_eq!(
+        one.status(StateHash::Always).unwrap().state_hash,
+        two.status(StateHash::Always).unwrap().state_hash
+    );
+    let devices = two.devices().unwrap();
+    let replaced = devices.iter().find(|device| device.id == old.to_string()).unwrap();
+    assert_eq!(replaced.replaced_by, [new.to_string()]);
+    assert_eq!(devices.len(), 3);
+    assert!(
+        one.status(StateHash::Always).unwrap().reborn.is_some()
+            && two.status(StateHash::Always).unwrap().reborn.is_none()
+    );
+}
