@@ -213,7 +213,8 @@ fn no_operation_that_fails_loses_anything() {
             };
             let fault = Fault { kind: *kind, n: *n, lasts: dice.below(2) == 0, how };
             let end = fail_once(&mut bench, &script, scene, &fault);
-            if matches!(kind, Kind::Sync | Kind::SyncFolder) {
+            // A store that may only be read at first is opened again before something is written to it.
+            if matches!(kind, Kind::Sync | Kind::SyncFolder) && how != How::Errno(EROFS) {
                 // Where a failed sync is followed by a success, it came after the acknowledgement: so do all later ones.
                 let is_done = end.contains("Some(0)");
                 let syncs: &mut (u64, u64) = syncs.entry((&scene.name, kind)).or_insert((0, u64::MAX));
