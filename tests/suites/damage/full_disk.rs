@@ -1,40 +1,21 @@
 //! A disk that is full. Needs the right to mount; told and left out where that is missing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use locker_tests::files::write_big;
+use locker_tests::lab::Mounted;
 use locker_tests::{Dice, Home, Outcome, Program, tree};
 
-/// A small file system in memory; unmounted with the value.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, mebibytes: u64) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let options = format!("size={mebibytes}m,mode=700");
-        let told =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "locker-test"]).arg(at).output();
-        match told {
-            Ok(told) if told.status.success() => Some(Self(at.to_owned())),
-            other => {
-                let is_root = rustix::process::geteuid().is_root();
-                assert!(!is_root, "cannot mount a small disk: {other:?}");
-                eprintln!("left out: only root may mount a small disk");
-                None
-            }
+/// A small file system in memory, if this user may have one.
+fn small_disk(at: &Path, mebibytes: u64) -> Option<Mounted> {
+    match Mounted::in_memory(at, mebibytes) {
+        Ok(disk) => Some(disk),
+        Err(why) => {
+            assert!(!rustix::process::geteuid().is_root(), "{why}");
+            eprintln!("left out: only root may mount a small disk");
+            None
         }
-    }
-
-    fn resize(&self, mebibytes: u64) {
-        let options = format!("remount,size={mebibytes}m");
-        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
@@ -44,8 +25,8 @@ impl Drop for SmallDisk {
 fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
     let mut dice = Dice::of("full disk");
     let outside = Home::empty();
-    let Some(disk) = SmallDisk::mount(&outside.beside("disk"), 160) else { return };
-    let home = disk.0.join("home");
+    let Some(disk) = small_disk(&outside.beside("disk"), 160) else { return };
+    let home = disk.path().join("home");
     let source = outside.beside("source");
     for n in 0..40 {
         write_big(&source.join(format!("{n:02}.bin")), 5_000_000, &mut dice);
@@ -75,7 +56,7 @@ fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
     assert_eq!(run(&["verify"]).ok().json()["bad"], 0);
 
     // Others fill the disk to the last byte: what is there can be read and removed.
-    let filler = disk.0.join("filler");
+    let filler = disk.path().join("filler");
     let fill =
         Command::new("dd").args(["if=/dev/zero", "bs=64K"]).arg(format!("of={}", filler.display())).output();
     assert!(!fill.unwrap().status.success(), "the disk is not full");
@@ -89,7 +70,7 @@ fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
 
     // With space again, the same command goes on to the end.
     std::fs::remove_file(filler).unwrap();
-    disk.resize(600);
+    disk.remount("size=600m");
     let added = run(&["-v", "add", source_text]).ok();
     assert_eq!(added.json()["files"], 40, "{added:?}");
     let all: Vec<String> = (0..40).map(|n| format!("source/{n:02}.bin")).collect();
@@ -102,12 +83,12 @@ fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
 fn a_copy_out_onto_a_full_disk_leaves_nothing() {
     let mut dice = Dice::of("full target");
     let home = Home::new();
-    let Some(disk) = SmallDisk::mount(&home.beside("disk"), 4) else { return };
+    let Some(disk) = small_disk(&home.beside("disk"), 4) else { return };
     let file = home.beside("big.bin");
     write_big(&file, 20_000_000, &mut dice);
     home.ok(["add".as_ref(), file.as_os_str()]);
-    let out = disk.0.join("out.bin");
+    let out = disk.path().join("out.bin");
     home.run_json(["get".as_ref(), "big.bin".as_ref(), "--to".as_ref(), out.as_os_str()])
         .refused(1, "E_FULL");
-    assert_eq!(std::fs::read_dir(&disk.0).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(disk.path()).unwrap().count(), 0);
 }
