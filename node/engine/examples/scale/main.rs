@@ -7,7 +7,11 @@
 //! scale calls HOME                          what calls of the engine take
 //! ```
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program: its result and its failure are printed")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program: its result and its failure are printed"
+)]
 
 mod calls;
 mod late;
