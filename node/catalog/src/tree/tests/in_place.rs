@@ -17,6 +17,9 @@ fn base() -> TreeEntry {
     entry(10, 1, 0, &[], ops)
 }
 
+/// What it is; what was done later; the late one; whether it is applied in place.
+type Case = (&'static str, Vec<Vec<Op>>, Vec<Op>, bool);
+
 /// Goal: what late devices do most is applied in place, and what is applied in place is what a replay gives. Method: each
 /// late operation (at 20) against what was done elsewhere before it came (from 30 on); the outcome is looked at, and the
 /// state compared with that of the entries in total order.
@@ -24,8 +27,7 @@ fn base() -> TreeEntry {
 fn names_of_folders_do_not_stand_in_the_way_of_late_entries() {
     let create = |parent| vec![place(id(9), parent, "new", 0), content(id(9), vec![], "new")];
     let (rename, into) = (|| place(id(1), NodeId::ROOT, "z", 1), |parent| place(id(1), parent, "a", 1));
-    // What was done later, then the late one, then whether it is applied in place.
-    let cases: [(&str, Vec<Vec<Op>>, Vec<Op>, bool); 12] = [
+    let cases: [Case; 12] = [
         ("a new file, a folder over it was renamed", vec![vec![rename()]], create(id(2)), true),
         (
             "a new file, its folder was renamed twice",

@@ -23,7 +23,7 @@ fn nth(number: u64) -> NodeId {
 }
 
 fn made(number: u64) -> Vec<Op> {
-    let parent = folder(if number % 10 == 0 { BIG } else { 1 + number / FOLDER_FILES });
+    let parent = folder(if number.is_multiple_of(10) { BIG } else { 1 + number / FOLDER_FILES });
     vec![
         place(nth(number), parent, &format!("file {number}"), 0),
         content(nth(number), vec![], &format!("{number}")),
@@ -49,7 +49,7 @@ fn away(entries: &[TreeEntry]) -> Vec<TreeEntry> {
         match n % 5 {
             0 | 1 => {
                 let new = node_of(3, n);
-                let parent = folder(if n % 2 == 0 { BIG } else { 1 + n % 100 });
+                let parent = folder(if n.is_multiple_of(2) { BIG } else { 1 + n % 100 });
                 vec![place(new, parent, &format!("late {n}"), 0), content(new, vec![], "late")]
             }
             2 => {
