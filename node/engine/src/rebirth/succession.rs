@@ -169,8 +169,8 @@ impl Inner {
         txn.commit()?;
         self.set_keys(new);
         *slot = None;
-        drop(slot);
         self.note_commit();
+        drop(slot);
         Ok(true)
     }
 }
