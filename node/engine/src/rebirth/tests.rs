@@ -15,7 +15,7 @@ use locker_sync::session::Fate;
 use super::*;
 use crate::join::Given;
 use crate::node::Incoming;
-use crate::report::Silent;
+use crate::report::{Silent, StateHash};
 use crate::{Env, Error, InitOptions, Locker, Secret, Vault};
 
 /// Two devices of one person, each with a home; the first one made the locker and holds a file in a pack.
@@ -196,7 +196,7 @@ fn nothing_is_signed_while_there_is_doubt() {
     let mut out = Vec::new();
     one.read("first.bin", 0, None, &mut out).unwrap();
     assert_eq!(out.len(), 200_000);
-    let problems = one.status().unwrap().problems;
+    let problems = one.status(StateHash::Always).unwrap().problems;
     assert_eq!(problems.iter().map(|problem| problem.code.as_str()).collect::<Vec<_>>(), ["E_ROLLBACK"]);
 }
 
@@ -265,10 +265,16 @@ fn a_new_key_is_asked_for_brought_in_and_taken() {
     check(&one);
     pair.add(&one, "onward.bin", 200_000);
     pass(&one, &two);
-    assert_eq!(one.status().unwrap().state_hash, two.status().unwrap().state_hash);
+    assert_eq!(
+        one.status(StateHash::Always).unwrap().state_hash,
+        two.status(StateHash::Always).unwrap().state_hash
+    );
     let devices = two.devices().unwrap();
     let replaced = devices.iter().find(|device| device.id == old.to_string()).unwrap();
     assert_eq!(replaced.replaced_by, [new.to_string()]);
     assert_eq!(devices.len(), 3);
-    assert!(one.status().unwrap().reborn.is_some() && two.status().unwrap().reborn.is_none());
+    assert!(
+        one.status(StateHash::Always).unwrap().reborn.is_some()
+            && two.status(StateHash::Always).unwrap().reborn.is_none()
+    );
 }
