@@ -24,6 +24,7 @@ use crate::limits::{KEEP_DAYS, REFERENCES_MAX};
 use crate::locker::Inner;
 use crate::progress::Meter;
 use crate::reader::Reader;
+use crate::rebirth::Doubt;
 use crate::share::{Register, extent};
 use crate::status::COPIES_WANTED;
 
@@ -126,6 +127,9 @@ impl<'a> Survey<'a> {
         let linked = self.linked(&register)?;
         // A device that was removed judges nothing any more; one that may not write names no new packs.
         self.is_blind |= !roster.active.contains(&own);
+        // What does not count now is needed once it is written again, and a device in doubt may drop no pin.
+        self.is_blind |= Doubt::read(self.snapshot)?.is_some()
+            || !space.uncounted(&self.snapshot.rows(self.space), &keys.person)?.is_empty();
         let may_write = matches!(space.own_role(), Role::Write | Role::Manage)
             && !space.is_read_only()
             && space.own_state(&self.snapshot.rows(self.space), self.inner.env().now_ms())? == OwnState::Fine;
