@@ -24,6 +24,11 @@ pub const QUICK_REPAIR_BYTES: u64 = 256 << 20;
 /// In a smaller database every n-th commit does.
 pub const QUICK_REPAIR_EVERY: u64 = 32;
 
+/// Growth of the database beyond a quarter since its opening from which on it is compacted on closing.
+pub const COMPACT_GROWTH_BYTES: u64 = 8 << 20;
+/// Largest database that is compacted on closing.
+pub const COMPACT_BYTES_MAX: u64 = 256 << 20;
+
 /// Sizes that differ between a server, a phone and a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

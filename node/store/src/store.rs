@@ -14,7 +14,7 @@ use crate::failpoints::{self, reach};
 use crate::health::Health;
 use crate::home::{Home, remove_file};
 use crate::index::{self, PackState};
-use crate::limits::{QUICK_REPAIR_BYTES, QUICK_REPAIR_EVERY};
+use crate::limits::{COMPACT_BYTES_MAX, COMPACT_GROWTH_BYTES, QUICK_REPAIR_BYTES, QUICK_REPAIR_EVERY};
 use crate::reserve::Reserve;
 use crate::seal::Keys;
 use crate::settings::{self, Setting};
@@ -38,6 +38,8 @@ pub struct Store {
     dice: Mutex<Dice>,
     limits: Limits,
     commits: AtomicU64,
+    /// Length of the database file when it was opened.
+    opened_bytes: u64,
 }
 
 /// What start-up found and put right.
@@ -141,8 +143,10 @@ impl Store {
     fn assemble(database: Opened, home: Home, vault: &VaultKey, dice: Dice, limits: Limits) -> Self {
         let health = Arc::new(Health::default());
         let reserve = Arc::new(Reserve::new(home.reserve(), home.path(), limits));
+        let opened_bytes = fs::metadata(home.database()).map_or(0, |found| found.len());
         Self {
             database,
+            opened_bytes,
             keys: Arc::new(Keys::new(vault)),
             errors: Errors::new(&home.database()),
             packs: PackStore::new(&home, health.clone(), reserve.clone()),
@@ -357,15 +361,27 @@ impl Store {
         })
     }
 
-    /// Closes the store with a mark that all is well, and returns the home, still locked.
+    /// Whether much was written since the opening: then a good part of the file is pages that were replaced. Of a very
+    /// large one that would take longer than a closing may.
+    fn is_worth_compacting(&self) -> bool {
+        let grown = |bytes: u64| bytes >= self.opened_bytes.saturating_mul(5) / 4 + COMPACT_GROWTH_BYTES;
+        self.database_bytes().is_ok_and(|bytes| grown(bytes) && bytes <= COMPACT_BYTES_MAX)
+    }
+
+    /// Closes the store with a mark that all is well, and returns the home, still locked. A database that has grown by much
+    /// since it was opened is compacted first.
     ///
     /// Dropping a store instead is safe; the next start then checks the packs written since.
     ///
     /// # Errors
     /// As [`WriteTxn::commit`].
-    pub fn close(self) -> Result<Home, StoreError> {
+    pub fn close(mut self) -> Result<Home, StoreError> {
         if self.is_read_only() {
             return Ok(self.home);
+        }
+        if self.is_worth_compacting() {
+            // Where that fails the file stays as large as it is.
+            let _ = self.compact();
         }
         self.write::<_, StoreError>(|txn| {
             index::forget_recent(txn)?;
