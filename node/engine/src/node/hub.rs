@@ -2,6 +2,7 @@
 
 mod announce;
 mod guests;
+mod look;
 mod sessions;
 mod transfers;
 
@@ -32,7 +33,6 @@ use super::remembered::Remembered;
 use super::{again, blobs, conversation, dialer, fetches, folding, invite, keeping, remembered, scrub};
 use crate::Error;
 use crate::locker::Inner;
-use crate::rebirth::{Rebirth, Sign};
 use crate::report::Traffic;
 use crate::share::Register;
 
@@ -42,8 +42,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often certificates and publications are made anew.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(86_400);
-/// How long one device is given to bring in a new key before another one is asked.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether the time of deferred entries has come.
 const DEFERRED_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -313,54 +311,6 @@ impl Hub {
         let own = self.inner.keys().device_id();
         let state = self.state();
         state.roster.iter().filter(|vk| **vk != own && !state.sessions.contains_key(*vk)).copied().collect()
-    }
-
-    /// Reads roster and heads from the store, and tells the sessions if anything is new.
-    pub(super) async fn look(&self) -> Result<(), Error> {
-        let mut standing = self.blocking(Inner::standing).await?;
-        let own = self.inner.keys().device_id();
-        if standing.rebirth == Rebirth::None && standing.forked.contains_key(&own) {
-            self.blocking(|inner| inner.note_doubt(Sign::Differs)).await?;
-            standing = self.blocking(Inner::standing).await?;
-        }
-        let mut is_reborn = false;
-        if standing.rebirth == Rebirth::Granted {
-            is_reborn = self.blocking(Inner::be_reborn).await?;
-            standing = self.blocking(Inner::standing).await?;
-        }
-        let asked = match standing.rebirth {
-            Rebirth::Wanted => self.blocking(Inner::ask_to_succeed).await?,
-            Rebirth::None | Rebirth::Granted => None,
-        };
-        let mut state = self.state();
-        let asked_at = state.succession.take().and_then(|(_, at)| at);
-        state.succession = asked.map(|asked| (asked, asked_at));
-        state.roster = standing.active;
-        state.admitted = standing.admitted;
-        if is_reborn {
-            // They belong to the device that this one was.
-            state.sessions.values().for_each(|session| _ = session.end.send_replace(true));
-        }
-        state.missing = standing.missing;
-        state.forked = standing.forked;
-        state.register = Arc::new(standing.register);
-        for (log, heads) in standing.heads {
-            state.heads.insert(log, heads.into_iter().map(|head| (head.author, head)).collect());
-        }
-        drop(state);
-        self.bump();
-        Ok(())
-    }
-
-    /// What a session is to ask its peer for, if this device needs a new key and nobody else was asked just now.
-    pub(super) fn succession(&self) -> Option<Succeed> {
-        let mut state = self.state();
-        let (asked, last) = state.succession.as_mut()?;
-        if last.is_some_and(|last| last.elapsed() < ASK_AGAIN) {
-            return None;
-        }
-        *last = Some(Instant::now());
-        Some(asked.clone())
     }
 
     /// Wants every pack that the logs name and that is not here.
