@@ -71,6 +71,8 @@ enum Deed {
     Restore(String),
     /// Give the changing file its first content.
     SetBack,
+    /// Give room back.
+    Gc,
     /// Write a copy out, under this name beside the home.
     Get(String, String),
 }
@@ -146,6 +148,7 @@ impl Script {
         };
         let (files, folders) = (state.files().len(), state.folders().len());
         let deed = match dice.below(10) {
+            2 if files > 0 => Deed::Gc,
             3 => {
                 let path = format!("made {step}");
                 state.items.insert(path.clone(), None);
@@ -252,6 +255,7 @@ impl Script {
             Deed::Move(from, to) => all.extend([word("mv"), word(from), word(to)]),
             Deed::Remove(path) => all.extend([word("rm"), word(path)]),
             Deed::Restore(path) => all.extend([word("restore"), word(path)]),
+            Deed::Gc => all.push(word("gc")),
             Deed::SetBack => all.extend([word("restore"), word(CHANGING), word("--version"), word("1")]),
             Deed::Get(path, to) => {
                 all.extend([word("get"), word(path), word("--to"), copy(home, to).into_os_string()]);
@@ -389,7 +393,7 @@ impl Script {
         let is_done = match &self.deeds[step] {
             Deed::Init => true,
             Deed::Get(_, name) => copy(home, name).exists(),
-            Deed::Add(_) => false,
+            Deed::Add(_) | Deed::Gc => false,
             Deed::Remove(path) => !listed(home).contains_key(path),
             _ => new.items.iter().all(|(path, item)| listed(home).get(path) == Some(item)),
         };
@@ -471,6 +475,6 @@ mod tests {
             .iter()
             .map(|deed| format!("{deed:?}").split('(').next().unwrap().to_owned())
             .collect();
-        assert_eq!(names.len(), 8, "{names:?}");
+        assert_eq!(names.len(), 9, "{names:?}");
     }
 }

@@ -166,8 +166,13 @@ impl Inner {
         found: &[(PackHash, Found)],
         also: impl FnOnce(&mut WriteTxn<'_>),
     ) -> Result<(), Error> {
+        let store = self.store()?;
+        if store.is_read_only() {
+            // What is damaged is told all the same; whoever can write notes it the next time.
+            return Ok(());
+        }
         let now_s = self.env().now_ms() / 1_000;
-        let lost = self.store()?.write::<_, Error>(|txn| {
+        let lost = store.write::<_, Error>(|txn| {
             let mut lost = Vec::new();
             for (hash, found) in found {
                 match found {

@@ -227,7 +227,7 @@ impl<'a> Check<'a> {
     /// The next run begins anew.
     fn end_run(&self) -> Result<(), Error> {
         let store = self.inner.store()?;
-        if Run::is_kept(&store.read()?)? {
+        if !store.is_read_only() && Run::is_kept(&store.read()?)? {
             store.write::<_, Error>(|txn| {
                 Run::end(txn);
                 Ok(())

@@ -22,6 +22,8 @@ struct Victim {
     dice: Dice,
     /// What the locker has declared safe: path in it, and the BLAKE3 of what lay in the source then.
     acknowledged: BTreeMap<String, String>,
+    /// What the changing file held, one after the other.
+    contents: Vec<String>,
     rounds: usize,
 }
 
@@ -29,7 +31,14 @@ impl Victim {
     fn new(name: &str) -> Self {
         let home = Home::new();
         let source = home.beside("source");
-        Self { home, source, dice: Dice::of(name), acknowledged: BTreeMap::new(), rounds: 0 }
+        Self {
+            home,
+            source,
+            dice: Dice::of(name),
+            acknowledged: BTreeMap::new(),
+            contents: Vec::new(),
+            rounds: 0,
+        }
     }
 
     /// Puts new files into the source: small ones that share a pack, one that fills a pack, one of several packs, one that
@@ -47,7 +56,9 @@ impl Victim {
             write(&folder.join("long"), &self.dice.bytes(18_000_000));
         }
         std::fs::copy(folder.join("small-0"), folder.join("again")).unwrap();
-        write(&self.source.join("changing"), &self.dice.bytes(3_000));
+        let changed = self.dice.bytes(3_000);
+        self.contents.push(blake3::hash(&changed).to_hex().to_string());
+        write(&self.source.join("changing"), &changed);
     }
 
     /// Starts to take the source in.
@@ -76,9 +87,10 @@ impl Victim {
             .filter_map(|entry| Some((entry["path"].as_str()?.to_owned(), entry["b3"].as_str()?.to_owned())))
             .collect();
         for (path, hash) in &self.acknowledged {
-            // The changing file may be newer than what was acknowledged last, never older.
-            let now = || tree::hash(&self.source.join("changing")).to_hex().to_string();
-            let newer = path == "source/changing" && listed.get(path).is_some_and(|found| *found == now());
+            // The changing file may be newer than what was acknowledged last, never older: a kill before the
+            // acknowledgement leaves a content that the next one, before the commit, leaves there.
+            let age = |hash: &String| self.contents.iter().position(|content| content == hash);
+            let newer = path == "source/changing" && listed.get(path).and_then(age) > age(hash);
             assert!(
                 listed.get(path) == Some(hash) || newer,
                 "after {after}: {path} was acknowledged as {hash}, now it is {:?}",
