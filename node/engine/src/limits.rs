@@ -12,12 +12,10 @@ pub(crate) const READ_WINDOW: usize = 2 * locker_crypto::cut::CHUNK_LEN_MAX;
 /// A batch is committed when it has so many files …
 pub(crate) const BATCH_FILES: usize = 4_000;
 /// … or so many bytes of packs.
-pub(crate) const BATCH_PACK_BYTES: u64 = 256 << 20;
+pub(crate) const BATCH_PACK_BYTES: u64 = 64 << 20;
 /// … or when so much time has passed since the last commit: with many small batches an import on a slow disk would spend
 /// its time in syncing, with rare ones a kill would cost too much.
 pub(crate) const BATCH_TIME: std::time::Duration = std::time::Duration::from_secs(1);
-/// Bytes of packs that are made anew in one batch: so much room is wanted before others are removed.
-pub(crate) const REPACK_BATCH_BYTES: u64 = 64 << 20;
 /// Threads of an import that write packs: while one hashes, another waits for the disk.
 pub(crate) const PACK_WRITERS: usize = 2;
 /// Closed packs, of 16 MiB at most, that wait for one of them: none, gathering waits.

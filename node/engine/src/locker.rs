@@ -180,7 +180,7 @@ impl Locker {
     }
 
     /// How often the store was looked into since the locker was opened, by whomever. A running node looks once in half
-    /// a minute by itself; what a stranger asks must not add to it.
+    /// a minute by itself, and when a pack is due to be looked at; what a stranger asks must not add to it.
     pub fn store_looks(&self) -> u64 {
         self.0.looks.load(Ordering::Relaxed)
     }

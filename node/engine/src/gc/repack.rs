@@ -16,7 +16,7 @@ use super::decide::{Facts, is_mostly_unneeded};
 use super::survey::Survey;
 use super::{Look, Pass};
 use crate::Error;
-use crate::limits::{REPACK_BATCH_BYTES, REPACK_BYTES, REPACK_CHUNKS};
+use crate::limits::{BATCH_PACK_BYTES, REPACK_BYTES, REPACK_CHUNKS};
 
 /// Pack files kept open while chunks are copied.
 const OPEN_PACKS: usize = 64;
@@ -136,12 +136,12 @@ impl Copying<'_, '_, '_> {
         let Some(body) = closed else { return Ok(()) };
         let batch = match &mut self.batch {
             Some(batch) => batch,
-            None => self.batch.insert(self.store.packs().begin_batch(REPACK_BATCH_BYTES)?),
+            None => self.batch.insert(self.store.packs().begin_batch(BATCH_PACK_BYTES)?),
         };
         let hash = batch.add_new(body.bytes())?;
         self.bytes += body.bytes().len() as u64;
         self.ops.push(body.named(hash));
-        if self.bytes >= REPACK_BATCH_BYTES { self.commit() } else { Ok(()) }
+        if self.bytes >= BATCH_PACK_BYTES { self.commit() } else { Ok(()) }
     }
 
     fn commit(&mut self) -> Result<(), Error> {

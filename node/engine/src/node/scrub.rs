@@ -18,7 +18,7 @@ use crate::locker::Inner;
 use crate::scrub::{Due, Look, Pace, gives_way};
 
 /// A node that has just started has other things to do.
-const START_PAUSE: Duration = Duration::from_secs(10);
+const START_PAUSE: Duration = Duration::from_secs(30);
 /// How long a choice of packs stands.
 const CHOICE_LIFE: Duration = Duration::from_secs(3_600);
 /// Pause when no pack is here, or the store is in trouble.
