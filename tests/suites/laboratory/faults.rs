@@ -26,8 +26,9 @@ const EDQUOT: i32 = 122;
 
 /// A folder that fails on order, with one folder in it for each trial.
 struct Bench {
-    folder: TempDir,
     files: FailingFolder,
+    /// Goes last: it holds the mount.
+    folder: TempDir,
     trials: u64,
 }
 
@@ -46,7 +47,7 @@ impl Bench {
         let (own, shown) = (folder.path().join("own"), folder.path().join("shown"));
         std::fs::create_dir(&own).unwrap();
         let files = FailingFolder::start(disk_server(), &own, &shown)?;
-        Ok(Self { folder, files, trials: 0 })
+        Ok(Self { files, folder, trials: 0 })
     }
 
     /// A place that begins as a copy of another one, or empty.
