@@ -245,8 +245,11 @@ impl Export<'_> {
     }
 
     fn files(&self, dir: &Dir, files: &mut Vec<Planned>, got: &mut Got) -> Result<(), Error> {
-        let written: Result<Vec<u64>, Error> =
-            files.par_iter().map(|planned| self.file(dir, planned)).collect();
+        let written: Result<Vec<u64>, Error> = match files.as_slice() {
+            // By itself it has all workers for its chunks.
+            [only] => self.file(dir, only).map(|bytes| vec![bytes]),
+            many => many.par_iter().map(|planned| self.file(dir, planned)).collect(),
+        };
         got.files += files.len() as u64;
         got.bytes += written?.iter().sum::<u64>();
         for Planned { node, path, number, .. } in &*files {

@@ -85,27 +85,28 @@ impl<'a> Reader<'a> {
             Ok(())
         };
         let mut groups = groups(&wanted);
-        match (groups.next(), groups.next()) {
-            (Some(only), None) => self.open_all(only, what).and_then(write)?,
-            (Some(first), Some(second)) => {
-                // The next group is opened while one is written.
-                let groups = [first, second].into_iter().chain(groups);
-                let (opened, ready) = bounded(0);
-                std::thread::scope(|scope| {
-                    scope.spawn(move || {
-                        for group in groups {
-                            let result = self.open_all(group, what);
-                            let failed = result.is_err();
-                            // Who writes has given up, and tells why.
-                            if opened.send(result).is_err() || failed {
-                                return;
-                            }
+        let (first, second) = (groups.next(), groups.next());
+        let is_long = second.is_some();
+        let mut groups = first.into_iter().chain(second).chain(groups);
+        if is_long && rayon::current_thread_index().is_none() {
+            // The next group is opened while one is written. Not on a worker: one that waits for others does nothing, and
+            // when all wait nobody opens.
+            let (opened, ready) = bounded(0);
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    for group in groups {
+                        let result = self.open_all(group, what);
+                        let failed = result.is_err();
+                        // Who writes has given up, and tells why.
+                        if opened.send(result).is_err() || failed {
+                            return;
                         }
-                    });
-                    ready.into_iter().try_for_each(|opened| write(opened?))
-                })?;
-            }
-            (None, _) => {}
+                    }
+                });
+                ready.into_iter().try_for_each(|opened| write(opened?))
+            })?;
+        } else {
+            groups.try_for_each(|group| self.open_all(group, what).and_then(&mut write))?;
         }
         match hasher {
             Some(hasher) => file.check_content((*hasher.finalize().as_bytes()).into()).map_err(damaged),

@@ -150,3 +150,19 @@ fn a_copy_out_never_writes_over_anything() {
     let left: Vec<_> = walk(&into).into_iter().filter(|p| !p.starts_with(into.join("source"))).collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// Goal: several large files at once come out, whatever number of threads there is: each is longer than what is opened in
+/// one go. Method: eight files of 40 MiB in one folder, one `get`.
+#[test]
+fn several_large_files_come_out_side_by_side() {
+    let mut dice = Dice::of("large files side by side");
+    let home = Home::new();
+    let source = home.beside("large");
+    for n in 0..8 {
+        write_big(&source.join(format!("{n}.bin")), 40 << 20, &mut dice);
+    }
+    home.ok(["add".as_ref(), source.as_os_str()]);
+    let out = home.beside("out");
+    home.ok(["get".as_ref(), "large".as_ref(), "--to".as_ref(), out.as_os_str()]);
+    Tree::of(&source).assert_same(&Tree::of(&out));
+}
