@@ -1,7 +1,8 @@
 //! The tree of the locker's space as the verbs see it: paths to nodes and back.
 
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{self, AtomicU8};
 
 use locker_catalog::operation::NodeKind;
 use locker_catalog::rows::ReadRows;
@@ -78,11 +79,7 @@ impl<'a> Tree<'a> {
         } else {
             all = self.children_of_large(folder)?;
         }
-        // Places are sorted, and most by the beginning of the name alone: the children themselves are large.
-        let name = |at: usize| all[at].as_ref().map_or("", |child: &Listed| &child.displayed);
-        let mut places: Vec<(u128, usize)> = (0..all.len()).map(|at| (beginning(name(at)), at)).collect();
-        places.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| name(a.1).cmp(name(b.1))));
-        Ok(places.into_iter().filter_map(move |(_, at)| all[at].take()))
+        Ok(Sorted::new(all))
     }
 
     /// The children of a large folder, read by several threads. Not by the workers: an import keeps those busy, and who
@@ -92,7 +89,7 @@ impl<'a> Tree<'a> {
         let read = || -> Result<Vec<Option<Listed>>, Error> {
             let mut found = Vec::new();
             loop {
-                let part = next.fetch_add(1, Ordering::Relaxed);
+                let part = next.fetch_add(1, atomic::Ordering::Relaxed);
                 if part >= catalog::CHILDREN_PARTS {
                     return Ok(found);
                 }
@@ -170,6 +167,51 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// Children in the order of their shown names. The first ones are there before the others are sorted: who lists a large
+/// folder sees them at once.
+struct Sorted {
+    all: Vec<Option<Listed>>,
+    /// The places of the first [`PAGE`], sorted, then those of the others, sorted when they are asked for. Places move, and
+    /// are compared by the beginning of the name first: the children themselves are large.
+    places: Vec<(u128, usize)>,
+    next: usize,
+}
+
+impl Sorted {
+    fn new(all: Vec<Option<Listed>>) -> Self {
+        let beginning = |at| (beginning(displayed(&all, at)), at);
+        let mut places: Vec<(u128, usize)> = (0..all.len()).map(beginning).collect();
+        if places.len() > PAGE {
+            places.select_nth_unstable_by(PAGE, |a, b| by_name(&all, a, b));
+        }
+        let first = places.len().min(PAGE);
+        places[..first].sort_unstable_by(|a, b| by_name(&all, a, b));
+        Self { all, places, next: 0 }
+    }
+}
+
+impl Iterator for Sorted {
+    type Item = Listed;
+
+    fn next(&mut self) -> Option<Listed> {
+        if self.next == PAGE {
+            let Self { all, places, .. } = self;
+            places[PAGE..].sort_unstable_by(|a, b| by_name(all, a, b));
+        }
+        let (_, at) = *self.places.get(self.next)?;
+        self.next += 1;
+        self.all[at].take()
+    }
+}
+
+fn displayed(all: &[Option<Listed>], at: usize) -> &str {
+    all[at].as_ref().map_or("", |child| &child.displayed)
+}
+
+fn by_name(all: &[Option<Listed>], a: &(u128, usize), b: &(u128, usize)) -> Ordering {
+    a.0.cmp(&b.0).then_with(|| displayed(all, a.1).cmp(displayed(all, b.1)))
+}
+
 /// The first bytes of a name as a number with the order of the bytes; zeros behind a shorter name, which has none
 /// inside.
 fn beginning(name: &str) -> u128 {
@@ -240,5 +282,25 @@ pub(crate) trait Newest {
 impl Newest for Node {
     fn newest(&self) -> Option<&Version> {
         self.versions.first()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_page_and_all_behind_it_are_in_order() {
+        for count in [0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE] {
+            let name = |n: usize| format!("a name with one beginning {:05}", n * 7_919 % count);
+            let all = (0..count).map(|n| {
+                let id = NodeId([0; 16]);
+                Some(Listed { id, displayed: name(n), kind: NodeKind::Folder, newest: None, versions: 0 })
+            });
+            let mut expected: Vec<String> = (0..count).map(name).collect();
+            expected.sort_unstable();
+            let found: Vec<String> = Sorted::new(all.collect()).map(|child| child.displayed).collect();
+            assert_eq!(found, expected);
+        }
     }
 }

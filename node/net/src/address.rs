@@ -114,13 +114,20 @@ pub(crate) fn peer_id(key: &VerifyingKey) -> Option<PeerId> {
     Some(libp2p::identity::PublicKey::from(key).to_peer_id())
 }
 
+/// Whether an address can only be on this device or its local network: no router passes it on.
+pub(crate) fn is_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
 /// Chooses what goes into a record: first what is known to be reachable, then what we listen on, public before
 /// private, QUIC and TCP of one place together. Loopback only if there is nothing else.
 pub(crate) fn publishable(external: &[Address], listening: &[Address]) -> Vec<Address> {
     let rank = |address: &Address| match address.ip {
         ip if ip.is_loopback() => 3,
-        IpAddr::V4(ip) => u8::from(ip.is_private() || ip.is_link_local()),
-        IpAddr::V6(ip) => u8::from(ip.is_unique_local()),
+        ip => u8::from(is_local(ip)),
     };
     // A link-local address means nothing without the interface on which it lies.
     let usable = |address: &&Address| match address.ip {

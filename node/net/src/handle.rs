@@ -12,6 +12,7 @@ use locker_crypto::secret::RendezvousSecret;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::address::is_local;
 use crate::config::{Config, Env};
 use crate::connection::{Connection, ConnectionId};
 use crate::driver::{Command, Driver, Which};
@@ -109,7 +110,7 @@ pub enum OpenError {
 /// Which transport is tried first; the other follows after [`Limits::dial_stagger`], and the first to stand is taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Prefer {
-    /// Through NATs.
+    /// Through NATs. What lies on the local network is tried by TCP first all the same.
     Quic,
     /// On the local network, where it is cheaper per byte.
     Tcp,
@@ -164,12 +165,13 @@ impl Handle {
     /// # Errors
     /// [`DialError`], of the last address that failed.
     pub async fn dial(&self, addresses: &[Address], prefer: Prefer) -> Result<Connection, DialError> {
-        let preferred = match prefer {
-            Prefer::Quic => Transport::Quic,
-            Prefer::Tcp => Transport::Tcp,
+        let preferred = |ip| match prefer {
+            Prefer::Quic if !is_local(ip) => Transport::Quic,
+            Prefer::Quic | Prefer::Tcp => Transport::Tcp,
         };
         let tried = addresses.iter().take(self.limits.dial_addresses).copied();
-        let (mut first, mut second): (Vec<_>, Vec<_>) = tried.partition(|one| one.transport == preferred);
+        let (mut first, mut second): (Vec<_>, Vec<_>) =
+            tried.partition(|one| one.transport == preferred(one.ip));
         if first.is_empty() {
             std::mem::swap(&mut first, &mut second);
         }

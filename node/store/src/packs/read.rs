@@ -6,6 +6,8 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bao_tree::io::round_up_to_chunks;
 use bao_tree::iter::BaoChunk;
@@ -19,19 +21,24 @@ use crate::StoreError;
 
 /// Bytes of a read from which on the outboard is read in one go: its nodes one by one cost a call each.
 const OUTBOARD_WHOLE_FROM: usize = 128 << 10;
+/// Smaller reads of one reader after which it is read in one go too: who reads on in small pieces pays one call a piece.
+const OUTBOARD_WHOLE_AFTER: u32 = 4;
 
-/// A pack file that has the right length.
+/// A pack file that has the right length. Keeps the outboard once it was read whole, 64 KiB at most.
 #[derive(Debug)]
 pub struct PackReader {
     file: File,
     path: PathBuf,
     hash: PackHash,
     len: u32,
+    small_reads: AtomicU32,
+    /// As it lies in the file, unverified.
+    outboard: OnceLock<Vec<u8>>,
 }
 
 impl PackReader {
     pub(super) fn new(file: File, path: PathBuf, hash: PackHash, len: u32) -> Self {
-        Self { file, path, hash, len }
+        Self { file, path, hash, len, small_reads: AtomicU32::new(0), outboard: OnceLock::new() }
     }
 
     /// The pack's hash.
@@ -78,7 +85,7 @@ impl PackReader {
             let wanted = expected.pop().ok_or_else(|| self.damaged())?;
             match item {
                 BaoChunk::Parent { node, is_root, left, right, .. } => {
-                    let (first, second) = self.pair(node, &outboard)?;
+                    let (first, second) = self.pair(node, outboard)?;
                     if hash_pair(&first, &second, is_root) != wanted {
                         return Err(self.damaged());
                     }
@@ -105,14 +112,19 @@ impl PackReader {
         Ok(bytes)
     }
 
-    /// Reads the whole outboard where most of it is needed anyway; else nothing.
-    fn outboard_for(&self, bytes: usize) -> Result<Vec<u8>, StoreError> {
-        let mut outboard = Vec::new();
-        if bytes >= OUTBOARD_WHOLE_FROM {
-            outboard.resize(usize::try_from(tree(self.len).outboard_size()).unwrap_or(0), 0);
-            self.read_outboard(&mut outboard, 0)?;
+    /// The whole outboard where most of it is needed anyway or will be; else nothing.
+    fn outboard_for(&self, bytes: usize) -> Result<&[u8], StoreError> {
+        if let Some(outboard) = self.outboard.get() {
+            return Ok(outboard);
         }
-        Ok(outboard)
+        if bytes < OUTBOARD_WHOLE_FROM
+            && self.small_reads.fetch_add(1, Ordering::Relaxed) < OUTBOARD_WHOLE_AFTER
+        {
+            return Ok(&[]);
+        }
+        let mut outboard = vec![0; usize::try_from(tree(self.len).outboard_size()).unwrap_or(0)];
+        self.read_outboard(&mut outboard, 0)?;
+        Ok(self.outboard.get_or_init(|| outboard))
     }
 
     /// Reads the whole pack, verified. The outboard is not looked at.
