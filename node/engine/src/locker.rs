@@ -193,7 +193,7 @@ impl Locker {
     /// How often the store was looked into since the locker was opened, by whomever. A running node looks once in half
     /// a minute by itself, and when a pack is due to be looked at; what a stranger asks must not add to it.
     pub fn store_looks(&self) -> u64 {
-        self.0.looks.load(Ordering::Relaxed)
+        self.0.looks()
     }
 
     /// The devices of the person.
@@ -488,6 +488,11 @@ impl Inner {
     /// The home space, for whoever has begun a transaction: taken out, and put back once it is committed.
     pub(crate) fn space(&self) -> MutexGuard<'_, Option<Space>> {
         self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often the store was looked into, by whomever.
+    pub(crate) fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
     }
 
     /// The turn to import; waits for the import that runs.

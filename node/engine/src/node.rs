@@ -18,6 +18,7 @@ mod knock;
 mod ledger;
 mod lost;
 mod remembered;
+mod resting;
 mod scrub;
 pub(crate) mod seek;
 

@@ -3,7 +3,7 @@
 
 mod admission;
 
-pub(crate) use admission::{Admission, Refused};
+pub(crate) use admission::{Admission, Refused, count, subtract};
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub struct Limits {
     pub connections_per_peer: usize,
     /// Inbound connections under negotiation. Default 64.
     pub pending_inbound: usize,
+    /// Further ones that only known sources may have under negotiation. Default 16.
+    pub pending_known: usize,
     /// Outbound connections under negotiation. Default 64.
     pub pending_outbound: usize,
     /// Time to negotiate a connection. Default 10 s.
@@ -117,6 +119,7 @@ impl Default for Limits {
             session_places: 64,
             connections_per_peer: 4,
             pending_inbound: 64,
+            pending_known: 16,
             pending_outbound: 64,
             negotiation_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),

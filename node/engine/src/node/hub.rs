@@ -9,7 +9,7 @@ mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,7 +32,9 @@ use super::dialer::Trail;
 use super::invite::Invitation;
 use super::lost::Seen;
 use super::remembered::Remembered;
-use super::{again, blobs, conversation, dialer, fetches, folding, invite, keeping, remembered, scrub};
+use super::{
+    again, blobs, conversation, dialer, fetches, folding, invite, keeping, remembered, resting, scrub,
+};
 use crate::Error;
 use crate::locker::Inner;
 use crate::report::Traffic;
@@ -71,6 +73,8 @@ pub(crate) struct Hub {
     folded: AtomicU64,
     /// The count of commits at which nothing was left to be written again.
     written_again: AtomicU64,
+    /// Every row of the database was read since the node rested last.
+    swept: AtomicBool,
     /// The invitation that runs.
     invitation: Mutex<Option<Arc<Invitation>>>,
     /// Answers under way to own devices, and to holders of links.
@@ -182,6 +186,7 @@ impl Hub {
             tasks: Mutex::new(JoinSet::new()),
             folded: AtomicU64::new(u64::MAX),
             written_again: AtomicU64::new(u64::MAX),
+            swept: AtomicBool::new(false),
             invitation: Mutex::new(None),
             own_answers: Arc::new(Semaphore::new(guests::OWN_ANSWERS)),
             guest_answers: Arc::new(Semaphore::new(guests::GUEST_ANSWERS)),
@@ -201,6 +206,7 @@ impl Hub {
         hub.spawn(dialer::run(Arc::clone(&hub)));
         hub.spawn(fetches::run(Arc::clone(&hub)));
         hub.spawn(scrub::run(Arc::clone(&hub)));
+        hub.spawn(resting::run(Arc::clone(&hub)));
         Ok(hub)
     }
 
@@ -313,6 +319,11 @@ impl Hub {
     /// The invitation that runs.
     pub(super) fn invitation(&self) -> Option<Arc<Invitation>> {
         self.invitation.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether every row of the database was read since the node rested last.
+    pub(super) fn swept(&self) -> &AtomicBool {
+        &self.swept
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -25,6 +25,7 @@ fn the_defaults_are_those_of_the_design() {
         session_places: 64,
         connections_per_peer: 4,
         pending_inbound: 64,
+        pending_known: 16,
         pending_outbound: 64,
         negotiation_time: Duration::from_secs(10),
         idle_time: minutes(1),
@@ -117,6 +118,15 @@ fn each_count_holds_at_its_limit() {
     }
     assert_eq!(admission.begin_inbound(id(64), ip(64 * 256), now), Err(Refused::Pending));
     assert_eq!(admission.begin_outbound(id(2_000)), Err(Refused::Pending));
+    // Those who were here before come in all the same.
+    admission.set_known([ip(999)]);
+    for n in 0..16 {
+        assert_eq!(admission.begin_inbound(id(3_000 + n), ip(999), now), Ok(()));
+    }
+    assert_eq!(admission.begin_inbound(id(3_016), ip(999), now), Err(Refused::Pending));
+    for n in 0..16 {
+        admission.forget_pending(id(3_000 + n));
+    }
     admission.forget_pending(id(0));
     admission.forget_pending(id(1_000));
     assert_eq!(admission.begin_inbound(id(64), ip(64 * 256), now), Ok(()));
