@@ -194,6 +194,7 @@ impl Hub {
         let marks = hub.blocking(Inner::load_remembered).await?;
         hub.with_remembered(|known| *known = marks);
         hub.look().await?;
+        hub.expect_known().await;
         hub.want_all().await?;
         hub.announce().await;
         hub.spawn(Arc::clone(&hub).listen_to(events));

@@ -8,12 +8,10 @@ use std::time::Duration;
 use super::hub::Hub;
 use crate::locker::Inner;
 
-/// What a start reads is given back after this time; by then the first look at the rows of the database is over, too.
-const FIRST: Duration = Duration::from_secs(90);
-/// How often it is looked whether there is something to give back.
-const LOOK_INTERVAL: Duration = Duration::from_secs(300);
+/// How often it is looked whether there is something to give back. A node that has had nothing to do for so long rests.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// Looks into the store in one interval with which a node still rests: its own.
-const QUIET_LOOKS: u64 = 20;
+const QUIET_LOOKS: u64 = 10;
 
 /// What is to be given back, by the count of looks into the store.
 struct Rest {
@@ -33,11 +31,8 @@ impl Rest {
 
 /// Looks now and then, until the node stops.
 pub(super) async fn run(hub: Arc<Hub>) {
-    // What the start made is counted as of before: only what runs on keeps it from resting.
     let mut rest = Rest { looks: hub.inner().looks(), has_worked: true };
-    let mut pause = FIRST;
-    while hub.until_stop(tokio::time::sleep(pause)).await.is_some() {
-        pause = LOOK_INTERVAL;
+    while hub.until_stop(tokio::time::sleep(LOOK_INTERVAL)).await.is_some() {
         let has_swept = hub.swept().swap(false, Ordering::AcqRel);
         if rest.is_due(hub.inner().looks(), has_swept) && !hub.is_busy() {
             let given_back = hub.blocking(|inner| Ok(inner.forget_pages())).await;
@@ -65,10 +60,10 @@ mod tests {
         rest.has_worked = false;
         assert!(!rest.is_due(2 * QUIET_LOOKS, false), "nothing was done");
         assert!(!rest.is_due(1_000, false), "it is at work");
-        assert!(rest.is_due(1_010, false), "it has been");
+        assert!(rest.is_due(1_005, false), "it has been");
         // It could not be done: again the next time.
-        assert!(rest.is_due(1_020, false));
+        assert!(rest.is_due(1_010, false));
         rest.has_worked = false;
-        assert!(rest.is_due(1_021, true), "all rows were looked at, in one look");
+        assert!(rest.is_due(1_011, true), "all rows were looked at, in one look");
     }
 }

@@ -70,7 +70,8 @@ impl RecordShelf {
         let (source, network) = (Source::of(from), Network::of(from));
         // What it replaces does not count.
         let old = self.kept.get(&record.key);
-        let of_source = count(&self.per_source, &source) - usize::from(old.is_some_and(|old| old.source == source));
+        let of_source =
+            count(&self.per_source, &source) - usize::from(old.is_some_and(|old| old.source == source));
         let of_network =
             count(&self.per_network, &network) - usize::from(old.is_some_and(|old| old.network == network));
         if of_source >= self.per_source_max || of_network >= self.per_network_max {

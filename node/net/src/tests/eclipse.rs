@@ -135,7 +135,9 @@ async fn t49_sybils_around_one_key_hide_one_record_of_three() {
 
     let own = Some(device(1).verifying_key());
     let mut find = seeker.find(&secret, Publishers::One, own).await.unwrap();
-    let Some(Found::Record { contact, .. }) = within("the record", find.next()).await else { panic!("nothing") };
+    let Some(Found::Record { contact, .. }) = within("the record", find.next()).await else {
+        panic!("nothing")
+    };
     assert_eq!(contact.certificate.transport(), hidden.transport_key());
 }
 

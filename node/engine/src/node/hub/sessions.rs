@@ -63,6 +63,22 @@ impl Hub {
         Some(Place { end })
     }
 
+    /// Lets those in first who come from where own devices were last.
+    pub(super) async fn expect_known(&self) {
+        let roster = self.roster();
+        let known = self.blocking(move |inner| {
+            roster.iter().map(|device| inner.known_addresses(device)).collect::<Result<Vec<_>, _>>()
+        });
+        // Without them strangers come no sooner.
+        let known = known.await.unwrap_or_default().into_iter().flatten().map(|at| at.ip());
+        let sources = {
+            let mut state = self.state();
+            state.sources.extend(known.take(SOURCES_MAX));
+            state.sources.iter().copied().collect()
+        };
+        let _ = self.net.set_known_sources(sources).await;
+    }
+
     /// Notes how far the clock of a device is ahead of ours.
     pub(in crate::node) fn note_clock(&self, device: &VerifyingKey, ahead_ms: i64) {
         if let Some(session) = self.state().sessions.get_mut(device) {

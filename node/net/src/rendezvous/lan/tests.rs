@@ -95,7 +95,9 @@ async fn t48_a_beacon_replayed_after_twenty_minutes_is_ignored() {
     };
     let beacon = write_beacon(&[secret(7)], lan_window(600_000), 4_711, &mut ChaCha20Rng::from_seed([4; 32]));
     // Another address each time: no pause of the listener's is what is seen here.
-    for (n, later, is_heard) in [(1, 0, true), (2, 600, true), (3, 1_199, true), (4, 1_200, false), (5, 90_000, false)] {
+    for (n, later, is_heard) in
+        [(1, 0, true), (2, 600, true), (3, 1_199, true), (4, 1_200, false), (5, 90_000, false)]
+    {
         time.store(600_000 + later, std::sync::atomic::Ordering::Relaxed);
         let from = SocketAddr::from(([192, 0, 2, n], 24_765));
         assert!(actor.on_datagram(&beacon, from).is_none());

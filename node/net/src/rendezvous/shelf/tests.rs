@@ -160,6 +160,9 @@ fn t49_a_flood_of_junk_leaves_the_records_of_others() {
         shelf.remove(&record.key);
     }
     assert_eq!((shelf.len(), shelf.by_distance.len(), shelf.by_age.len()), (kept, kept, kept));
-    assert_eq!((shelf.per_network.values().sum::<usize>(), shelf.per_source.values().sum::<usize>()), (kept, kept));
+    assert_eq!(
+        (shelf.per_network.values().sum::<usize>(), shelf.per_source.values().sum::<usize>()),
+        (kept, kept)
+    );
     assert_eq!(shelf.per_network.len(), 3);
 }
