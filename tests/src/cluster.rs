@@ -74,6 +74,11 @@ impl Up {
         &self.listen
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// What it has said on standard error so far.
     pub fn said(&mut self) -> String {
         self.process.said()

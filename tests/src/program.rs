@@ -126,6 +126,11 @@ impl Running {
         found.unwrap_or_else(|| panic!("{what}: it ended first, and said {}", self.said()))
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end, as a service manager would, and waits for it.
     pub fn stop(self) -> Outcome {
         self.signal(Signal::TERM);

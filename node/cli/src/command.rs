@@ -4,6 +4,7 @@ mod add;
 mod cat;
 mod completions;
 mod device;
+mod doctor;
 mod find;
 mod gc;
 mod get;
@@ -104,6 +105,7 @@ pub(crate) enum Command {
     Join(join::Arguments),
     Device(device::Arguments),
     Wait(wait::Arguments),
+    Doctor(doctor::Arguments),
     Share(share::Arguments),
     Open(open::Arguments),
     Completions(completions::Arguments),
@@ -135,6 +137,7 @@ impl Command {
             Command::Join(arguments) => arguments.run(context).map(done),
             Command::Device(arguments) => arguments.run(context).map(done),
             Command::Wait(arguments) => arguments.run(context).map(done),
+            Command::Doctor(arguments) => arguments.run(context),
             Command::Share(arguments) => arguments.run(context).map(done),
             Command::Open(arguments) => arguments.run(context).map(done),
             Command::Completions(arguments) => arguments.run().map(done),

@@ -68,6 +68,10 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         Request::History { path } => Reply::History(locker.history(&path)?),
         Request::Status { hash } => Reply::Status(Box::new(locker.status(hash)?)),
         Request::Gc { dry_run } => Reply::Collected(locker.gc(dry_run, &AsObserver(sink))?),
+        Request::Doctor { bootstrap, lan } => {
+            let options = crate::network::options(&[], &crate::network::Resolved { bootstrap, lan })?;
+            Reply::Diagnosis(locker.doctor(options, &AsObserver(sink))?)
+        }
         Request::Verify { repair, all } => {
             let repair = repair.then(|| remembered(locker)).transpose()?;
             let options = VerifyOptions { repair, anew: all };

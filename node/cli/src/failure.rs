@@ -47,6 +47,12 @@ impl Failure {
         Self { code: code.into(), message: message.into(), hint: hint.into(), exit_code: exit as u8 }
     }
 
+    /// Whether it says that what is stored here is damaged, or cannot be read.
+    pub(crate) fn is_of_store(&self) -> bool {
+        self.exit_code == Exit::Integrity as u8
+            || ["E_STORE", "E_IO", "E_FULL", "E_READ_ONLY"].contains(&&*self.code)
+    }
+
     /// Wrong use of the command line.
     pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(Exit::Usage, "E_USAGE", message, hint)

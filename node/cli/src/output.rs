@@ -63,6 +63,13 @@ impl Terminal {
         Watch::new(*self, what)
     }
 
+    /// The same for a number of looks, which move no bytes.
+    pub(crate) fn watch_checks(&self, what: &'static str) -> Watch {
+        let watch = Watch { things: "checks", ..self.watch(what) };
+        watch.bar.set_style(style("{msg} {prefix} {elapsed}"));
+        watch
+    }
+
     /// The same for work on packs, which the first Ctrl-C stops in order.
     pub(crate) fn watch_packs(&self, what: &'static str) -> Watch {
         Watch { things: "packs", stop: Some(locker_engine::hear_interrupts()), ..self.watch(what) }

@@ -6,8 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use locker_engine::report::{
-    Added, Collected, Device, Event, Got, Paired, Removed, Restored, Secret, Shared, SharedLink, StateHash,
-    Status, TicketShown, Verified,
+    Added, Collected, Device, Diagnosis, Event, Got, Paired, Removed, Restored, Secret, Shared, SharedLink,
+    StateHash, Status, TicketShown, Verified,
 };
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,13 @@ pub(crate) enum Request {
         /// Whether a run that was stopped is begun anew.
         all: bool,
     },
+    /// Look at every part of this device.
+    Doctor {
+        /// Meeting points to be tried too.
+        bootstrap: Vec<String>,
+        /// Whether to look around on the local network, where no node runs.
+        lan: bool,
+    },
     /// Give room back.
     Gc {
         /// Whether nothing is to be changed.
@@ -151,6 +158,8 @@ pub(crate) enum Reply {
     Status(Box<Status>),
     /// To `Verify`.
     Verified(Verified),
+    /// To `Doctor`.
+    Diagnosis(Diagnosis),
     /// To `Gc`.
     Collected(Collected),
     /// To `Pair`.

@@ -11,6 +11,7 @@
 //! | `share`, `open` | links: made and listed here, opened anywhere |
 //! | `listing`, `organise`, `history`, `status`, `verify` | one verb or family of verbs each |
 //! | `gc` | what is kept and for how long; giving room back |
+//! | `doctor` | every part of this device looked at, with cause and cure |
 //! | `care`, `scrub` | packs in which damage was met; when which pack is looked at in the background |
 //!
 //! It knows neither HTTP nor clap; floors above name nothing below it.
@@ -18,6 +19,7 @@
 mod care;
 mod config;
 mod create;
+mod doctor;
 mod env;
 mod error;
 mod export;

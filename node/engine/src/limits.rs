@@ -83,3 +83,6 @@ pub(crate) const LOOKS_MAX: u32 = 4;
 pub(crate) const SUSPECTS_MAX: usize = 1_024;
 /// How long `verify` waits to have the database alone, so that its pages can be checked as well as its rows.
 pub(crate) const EXCLUSIVE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How far the clock of this device may be from the median of others before it is told, in milliseconds: 5 minutes.
+pub(crate) const CLOCK_APART_MS: u64 = 5 * 60 * 1_000;

@@ -21,8 +21,8 @@ use crate::join::JoinOptions;
 use crate::keys::Keys;
 use crate::node::{Hub, Node, NodeOptions};
 use crate::report::{
-    Added, Collected, Created, Device, Entry, Event, Got, Guide, Joined, Observer, Paired, Removed, Restored,
-    Secret, Shared, SharedLink, StateHash, Status, Verified,
+    Added, Collected, Created, Device, Diagnosis, Entry, Event, Got, Guide, Joined, Observer, Paired,
+    Removed, Restored, Secret, Shared, SharedLink, StateHash, Status, Verified,
 };
 use crate::share::ShareOptions;
 use crate::vault::{self, Vault};
@@ -179,10 +179,21 @@ impl Locker {
         self.on_node(options, |hub| crate::node::wait_synced(hub, timeout))
     }
 
+    /// Looks at every part of this device, with the node that runs or, with `options`, on one for the time: clock, disk,
+    /// store, listening, local network, meeting points (those of `options` too), DHT, and each other device. Takes some ten
+    /// seconds where somebody is missing.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if no node can be started. What does not work is no error but in the answer.
+    pub fn doctor(&self, options: NodeOptions, observer: &dyn Observer) -> Result<Diagnosis, Error> {
+        let asked = options.bootstrap.clone();
+        self.on_node(options, |hub| crate::doctor::diagnose(hub, &asked, observer))
+    }
+
     /// How often the store was looked into since the locker was opened, by whomever. A running node looks once in half
     /// a minute by itself, and when a pack is due to be looked at; what a stranger asks must not add to it.
     pub fn store_looks(&self) -> u64 {
-        self.0.looks.load(Ordering::Relaxed)
+        self.0.looks()
     }
 
     /// The devices of the person.
@@ -477,6 +488,11 @@ impl Inner {
     /// The home space, for whoever has begun a transaction: taken out, and put back once it is committed.
     pub(crate) fn space(&self) -> MutexGuard<'_, Option<Space>> {
         self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often the store was looked into, by whomever.
+    pub(crate) fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
     }
 
     /// The turn to import; waits for the import that runs.

@@ -18,7 +18,9 @@ mod knock;
 mod ledger;
 mod lost;
 mod remembered;
+mod resting;
 mod scrub;
+pub(crate) mod seek;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,11 +31,15 @@ use locker_net::{Clock, Config, Handle, Limits, NodeAddress, both_transports};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[cfg(test)]
+pub(crate) use self::dialer::Tried;
+pub(crate) use self::dialer::{Miss, Trail};
 pub(crate) use self::hub::Hub;
 pub(crate) use self::knock::{KnockError, knock};
 #[cfg(test)]
 pub(crate) use self::ledger::Incoming;
 pub(crate) use self::lost::Fetched;
+pub(crate) use self::seek::Source as Whence;
 use crate::report::{Guide, Observer, Paired};
 use crate::{Error, Locker};
 
@@ -152,19 +158,28 @@ pub(crate) fn visit<T>(
     work: impl AsyncFnOnce(&Handle) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let runtime = runtime()?;
-    let done = runtime.block_on(async {
-        let dice = Box::new(crate::env::system_dice());
-        let env = locker_net::Env { dice, clock: Clock::system() };
-        let (net, mut events) =
-            locker_net::start(config(options), env).await.map_err(|e| Error::Network(e.to_string()))?;
-        // Streams that others open here are dropped, and so reset.
-        let hearing = tokio::spawn(async move { while events.next().await.is_some() {} });
-        let done = work(&net).await;
-        net.shutdown().await;
-        hearing.abort();
-        done
-    });
+    let done = runtime.block_on(with_net(options, work));
     runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+/// The same on a runtime that is there already. Dropping the future leaves the network to end by itself.
+///
+/// # Errors
+/// As [`visit`].
+pub(crate) async fn with_net<T>(
+    options: NodeOptions,
+    work: impl AsyncFnOnce(&Handle) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let dice = Box::new(crate::env::system_dice());
+    let env = locker_net::Env { dice, clock: Clock::system() };
+    let (net, mut events) =
+        locker_net::start(config(options), env).await.map_err(|e| Error::Network(e.to_string()))?;
+    // Streams that others open here are dropped, and so reset.
+    let hearing = tokio::spawn(async move { while events.next().await.is_some() {} });
+    let done = work(&net).await;
+    net.shutdown().await;
+    hearing.abort();
     done
 }
 

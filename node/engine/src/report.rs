@@ -2,10 +2,12 @@
 //! fields may be added, never renamed.
 
 mod collected;
+mod diagnosis;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::collected::{Collected, Fate, PackFate, PackGroup, Why};
+pub use self::diagnosis::{Check, CheckState, Diagnosis};
 
 /// A new locker. The only time that the phrase is ever told.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 //! (`register`), so that each of them lists, serves and ends them.
 
 mod gather;
+mod hints;
 mod register;
 
 use locker_catalog::operation::{Op, Revoke, Share as ShareOp};
@@ -71,9 +72,10 @@ pub(crate) fn share(inner: &Inner, shared: &str, options: &ShareOptions) -> Resu
         Some(_) => Protection::Passphrase,
         None => Protection::TextOnly,
     };
+    let hints = hints::hints(inner)?;
     let link = {
         let dice = &mut **inner.env().dice();
-        Link::random(Kind::Snapshot, protection, owner_fp(&keys.person), Vec::new(), dice)
+        Link::random(Kind::Snapshot, protection, owner_fp(&keys.person), hints, dice)
             .map_err(Error::Refused)?
     };
     let link_keys = link.keys(options.passphrase.as_ref().map(Secret::expose)).map_err(Error::Refused)?;

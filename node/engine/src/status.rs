@@ -98,7 +98,8 @@ fn sentence(files: u64, bytes: u64, packs: &Packs) -> String {
     }
 }
 
-fn human(bytes: u64) -> String {
+/// A size as people read it.
+pub(crate) fn human(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut value = bytes as f64;
     let mut unit = "bytes";

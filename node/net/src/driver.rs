@@ -61,6 +61,7 @@ pub(crate) enum Command {
     },
     Close(ConnectionId),
     Connections(oneshot::Sender<Vec<Connection>>),
+    OwnAddresses(oneshot::Sender<Vec<Address>>),
     SetSession(ConnectionId, bool),
     HandshakeFailed(IpAddr),
     SetKnownSources(Vec<IpAddr>),
@@ -227,6 +228,7 @@ impl Driver {
             Command::Connections(reply) => {
                 let _ = reply.send(self.links.values().map(|link| link.connection.clone()).collect());
             }
+            Command::OwnAddresses(reply) => drop(reply.send(self.own_addresses())),
             Command::SetSession(id, stands) => {
                 self.swarm.behaviour_mut().gate.admission.set_session(id, stands);
             }

@@ -9,6 +9,7 @@ use futures::stream::FuturesUnordered;
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::rendezvous::{Address, Contact, Publishers, Transport};
 use locker_crypto::secret::RendezvousSecret;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -159,6 +160,19 @@ impl Handle {
         self.listening.borrow().clone()
     }
 
+    /// Returns the addresses that own records name: those known to be reachable first, then where the node listens.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn own_addresses(&self) -> Result<Vec<Address>, Gone> {
+        self.ask(Command::OwnAddresses).await
+    }
+
+    /// Tells of changes of [`Handle::listen_addresses`].
+    pub fn listening(&self) -> watch::Receiver<Vec<Address>> {
+        self.listening.clone()
+    }
+
     /// Dials a node at any of its addresses, at most [`Limits::dial_addresses`], **without** expecting a key: the
     /// session decides who it is. Dropping the future closes what was still being tried.
     ///
@@ -232,6 +246,18 @@ impl Handle {
     /// [`Gone`].
     pub async fn close(&self, connection: ConnectionId) -> Result<(), Gone> {
         self.send(Command::Close(connection)).await
+    }
+
+    /// Closes a connection without waiting for it: for whoever gives up in the middle of something else.
+    pub fn close_later(&self, connection: ConnectionId) {
+        let sent = self.commands.try_send(Command::Close(connection));
+        // Where no runtime is left, the node ends too.
+        if let Err(TrySendError::Full(command)) = sent
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let commands = self.commands.clone();
+            runtime.spawn(async move { commands.send(command).await });
+        }
     }
 
     /// Returns the connections that stand, those of the DHT included.

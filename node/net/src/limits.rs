@@ -3,7 +3,7 @@
 
 mod admission;
 
-pub(crate) use admission::{Admission, Refused};
+pub(crate) use admission::{Admission, Refused, count, subtract};
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -21,10 +21,6 @@ pub struct Limits {
     pub knocking: usize,
     /// The same of one source, /32 or /56. Default 16.
     pub knocking_per_source: usize,
-    /// Longest frame before a session stands, in bytes. Default 4,096.
-    pub knock_frame_bytes: u32,
-    /// Time for one frame before a session stands. Default 5 s.
-    pub knock_frame_time: Duration,
     /// Failed handshakes of one source in a minute, after which its new connections wait. Default 40.
     pub failures_per_minute: u32,
     /// How long they wait at first; doubles with each further time. Default 60 s.
@@ -44,6 +40,8 @@ pub struct Limits {
     pub connections_per_peer: usize,
     /// Inbound connections under negotiation. Default 64.
     pub pending_inbound: usize,
+    /// Further ones that only known sources may have under negotiation. Default 16.
+    pub pending_known: usize,
     /// Outbound connections under negotiation. Default 64.
     pub pending_outbound: usize,
     /// Time to negotiate a connection. Default 10 s.
@@ -69,12 +67,6 @@ pub struct Limits {
     /// Bytes of a pack that this node asks for in one request: what is sent again after a break is less than that for
     /// each stream. Default 512 KiB.
     pub get_bytes: u32,
-    /// Blob streams of one session. Default 8.
-    pub blob_streams_per_session: usize,
-    /// Bytes of packs under way in all. Default 64 MiB.
-    pub packs_in_flight_bytes: u64,
-    /// The same of one session. Default 32 MiB.
-    pub packs_in_flight_bytes_per_session: u64,
 
     /// DHT records kept; beyond it the farthest by XOR goes. Default 8,192; 65,536 with [`Limits::bootstrap`].
     pub records: usize,
@@ -106,8 +98,6 @@ impl Default for Limits {
         Self {
             knocking: 64,
             knocking_per_source: 16,
-            knock_frame_bytes: 4_096,
-            knock_frame_time: Duration::from_secs(5),
             failures_per_minute: 40,
             failure_wait: Duration::from_secs(60),
             failure_wait_max: Duration::from_secs(600),
@@ -117,6 +107,7 @@ impl Default for Limits {
             session_places: 64,
             connections_per_peer: 4,
             pending_inbound: 64,
+            pending_known: 16,
             pending_outbound: 64,
             negotiation_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),
@@ -128,9 +119,6 @@ impl Default for Limits {
             ranges_per_get: 256,
             get_request_bytes: 16_384,
             get_bytes: 524_288,
-            blob_streams_per_session: 8,
-            packs_in_flight_bytes: 64 * MIB,
-            packs_in_flight_bytes_per_session: 32 * MIB,
             records: 8_192,
             records_per_source: 256,
             records_per_network: 1_024,

@@ -1,6 +1,7 @@
 //! Real nodes on loopback. They wait on events with a deadline, and say what was missing when it passed.
 
 mod dht;
+mod eclipse;
 pub(crate) mod kit;
 mod lan;
 mod strangers;

@@ -39,6 +39,7 @@ mod store;
 #[cfg(test)]
 mod test_kit;
 mod transaction;
+mod trial;
 pub mod unneeded;
 mod wiped;
 
@@ -49,3 +50,4 @@ pub use packs::{PackBatch, PackStore, WrittenPack};
 pub use snapshot::{BlockChecked, Reads, Snapshot, View};
 pub use store::{Dice, Recovery, Store};
 pub use transaction::WriteTxn;
+pub use trial::DiskTrial;

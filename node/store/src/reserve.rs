@@ -28,6 +28,11 @@ impl Reserve {
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
+    /// Returns the bytes below which new content is refused.
+    pub(crate) fn low_water(&self) -> u64 {
+        self.limits.low_water_bytes
+    }
+
     /// Makes the reserve if it is missing and there is room for it above the low-water mark. Never fails: without a
     /// reserve the low-water mark alone stands guard.
     pub(crate) fn keep(&self) {

@@ -223,6 +223,26 @@ impl Store {
         }
     }
 
+    /// Gives back the memory in which pages of the database are kept, by closing the database and opening it again. Costs
+    /// some milliseconds; what is asked for next comes from the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while a snapshot lives; as every write where nothing may be written. Any other error leaves the
+    /// store poisoned, for [`Store::reopen`].
+    pub fn forget_pages(&mut self) -> Result<(), StoreError> {
+        self.health.check()?;
+        // Each snapshot holds the keys, and so does nobody else.
+        if Arc::strong_count(&self.keys) > 1 {
+            return Err(StoreError::Busy);
+        }
+        self.database.shut();
+        // Every page was ours a moment ago: none is read for its checksum, or all would be back in memory.
+        let limits = Limits { checked_on_open_bytes: 0, ..self.limits };
+        let opened = database::open(&self.home.database(), &limits);
+        self.database = self.health.or_poison(opened)?;
+        Ok(())
+    }
+
     fn take_health(&mut self, health: Health) {
         self.health = Arc::new(health);
         self.packs = PackStore::new(&self.home, self.health.clone(), self.reserve.clone());

@@ -24,6 +24,7 @@
 //! | T33 | substituted capsules | `crypto::capsule` |
 //! | T37 | is this hash here? strangers, members, holders of links | [`confirmation`]; `sync::handshake`, `sync::session` |
 //! | T38 | a private pack by another request | [`gate`], [`confirmation`]; `net::blob`, `net` (what is named), `tidy::arrows`; `sync::session` |
+//! | T40 | exhaustion before anybody is known | [`exhaustion`]; `net` (streams), `net::limits` |
 //! | T41 | names and hashes on the wire, links included | [`wire`] |
 //! | T42 | forged records | [`announcements`]; `crypto::rendezvous`; `net::rendezvous::shelf`, `net` (strangers) |
 //! | T44 | records of two days | `crypto::rendezvous` |
@@ -31,6 +32,7 @@
 //! | T46 | our nodes as storage for all | [`announcements`]; `net` (strangers) |
 //! | T47 | what a node tells of itself, and to whom it speaks | [`wire`], [`traces`]; `net` (strangers) |
 //! | T48 | beacons of a household | `net::rendezvous::lan` |
+//! | T49 | a key, or all of the DHT, in hostile hands | [`hostile_dht`]; `net` (eclipse), `net::rendezvous::shelf`; `two_devices::lan` |
 //! | T57, T58 | the disk, its rows and its modes | `store`; `end_to_end::secrecy`, `damage` |
 //! | T59 | pitfalls of ed25519 | `crypto::sign`; `tidy::arrows` |
 //! | T65 | boxes of one mechanism | `crypto::sealed_box`; `tidy::arrows` |
@@ -48,9 +50,11 @@
 
 mod announcements;
 mod confirmation;
+mod exhaustion;
 mod forged;
 mod gate;
 mod holder;
+mod hostile_dht;
 mod impostor;
 mod keeper;
 mod member;

@@ -2,8 +2,9 @@
 
 use std::net::UdpSocket;
 
-use locker_tests::files::{nasty_tree, write_big};
+use locker_tests::files::{nasty_tree, write, write_big};
 use locker_tests::{Dice, Home, Tree, Up};
+use serde_json::Value;
 
 /// Whether this machine has an interface over which a group on the local network is reached. Sends nothing.
 fn has_lan() -> bool {
@@ -48,4 +49,34 @@ fn devices_of_one_network_join_and_replicate_without_a_meeting_point() {
     a.wait_for_path("made apart");
     up_a.stop().ok();
     up_b.stop().ok();
+}
+
+/// Goal: a link that was made while the node ran opens with what stands in it: no meeting point, no beacon (T49: "link with
+/// hint works"). Method: the address of this machine's own interface, as loopback is no hint.
+#[test]
+fn a_link_opens_by_the_addresses_in_it() {
+    if !has_lan() {
+        eprintln!("SKIPPED: this machine has no interface but loopback, so there is no address for a link");
+        return;
+    }
+    let a = Home::new();
+    write(&a.beside("given.txt"), b"given");
+    a.ok(["add".as_ref(), a.beside("given.txt").as_os_str()]);
+    let open = |shared: &Value| {
+        let (stranger, link) = (Home::empty(), a.beside("link.txt"));
+        write(&link, shared["link"].as_str().unwrap().as_bytes());
+        let out = stranger.beside("out");
+        let (link, out) = (link.to_str().unwrap(), out.to_str().unwrap());
+        let told = stranger.run_json(["open", "--no-lan", "--link-file", link, "--to", out]);
+        (told, std::fs::read(stranger.beside("out").join("given.txt")).ok())
+    };
+    let made_apart = a.json(["share", "given.txt"]);
+    let up = Up::start_as_is(&a, &["--no-lan"]);
+    let (told, given) = open(&a.json(["share", "given.txt"]));
+    told.ok();
+    assert_eq!(given.as_deref(), Some(&b"given"[..]));
+    // One that was made while no node ran names nobody: with nothing to ask, that is said at once.
+    let (told, _) = open(&made_apart);
+    told.refused(6, "E_NETWORK");
+    up.stop().ok();
 }

@@ -8,6 +8,7 @@
 )]
 
 mod apart;
+mod doctor;
 mod healing;
 mod kills;
 mod lan;

@@ -23,8 +23,9 @@ use tokio::time::Instant;
 
 use super::guest;
 use super::hub::{Hub, Place};
-use super::knock::{HANDSHAKE_TIME, knock};
+use super::knock::{HANDSHAKE_TIME, KnockError, knock};
 use super::ledger::Incoming;
+use super::seek::Tentative;
 use crate::Error;
 
 /// Frames of the other end in a handshake, on either side.
@@ -40,7 +41,10 @@ const CHAINS: usize = 64;
 pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Stream) {
     let Some(outcome) = hub.until_stop(welcome(&hub, &connection, &mut stream)).await else { return };
     match outcome {
-        Ok((Welcomed::Own(device), rest)) => talk(hub, connection, stream, device, rest, false).await,
+        Ok((Welcomed::Own(device), rest)) => {
+            note_address(&hub, device, &connection).await;
+            talk(hub, connection, stream, device, rest, false).await;
+        }
         Ok((Welcomed::Guest(seated), rest)) => guest::serve(hub, connection, stream, *seated, rest).await,
         Err(failed) => {
             // A device that was killed in the middle has not failed at anything.
@@ -162,35 +166,43 @@ fn own_person(hub: &Hub) -> Person {
     }
 }
 
-/// Makes a session with an own device over a connection that we dialed, and holds it to its end.
-///
-/// # Errors
-/// [`Error::Network`] if the other end is not one of ours, or broke off.
-pub(super) async fn call(
-    hub: &Arc<Hub>,
+/// A device that answered and let us in.
+pub(super) struct Greeted {
     connection: Connection,
-    expected: BTreeSet<VerifyingKey>,
-) -> Result<(), Error> {
-    let id = connection.id;
+    stream: Stream,
+    device: VerifyingKey,
+    rest: Vec<u8>,
+}
+
+/// Proves over a connection that we dialed to be a device of the person, to the one that is `expected`.
+pub(super) async fn greet(
+    hub: &Hub,
+    connection: Tentative,
+    expected: VerifyingKey,
+) -> Result<Greeted, KnockError> {
     let own = hub.inner().keys();
-    let secrets = expected.iter().flat_map(|vk| hub.secrets_of(vk)).collect();
     let credential = Credential::Device { person: own.person, device: own.device.signing() };
-    let (net, env) = (hub.net(), hub.inner().env());
+    let (net, env, secrets) = (hub.net(), hub.inner().env(), hub.secrets_of(&expected));
+    let expected = BTreeSet::from([expected]);
     let whom = Expected::OneOf(&expected);
-    let knocking = knock(net, env, &connection, secrets, &whom, credential);
-    let ended = match hub.until_stop(knocking).await {
-        Some(Ok((stream, Welcome { device, rest, .. }))) => {
-            let at = connection.remote;
-            // What cannot be noted is looked for again the next time.
-            let _ = hub.blocking(move |inner| inner.note_address(&device, at)).await;
-            talk(Arc::clone(hub), connection, stream, device, rest, true).await;
-            return Ok(());
-        }
-        Some(Err(error)) => error.into(),
-        None => Error::Network("the node is stopping".into()),
-    };
-    let _ = hub.net().close(id).await;
-    Err(ended)
+    let (stream, Welcome { device, rest, .. }) =
+        knock(net, env, connection.get(), secrets, &whom, credential).await?;
+    Ok(Greeted { connection: connection.keep(), stream, device, rest })
+}
+
+/// Holds the session with a device that let us in, to its end.
+pub(super) async fn hold(hub: &Arc<Hub>, greeted: Greeted) {
+    let Greeted { connection, stream, device, rest } = greeted;
+    note_address(hub, device, &connection).await;
+    talk(Arc::clone(hub), connection, stream, device, rest, true).await;
+}
+
+/// Notes where a device is. Who dials does it from the port on which it listens, so that either end learns the place of the
+/// other one.
+async fn note_address(hub: &Hub, device: VerifyingKey, connection: &Connection) {
+    let at = connection.remote;
+    // What cannot be noted is looked for again the next time.
+    let _ = hub.blocking(move |inner| inner.note_address(&device, at)).await;
 }
 
 /// A session from OK to its end.
@@ -470,6 +482,7 @@ impl Talk {
                 // Whoever asks hears of it by the person log; refused, it asks somebody else.
                 let _ = self.hub.blocking(move |inner| inner.succeed(&device, &succeed)).await;
             }
+            Action::Notice(Notice::Clock { ahead_ms }) => self.hub.note_clock(&self.device, ahead_ms),
             Action::Acknowledged { .. } | Action::DepositStored(_) | Action::Notice(_) => {}
         }
     }

@@ -1,105 +1,241 @@
-//! Looking for the person's other devices and keeping a session with each (`docs/spec/09-rendezvous.md`, section 4).
+//! Looking for the person's other devices and keeping a session with each (`docs/spec/09-rendezvous.md`, "Order").
+//!
+//! Nothing is looked at in turns: a search begins when a device goes, is heard of, or its pause is over.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use locker_crypto::id::VerifyingKey;
-use locker_crypto::rendezvous::{Address, Publishers};
+use locker_crypto::rendezvous::Publishers;
 use locker_crypto::secret::RendezvousSecret;
-use locker_net::{Found, Prefer, both_transports};
+use locker_net::DialError;
+use tokio::time::Instant;
 
 use super::conversation;
 use super::hub::Hub;
+use super::knock::KnockError;
+use super::seek::{self, Met, NotDialed, Place, Source};
 
 /// First pause after a device was not reached; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// How long a place is tried where a device was last.
-const KNOWN_TIME: Duration = Duration::from_secs(2);
-/// How often it is looked who is missing.
-const LOOK: Duration = Duration::from_millis(500);
+/// Failed tries of one search that are remembered.
+const TRIED_MAX: usize = 32;
+
+/// How a search for a device went.
+#[derive(Clone, Debug)]
+pub(crate) struct Trail {
+    /// When it began, by the count of searches of this node.
+    pub(crate) number: u64,
+    /// Where nobody was found who is it, and why.
+    pub(crate) tried: Vec<Tried>,
+    /// Nothing more is tried.
+    pub(crate) is_over: bool,
+}
+
+/// A place at which the device was not met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tried {
+    /// Who named the place.
+    pub(crate) source: Source,
+    /// The place.
+    pub(crate) at: SocketAddr,
+    /// Why it was not met.
+    pub(crate) miss: Miss,
+}
+
+/// Why a device was not met at a place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Miss {
+    /// Nobody answers there.
+    Nobody,
+    /// Who answers is somebody else.
+    Stranger,
+    /// It knows us, and refused.
+    Refused,
+    /// A limit of this node stands against more connections.
+    Limit,
+}
+
+/// When each device that is missing is looked for next.
+#[derive(Default)]
+struct Pauses(HashMap<VerifyingKey, Pause>);
+
+struct Pause {
+    length: Duration,
+    until: Instant,
+}
+
+impl Pauses {
+    /// Whether a device may be looked for now; begins the pause before the next time.
+    fn take(&mut self, device: VerifyingKey, now: Instant) -> bool {
+        let pause = self.0.entry(device).or_insert(Pause { length: PAUSE_MIN, until: now });
+        if pause.until > now {
+            return false;
+        }
+        pause.until = now + pause.length;
+        pause.length = (pause.length * 2).min(PAUSE_MAX);
+        true
+    }
+
+    /// Devices that are here, and those that are heard of, are looked for at once the next time.
+    fn forget(&mut self, devices: &BTreeSet<VerifyingKey>) {
+        self.0.retain(|device, _| !devices.contains(device));
+    }
+
+    /// When the first of these devices is due.
+    fn next(&self, devices: &BTreeSet<VerifyingKey>) -> Option<Instant> {
+        devices.iter().filter_map(|device| self.0.get(device)).map(|pause| pause.until).min()
+    }
+}
 
 /// Looks for every device without a session, one task each, until the node stops.
 pub(super) async fn run(hub: Arc<Hub>) {
-    let mut stopping = hub.stopping();
-    let running = Arc::new(std::sync::Mutex::new(BTreeSet::<VerifyingKey>::new()));
-    let mut pauses: HashMap<VerifyingKey, (Duration, tokio::time::Instant)> = HashMap::new();
+    let running = Arc::new(Mutex::new(BTreeSet::<VerifyingKey>::new()));
+    let mut pauses = Pauses::default();
+    let mut presence = hub.presence_changes();
+    let mut ways = hub.net().listening();
     loop {
-        for device in hub.unreached() {
-            let now = tokio::time::Instant::now();
-            let (pause, next) = pauses.entry(device).or_insert((PAUSE_MIN, now));
-            let is_new = running.lock().is_ok_and(|mut set| set.insert(device));
-            if !is_new {
-                continue;
-            }
-            if *next > now {
-                let _ = running.lock().map(|mut set| set.remove(&device));
-                continue;
-            }
-            *next = now + *pause;
-            *pause = (*pause * 2).min(PAUSE_MAX);
+        presence.mark_unchanged();
+        ways.mark_unchanged();
+        let missing = hub.unreached();
+        pauses.forget(&hub.presence().0);
+        pauses.forget(&hub.take_sought());
+        let mut idle = missing;
+        idle.retain(|device| !running.lock().unwrap_or_else(PoisonError::into_inner).contains(device));
+        let now = Instant::now();
+        let due: Vec<VerifyingKey> =
+            idle.iter().filter(|device| pauses.take(**device, now)).copied().collect();
+        for device in due {
+            idle.remove(&device);
+            running.lock().unwrap_or_else(PoisonError::into_inner).insert(device);
             let (search, running) = (Arc::clone(&hub), Arc::clone(&running));
             hub.spawn(async move {
                 look_for(&search, device).await;
-                let _ = running.lock().map(|mut set| set.remove(&device));
+                running.lock().unwrap_or_else(PoisonError::into_inner).remove(&device);
+                search.note_presence();
             });
         }
-        let (online, _) = hub.presence();
-        pauses.retain(|device, _| !online.contains(device));
-        tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            _ = stopping.wait_for(|stop| *stop) => return,
-        }
-    }
-}
-
-/// Tries where a device was last, then asks the DHT and the local network for it and dials what they say.
-async fn look_for(hub: &Arc<Hub>, device: VerifyingKey) {
-    let known = hub.blocking(move |inner| inner.known_addresses(&device)).await.unwrap_or_default();
-    let known: Vec<Address> = known.into_iter().flat_map(both_transports).collect();
-    if !known.is_empty() {
-        // A place where nobody is must not keep us from asking.
-        let dialed = tokio::time::timeout(KNOWN_TIME, hub.net().dial(&known, Prefer::Quic));
-        if let Some(Ok(Ok(connection))) = hub.until_stop(dialed).await
-            && conversation::call(hub, connection, BTreeSet::from([device])).await.is_ok()
-        {
-            return;
-        }
-    }
-    for secret in hub.secrets_of(&device) {
-        let Ok(mut find) = hub.net().find(&secret, Publishers::One, Some(device)).await else { return };
-        while let Some(Some(found)) = hub.until_stop(find.next()).await {
-            let (addresses, prefer) = match found {
-                Found::Record { contact, .. } => (contact.addresses, Prefer::Quic),
-                Found::Beacon(address) => (both_transports(address).to_vec(), Prefer::Tcp),
-            };
-            if try_at(hub, &addresses, prefer, BTreeSet::from([device])).await {
-                return;
+        let next = pauses.next(&idle);
+        let due = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
             }
+        };
+        let woken = async {
+            tokio::select! {
+                () = due => false,
+                _ = presence.changed() => false,
+                changed = ways.changed() => changed.is_ok(),
+            }
+        };
+        match hub.until_stop(woken).await {
+            None => return,
+            // This device is somewhere else: what was not reached from there may be from here.
+            Some(true) => pauses = Pauses::default(),
+            Some(false) => {}
         }
     }
 }
 
-/// A beacon of a device was heard.
-pub(super) async fn beacon(hub: Arc<Hub>, secret: RendezvousSecret, address: SocketAddr) {
-    let device = hub.unreached().into_iter().find(|vk| hub.secrets_of(vk).contains(&secret));
-    if let Some(device) = device {
-        try_at(&hub, &both_transports(address), Prefer::Tcp, BTreeSet::from([device])).await;
+/// Looks for a device everywhere at once, and holds the session with it to its end. Ends when the device has come by itself.
+async fn look_for(hub: &Arc<Hub>, device: VerifyingKey) {
+    let number = hub.begin_trail(device);
+    let known = hub.blocking(move |inner| inner.known_addresses(&device)).await.unwrap_or_default();
+    let known = known.into_iter().map(|at| Place::at(at, Source::Known)).collect();
+    let mut finds = Vec::new();
+    for secret in hub.secrets_of(&device) {
+        let Ok(find) = hub.net().find(&secret, Publishers::One, Some(device)).await else { return };
+        finds.push(find);
+    }
+    let met = Met::default();
+    let attempt = |place: Place| {
+        let met = &met;
+        async move {
+            let connection = met.dial(hub.net(), &place).await.map_err(not_dialed)?;
+            conversation::greet(hub, connection, device).await.map_err(|why| Some(not_let_in(&why)))
+        }
+    };
+    let note = |place: Place, miss: Option<Miss>| {
+        if let (Some(miss), Some(at)) = (miss, place.shown()) {
+            hub.note_tried(&device, number, Tried { source: place.source, at, miss });
+        }
+        ControlFlow::Continue(())
+    };
+    let search = async {
+        tokio::select! {
+            greeted = seek::race(known, finds, attempt, note) => greeted,
+            () = hub.has_come(&device) => None,
+        }
+    };
+    let greeted = hub.until_stop(search).await.flatten();
+    hub.end_trail(&device, number);
+    if let Some(greeted) = greeted {
+        conversation::hold(hub, greeted).await;
     }
 }
 
-/// Dials and holds the session until it ends. Whether one stood.
-async fn try_at(
-    hub: &Arc<Hub>,
-    addresses: &[Address],
-    prefer: Prefer,
-    expected: BTreeSet<VerifyingKey>,
-) -> bool {
-    match hub.until_stop(hub.net().dial(addresses, prefer)).await {
-        Some(Ok(connection)) => conversation::call(hub, connection, expected).await.is_ok(),
-        Some(Err(_)) | None => false,
+/// Why nobody was met; `None` if the node that answers is tried at another place.
+fn not_dialed(why: NotDialed) -> Option<Miss> {
+    match why {
+        NotDialed::Same => None,
+        NotDialed::Nobody(DialError::Limit) => Some(Miss::Limit),
+        NotDialed::Nobody(_) => Some(Miss::Nobody),
+    }
+}
+
+fn not_let_in(why: &KnockError) -> Miss {
+    match why {
+        KnockError::Refused => Miss::Refused,
+        KnockError::Wrong(_) | KnockError::Broken(_) => Miss::Stranger,
+    }
+}
+
+/// A beacon of a device was heard: the search for it, which hears of it too, begins at once.
+pub(super) fn beacon(hub: &Hub, secret: &RendezvousSecret) {
+    let device = hub.unreached().into_iter().find(|vk| hub.secrets_of(vk).contains(secret));
+    hub.seek_at_once(device);
+}
+
+impl Trail {
+    pub(super) fn new(number: u64) -> Self {
+        Self { number, tried: Vec::new(), is_over: false }
+    }
+
+    pub(super) fn note(&mut self, tried: Tried) {
+        if self.tried.len() < TRIED_MAX && !self.tried.contains(&tried) {
+            self.tried.push(tried);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_until_the_device_is_heard_of() {
+        let (mut pauses, device) = (Pauses::default(), VerifyingKey([1; 32]));
+        let all = BTreeSet::from([device]);
+        let mut now = Instant::now();
+        let mut waits = Vec::new();
+        assert!(pauses.take(device, now));
+        for _ in 0..10 {
+            let next = pauses.next(&all).unwrap();
+            assert!(!pauses.take(device, next - Duration::from_millis(1)));
+            waits.push((next - now).as_millis());
+            now = next;
+            assert!(pauses.take(device, now));
+        }
+        assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+        pauses.forget(&all);
+        assert_eq!(pauses.next(&all), None);
+        assert!(pauses.take(device, now));
+        assert_eq!(pauses.next(&all), Some(now + PAUSE_MIN));
     }
 }

@@ -3,12 +3,13 @@
 mod announce;
 mod guests;
 mod look;
+mod search;
 mod sessions;
 mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,10 +28,13 @@ use tokio::time::Instant;
 
 use self::guests::Guest;
 pub(super) use self::guests::Visit;
+use super::dialer::Trail;
 use super::invite::Invitation;
 use super::lost::Seen;
 use super::remembered::Remembered;
-use super::{again, blobs, conversation, dialer, fetches, folding, invite, keeping, remembered, scrub};
+use super::{
+    again, blobs, conversation, dialer, fetches, folding, invite, keeping, remembered, resting, scrub,
+};
 use crate::Error;
 use crate::locker::Inner;
 use crate::report::Traffic;
@@ -50,9 +54,14 @@ pub(crate) struct Hub {
     inner: Arc<Inner>,
     runtime: tokio::runtime::Handle,
     net: Handle,
+    /// The meeting points with which the node was started, and whether it looks around on the local network.
+    bootstrap: Vec<NodeAddress>,
+    has_lan: bool,
     state: Mutex<State>,
     /// Counts changes of `heads` and `wanted`, for the sessions.
     changed: watch::Sender<u64>,
+    /// Counts comings and goings of devices, and searches, for the dialer.
+    presence: watch::Sender<u64>,
     /// Set once, to end everything.
     stopping: watch::Sender<bool>,
     /// A session became level, or is no longer.
@@ -64,6 +73,8 @@ pub(crate) struct Hub {
     folded: AtomicU64,
     /// The count of commits at which nothing was left to be written again.
     written_again: AtomicU64,
+    /// Every row of the database was read since the node rested last.
+    swept: AtomicBool,
     /// The invitation that runs.
     invitation: Mutex<Option<Arc<Invitation>>>,
     /// Answers under way to own devices, and to holders of links.
@@ -94,6 +105,11 @@ struct State {
     /// What this device asks for that needs a new key, and when somebody was asked last.
     succession: Option<(Succeed, Option<Instant>)>,
     last_seen: HashMap<VerifyingKey, u64>,
+    /// Devices that are to be looked for at once.
+    sought: BTreeSet<VerifyingKey>,
+    /// How the last search for each device went, and how many there were.
+    trails: HashMap<VerifyingKey, Trail>,
+    searches: u64,
     /// What entries of the home space wait for.
     missing: Vec<(VerifyingKey, u64)>,
     /// Authors of the home space that are forked, and from which number on.
@@ -126,6 +142,8 @@ pub(super) struct Knowledge {
 struct Session {
     connection: Connection,
     is_level: bool,
+    /// How far the clock of the device is ahead of ours, in milliseconds.
+    ahead_ms: Option<i64>,
     end: watch::Sender<bool>,
 }
 
@@ -150,20 +168,25 @@ impl Hub {
     /// Starts everything.
     pub(crate) async fn start(inner: Arc<Inner>, config: Config) -> Result<Arc<Self>, Error> {
         let env = NetEnv { dice: Box::new(crate::env::system_dice()), clock: net_clock(&inner) };
+        let (bootstrap, has_lan) = (config.bootstrap.clone(), config.lan.is_some());
         let (net, events) =
             locker_net::start(config, env).await.map_err(|e| Error::Network(e.to_string()))?;
         let hub = Arc::new(Self {
             inner,
             runtime: tokio::runtime::Handle::current(),
             net,
+            bootstrap,
+            has_lan,
             state: Mutex::new(State { plan: Plan::new(Bounds::default()), ..State::default() }),
             changed: watch::channel(0).0,
+            presence: watch::channel(0).0,
             stopping: watch::channel(false).0,
             levelled: Notify::new(),
             fetches: Notify::new(),
             tasks: Mutex::new(JoinSet::new()),
             folded: AtomicU64::new(u64::MAX),
             written_again: AtomicU64::new(u64::MAX),
+            swept: AtomicBool::new(false),
             invitation: Mutex::new(None),
             own_answers: Arc::new(Semaphore::new(guests::OWN_ANSWERS)),
             guest_answers: Arc::new(Semaphore::new(guests::GUEST_ANSWERS)),
@@ -171,6 +194,7 @@ impl Hub {
         let marks = hub.blocking(Inner::load_remembered).await?;
         hub.with_remembered(|known| *known = marks);
         hub.look().await?;
+        hub.expect_known().await;
         hub.want_all().await?;
         hub.announce().await;
         hub.spawn(Arc::clone(&hub).listen_to(events));
@@ -183,6 +207,7 @@ impl Hub {
         hub.spawn(dialer::run(Arc::clone(&hub)));
         hub.spawn(fetches::run(Arc::clone(&hub)));
         hub.spawn(scrub::run(Arc::clone(&hub)));
+        hub.spawn(resting::run(Arc::clone(&hub)));
         Ok(hub)
     }
 
@@ -213,13 +238,23 @@ impl Hub {
     }
 
     /// The threads of the node, for who waits on it from outside.
-    pub(super) fn runtime(&self) -> &tokio::runtime::Handle {
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
         &self.runtime
     }
 
     /// The network.
-    pub(super) fn net(&self) -> &Handle {
+    pub(crate) fn net(&self) -> &Handle {
         &self.net
+    }
+
+    /// The meeting points with which the node was started.
+    pub(crate) fn bootstrap(&self) -> &[NodeAddress] {
+        &self.bootstrap
+    }
+
+    /// Whether the node looks around on the local network.
+    pub(crate) fn has_lan(&self) -> bool {
+        self.has_lan
     }
 
     /// Addresses on which the node listens.
@@ -287,6 +322,11 @@ impl Hub {
         self.invitation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether every row of the database was read since the node rested last.
+    pub(super) fn swept(&self) -> &AtomicBool {
+        &self.swept
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -304,13 +344,6 @@ impl Hub {
     /// The devices that are let in: the active ones, and those that were replaced and may not know it.
     pub(super) fn admitted_devices(&self) -> BTreeSet<VerifyingKey> {
         self.state().admitted.clone()
-    }
-
-    /// Other active devices without a session.
-    pub(super) fn unreached(&self) -> Vec<VerifyingKey> {
-        let own = self.inner.keys().device_id();
-        let state = self.state();
-        state.roster.iter().filter(|vk| **vk != own && !state.sessions.contains_key(*vk)).copied().collect()
     }
 
     /// Wants every pack that the logs name and that is not here.
@@ -534,10 +567,7 @@ impl Hub {
                         Protocol::Pair => self.spawn(invite::serve(hub, connection, stream)),
                     }
                 }
-                NetEvent::LanFound { secret, address } => {
-                    let hub = Arc::clone(&self);
-                    self.spawn(dialer::beacon(hub, secret, address));
-                }
+                NetEvent::LanFound { secret, .. } => dialer::beacon(&self, &secret),
                 NetEvent::Listening { .. } | NetEvent::Closed { .. } => {}
             }
         }

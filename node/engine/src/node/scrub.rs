@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use locker_crypto::id::PackHash;
@@ -87,6 +88,7 @@ impl Scrub {
                         Ok(())
                     })
                     .await?;
+                self.hub.swept().store(true, Ordering::Release);
             }
             let (due, pace) = self.hub.blocking(Inner::choose_packs).await?;
             self.chosen = Some(Choice { due: due.into(), pace, since: Instant::now() });
@@ -149,7 +151,7 @@ impl Scrub {
 
 impl Hub {
     /// Whether others need the disk.
-    fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.is_fetching() || self.inner().try_import_turn().is_none()
     }
 }

@@ -194,7 +194,7 @@ impl<'a> Content<'a> {
             return Ok(());
         }
         current.idle.clear();
-        let _ = self.visitor.net.close(from.connection.id).await;
+        let _ = self.visitor.net.close(from.connection()).await;
         let next = self.visitor.again(&current.bad).await?;
         current.source = Rc::new(next);
         Ok(())
@@ -207,7 +207,7 @@ impl<'a> Content<'a> {
         packs: &BTreeMap<PackHash, (u32, Wanted)>,
         arrived: &mut HashMap<PackHash, Groups>,
     ) -> Result<Stream, Failed> {
-        let open = self.visitor.net.open(source.connection.id, Protocol::Blob);
+        let open = self.visitor.net.open(source.connection(), Protocol::Blob);
         let mut stream = match stream {
             Some(stream) => stream,
             None => open.await.map_err(|_| Failed::Broken)?,

@@ -2,21 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use locker_crypto::Refusal;
 use locker_crypto::capsule::{Capsule, LinkEnd, Opener};
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::link::{Link, LinkKeys};
-use locker_crypto::rendezvous::{Address, Publishers};
-use locker_net::{Connection, Found, Handle, Prefer, Stream, both_transports};
+use locker_crypto::rendezvous::Publishers;
+use locker_net::{ConnectionId, Handle, Stream};
 use locker_sync::handshake::{Credential, Expected, Grant, Welcome};
 use locker_sync::message::v1::Ask;
 use locker_sync::scope::Scope;
 use locker_sync::session::{Action, Event, Session, Terms};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::node::seek::{self, Met, NotDialed, Place, Source as Whence, Tentative};
 use crate::node::{KnockError, knock};
 use crate::{Env, Error};
 
@@ -43,12 +46,19 @@ pub(super) struct Visitor<'a> {
 
 /// A node that serves the link, and the session with it.
 pub(super) struct Source {
-    /// The connection.
-    pub(super) connection: Connection,
+    /// The connection; closed with this.
+    connection: Tentative,
     /// The device, by its own word.
     pub(super) device: VerifyingKey,
     /// Held open: the session ends with it.
     _stream: Stream,
+}
+
+impl Source {
+    /// The connection.
+    pub(super) fn connection(&self) -> ConnectionId {
+        self.connection.get().id
+    }
 }
 
 /// Why a node was of no use.
@@ -59,6 +69,8 @@ enum Failed {
     Useless,
     /// It is one that is not to be asked again.
     Unwanted,
+    /// It is being asked at another place.
+    Same,
     /// What it gave is not what the link names.
     Wrong(Refusal),
 }
@@ -85,13 +97,12 @@ impl<'a> Visitor<'a> {
     /// # Errors
     /// [`Error::LinkRefused`], [`Error::Network`].
     pub(super) async fn again(&self, but: &BTreeSet<VerifyingKey>) -> Result<Source, Error> {
-        self.search(but, async |source: Source, _| {
-            if !but.contains(&source.device) {
-                return Ok(source);
-            }
-            let _ = self.net.close(source.connection.id).await;
-            Err(Failed::Unwanted)
-        })
+        self.search(
+            but,
+            async |source: Source, _| {
+                if but.contains(&source.device) { Err(Failed::Unwanted) } else { Ok(source) }
+            },
+        )
         .await
     }
 
@@ -103,53 +114,50 @@ impl<'a> Visitor<'a> {
         let gone = |_| Error::Network("the network could not be used".into());
         let mut deadline = Instant::now() + SEARCH_TIME;
         let (mut refused, mut wrong) = (false, None);
-        let mut tried: Vec<Vec<Address>> = Vec::new();
-        while Instant::now() < deadline {
-            let hints = self.link.hints().iter().filter(|hint| hint.may_be_dialed());
-            let hints: Vec<Address> =
-                hints.flat_map(|hint| both_transports(SocketAddr::new(hint.ip, hint.port))).collect();
-            let mut next = (!hints.is_empty()).then_some((hints, Prefer::Quic));
-            let secret = self.link.rendezvous();
-            let mut find = self.net.find(&secret, Publishers::Several, None).await.map_err(gone)?;
-            let mut until = deadline;
-            loop {
-                let (addresses, prefer) = match next.take() {
-                    Some(hinted) => hinted,
-                    None => match timeout_at(until.min(deadline), find.next()).await {
-                        Ok(Some(Found::Record { contact, .. })) => (contact.addresses, Prefer::Quic),
-                        Ok(Some(Found::Beacon(address))) => (both_transports(address).to_vec(), Prefer::Tcp),
-                        Ok(None) | Err(_) => break,
-                    },
-                };
-                // One node has several records; whoever refused is not asked again.
-                if tried.contains(&addresses) {
-                    continue;
+        let mut useless: Vec<Place> = Vec::new();
+        while Instant::now() < deadline && !refused {
+            let find =
+                self.net.find(&self.link.rendezvous(), Publishers::Several, None).await.map_err(gone)?;
+            let (until, ends) = watch::channel(deadline);
+            let (met, known) = (Met::default(), useless.clone());
+            let attempt = |place: Place| {
+                let (met, known, arrive) = (&met, &known, &arrive);
+                async move {
+                    // One node has several records; whoever refused is not asked again.
+                    if known.contains(&place) {
+                        return Err(Failed::Unwanted);
+                    }
+                    let (source, grants) = self.try_at(met, &place).await?;
+                    arrive(source, grants).await
                 }
-                let tried_now = timeout_at(deadline, self.try_at(&addresses, prefer)).await;
-                let arrived = match tried_now {
-                    Ok(Ok((source, grants))) => arrive(source, grants).await,
-                    Ok(Err(failed)) => Err(failed),
-                    Err(_) => Err(Failed::Useless),
-                };
-                match arrived {
-                    Ok(value) => return Ok(value),
-                    Err(Failed::Refused) => {
-                        tried.push(addresses);
+            };
+            let note = |place: Place, why: Failed| {
+                let now = Instant::now();
+                match why {
+                    Failed::Refused => {
                         refused = true;
-                        deadline = deadline.min(Instant::now() + REFUSED_TIME);
+                        deadline = deadline.min(now + REFUSED_TIME);
+                        until.send_modify(|until| *until = deadline.min(*until));
                     }
-                    Err(Failed::Wrong(why)) => {
-                        tried.push(addresses);
-                        wrong = Some(why);
-                    }
-                    Err(Failed::Unwanted) => tried.push(addresses),
-                    Err(Failed::Useless) => until = until.min(Instant::now() + LOOK_TIME),
+                    Failed::Wrong(why) => wrong = Some(why),
+                    Failed::Unwanted | Failed::Same => {}
+                    Failed::Useless => until.send_modify(|until| *until = (now + LOOK_TIME).min(*until)),
                 }
+                if !matches!(why, Failed::Useless | Failed::Same) {
+                    useless.push(place);
+                }
+                ControlFlow::Continue(())
+            };
+            let found = tokio::select! {
+                found = seek::race(self.hints(), vec![find], attempt, note) => found,
+                () = reached(ends) => None,
+            };
+            if let Some(value) = found {
+                return Ok(value);
             }
-            if refused {
-                break;
+            if !refused {
+                sleep(SEARCH_PAUSE).await;
             }
-            sleep(SEARCH_PAUSE).await;
         }
         if refused {
             return Err(Error::LinkRefused(
@@ -166,21 +174,25 @@ impl<'a> Visitor<'a> {
         }))
     }
 
-    async fn try_at(&self, addresses: &[Address], prefer: Prefer) -> Result<(Source, Vec<Grant>), Failed> {
-        let connection = self.net.dial(addresses, prefer).await.map_err(|_| Failed::Useless)?;
+    /// The places that the link itself names.
+    fn hints(&self) -> Vec<Place> {
+        let hints = self.link.hints().iter().filter(|hint| hint.may_be_dialed());
+        hints.map(|hint| Place::at(SocketAddr::new(hint.ip, hint.port), Whence::Hint)).collect()
+    }
+
+    async fn try_at(&self, met: &Met, place: &Place) -> Result<(Source, Vec<Grant>), Failed> {
+        let connection = met.dial(self.net, place).await.map_err(|why| match why {
+            NotDialed::Nobody(_) => Failed::Useless,
+            NotDialed::Same => Failed::Same,
+        })?;
         let credential = Credential::Link { tag: self.keys.tag(), link: self.keys.signing() };
         let secrets = vec![self.link.rendezvous()];
-        match knock(self.net, self.env, &connection, secrets, &Expected::Anybody, credential).await {
+        match knock(self.net, self.env, connection.get(), secrets, &Expected::Anybody, credential).await {
             Ok((stream, Welcome { device, grants, rest })) if rest.is_empty() => {
                 Ok((Source { connection, device, _stream: stream }, grants))
             }
-            failed => {
-                let _ = self.net.close(connection.id).await;
-                Err(match failed {
-                    Err(KnockError::Refused) => Failed::Refused,
-                    Ok(_) | Err(KnockError::Wrong(_) | KnockError::Broken(_)) => Failed::Useless,
-                })
-            }
+            Err(KnockError::Refused) => Err(Failed::Refused),
+            Ok(_) | Err(KnockError::Wrong(_) | KnockError::Broken(_)) => Err(Failed::Useless),
         }
     }
 
@@ -213,10 +225,7 @@ impl<'a> Visitor<'a> {
                 }
             }
         };
-        let Some(bytes) = timeout(CAPSULE_TIME, asked).await.ok().flatten() else {
-            let _ = self.net.close(connection.id).await;
-            return Err(Failed::Useless);
-        };
+        let bytes = timeout(CAPSULE_TIME, asked).await.ok().flatten().ok_or(Failed::Useless)?;
         let nothing = BTreeSet::new();
         let opener = Opener {
             owner: self.link.owner(),
@@ -226,10 +235,21 @@ impl<'a> Visitor<'a> {
         };
         match Capsule::open(&bytes, &LinkEnd::of(self.keys), &opener) {
             Ok((capsule, _)) => Ok((Source { connection, device, _stream: stream }, capsule)),
-            Err(why) => {
-                let _ = self.net.close(connection.id).await;
-                Err(if why == Refusal::Time { Failed::Refused } else { Failed::Wrong(why) })
-            }
+            Err(Refusal::Time) => Err(Failed::Refused),
+            Err(why) => Err(Failed::Wrong(why)),
+        }
+    }
+}
+
+/// Waits until a moment that may be brought forward.
+async fn reached(mut moment: watch::Receiver<Instant>) {
+    loop {
+        let at = *moment.borrow_and_update();
+        tokio::select! {
+            () = sleep_until(at) => return,
+            changed = moment.changed() => if changed.is_err() {
+                return sleep_until(at).await;
+            },
         }
     }
 }

@@ -10,7 +10,7 @@ use libp2p::kad::{self, QueryId, QueryResult, Quorum};
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{Multiaddr, PeerId};
 use locker_crypto::id::VerifyingKey;
-use locker_crypto::rendezvous::{Contact, DhtKey, Period, Publishers};
+use locker_crypto::rendezvous::{Address, Contact, DhtKey, Period, Publishers};
 use locker_crypto::secret::RendezvousSecret;
 use rand_core::Rng;
 use tokio::sync::{mpsc, watch};
@@ -392,10 +392,15 @@ impl Driver {
         }
     }
 
+    /// The addresses under which this node wants to be found.
+    pub(super) fn own_addresses(&self) -> Vec<Address> {
+        let external: Vec<_> = self.config.external.iter().map(|node| node.address).collect();
+        publishable(&external, &self.listening.borrow())
+    }
+
     fn put(&mut self, publication: u64, r: u8, peers: &[PeerId]) {
         let now = self.clock.now_s();
-        let external: Vec<_> = self.config.external.iter().map(|node| node.address).collect();
-        let addresses = publishable(&external, &self.listening.borrow());
+        let addresses = self.own_addresses();
         let Some(one) = self.queries.published(publication) else { return };
         let record = dht::make_record(&one.publication, r, addresses, now, &mut *self.dice);
         match record {

@@ -101,7 +101,8 @@ impl Admission {
     ) -> Result<(), Refused> {
         let source = Source::of(ip);
         let known = self.known.contains(&source);
-        if self.pending_in.len() >= self.limits.pending_inbound {
+        let places = self.limits.pending_inbound + if known { self.limits.pending_known } else { 0 };
+        if self.pending_in.len() >= places {
             return Err(Refused::Pending);
         }
         let waits = self.failing.get(&source).and_then(|failing| failing.until).is_some_and(|t| now < t);
@@ -281,11 +282,13 @@ impl Admission {
     }
 }
 
-fn count<K: Eq + Hash>(counts: &HashMap<K, usize>, key: &K) -> usize {
+/// How many of something are counted.
+pub(crate) fn count<K: Eq + Hash>(counts: &HashMap<K, usize>, key: &K) -> usize {
     counts.get(key).copied().unwrap_or(0)
 }
 
-fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+/// Counts one less; what is counted no more is forgotten.
+pub(crate) fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
     if let Some(count) = counts.get_mut(&key) {
         *count -= 1;
         if *count == 0 {

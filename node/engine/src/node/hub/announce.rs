@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use locker_crypto::certificate::Certificate;
 use locker_crypto::id::VerifyingKey;
-use locker_crypto::rendezvous::Publishers;
+use locker_crypto::rendezvous::{Address, Publishers};
 use locker_crypto::secret::RendezvousSecret;
 use locker_net::Publication;
 
@@ -35,6 +35,11 @@ impl Hub {
         keys.person_keys.newest_first().take(2).map(|key| key.device_rendezvous(&own)).collect()
     }
 
+    /// The secret under which this device is found first.
+    pub(crate) fn own_door(&self) -> RendezvousSecret {
+        self.inner.keys().person_keys.newest().device_rendezvous(&self.inner.keys().device_id())
+    }
+
     /// The secrets under which another own device is found.
     pub(in crate::node) fn secrets_of(&self, device: &VerifyingKey) -> Vec<RendezvousSecret> {
         self.inner
@@ -44,6 +49,11 @@ impl Hub {
             .take(2)
             .map(|key| key.device_rendezvous(device))
             .collect()
+    }
+
+    /// Where this node tells others that it is. For threads that may block.
+    pub(crate) fn own_addresses(&self) -> Vec<Address> {
+        self.runtime.block_on(self.net.own_addresses()).unwrap_or_default()
     }
 
     /// Tells the DHT and the local network where this device is.

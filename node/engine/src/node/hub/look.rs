@@ -36,6 +36,7 @@ impl Hub {
         let mut state = self.state();
         let asked_at = state.succession.take().and_then(|(_, at)| at);
         state.succession = asked.map(|asked| (asked, asked_at));
+        let is_other_roster = state.roster != standing.active;
         state.roster = standing.active;
         state.admitted = standing.admitted;
         if is_reborn {
@@ -49,6 +50,9 @@ impl Hub {
             state.heads.insert(log, heads.into_iter().map(|head| (head.author, head)).collect());
         }
         drop(state);
+        if is_other_roster {
+            self.note_presence();
+        }
         self.bump();
         Ok(())
     }

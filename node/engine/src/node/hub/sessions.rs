@@ -10,6 +10,12 @@ use super::{Admitted, Hub, Place, Session, State};
 /// Addresses of own devices that are remembered.
 const SOURCES_MAX: usize = 64;
 
+impl Session {
+    fn new(connection: Connection, end: watch::Sender<bool>) -> Self {
+        Self { connection, is_level: false, ahead_ms: None, end }
+    }
+}
+
 impl Hub {
     /// Lets a session in. Of two with one device both ends keep the one that the lesser device dialed; `None` if it is
     /// not this one.
@@ -39,15 +45,14 @@ impl Hub {
                 dead = (old.connection.peer != connection.peer).then_some(old.connection.id);
             }
             state.scopes.insert(connection.peer, Admitted::new(scope, None));
-            state
-                .sessions
-                .insert(device, Session { connection: connection.clone(), is_level: false, end: sender });
+            state.sessions.insert(device, Session::new(connection.clone(), sender));
             let source = connection.remote.ip();
             state.sources.retain(|known| *known != source);
             state.sources.push_front(source);
             state.sources.truncate(SOURCES_MAX);
             state.sources.iter().copied().collect()
         };
+        self.note_presence();
         // The node may be stopping; then there is nobody to tell.
         let _ = self.net.set_session(connection.id, true).await;
         let _ = self.net.set_known_sources(known).await;
@@ -56,6 +61,39 @@ impl Hub {
             let _ = self.net.close(dead).await;
         }
         Some(Place { end })
+    }
+
+    /// Lets those in first who come from where own devices were last.
+    pub(super) async fn expect_known(&self) {
+        let roster = self.roster();
+        let known = self.blocking(move |inner| {
+            roster.iter().map(|device| inner.known_addresses(device)).collect::<Result<Vec<_>, _>>()
+        });
+        // Without them strangers come no sooner.
+        let known = known.await.unwrap_or_default().into_iter().flatten().map(|at| at.ip());
+        let sources = {
+            let mut state = self.state();
+            state.sources.extend(known.take(SOURCES_MAX));
+            state.sources.iter().copied().collect()
+        };
+        let _ = self.net.set_known_sources(sources).await;
+    }
+
+    /// Notes how far the clock of a device is ahead of ours.
+    pub(in crate::node) fn note_clock(&self, device: &VerifyingKey, ahead_ms: i64) {
+        if let Some(session) = self.state().sessions.get_mut(device) {
+            session.ahead_ms = Some(ahead_ms);
+        }
+    }
+
+    /// How far the clocks of devices that are here are ahead of ours, in milliseconds.
+    pub(crate) fn clocks(&self) -> Vec<i64> {
+        self.state().sessions.values().filter_map(|session| session.ahead_ms).collect()
+    }
+
+    /// The connection over which a device has a session.
+    pub(crate) fn session_with(&self, device: &VerifyingKey) -> Option<Connection> {
+        self.state().sessions.get(device).map(|session| session.connection.clone())
     }
 
     /// Notes whether a session has everything that its peer showed.
@@ -83,6 +121,7 @@ impl Hub {
                 state.scopes.remove(&connection.peer);
             }
         }
+        self.note_presence();
         self.bump();
         let _ = self.net.set_session(connection.id, false).await;
         let _ = self.net.close(connection.id).await;

@@ -68,3 +68,39 @@ async fn a_beacon_is_told_of_once_a_minute_and_sixteen_in_all() {
     assert!(!told.may_tell([14; 16], here, after(62)), "the seventeenth of the minute");
     assert!(told.may_tell([14; 16], here, after(124)));
 }
+
+/// Goal: who replays a beacon makes nobody dial, once its ids have passed. Method: one beacon, heard at later and later times.
+#[tokio::test]
+async fn t48_a_beacon_replayed_after_twenty_minutes_is_ignored() {
+    let time = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(600_000));
+    let clock = {
+        let time = std::sync::Arc::clone(&time);
+        Clock::new(move || time.load(std::sync::atomic::Ordering::Relaxed))
+    };
+    let (heard, mut receiver) = mpsc::channel(HEARD_MAX);
+    let plan = Plan { watched: vec![secret(7)], ..Plan::default() };
+    let mut actor = Actor {
+        config: LanConfig::default(),
+        port: 1,
+        clock,
+        metrics: Shared::default(),
+        heard,
+        plan: watch::channel(plan).1,
+        dice: ChaCha20Rng::from_seed([3; 32]),
+        sockets: Vec::new(),
+        own: Vec::new(),
+        rotation: 0,
+        answered: None,
+        told: Told::new(16),
+    };
+    let beacon = write_beacon(&[secret(7)], lan_window(600_000), 4_711, &mut ChaCha20Rng::from_seed([4; 32]));
+    // Another address each time: no pause of the listener's is what is seen here.
+    for (n, later, is_heard) in
+        [(1, 0, true), (2, 600, true), (3, 1_199, true), (4, 1_200, false), (5, 90_000, false)]
+    {
+        time.store(600_000 + later, std::sync::atomic::Ordering::Relaxed);
+        let from = SocketAddr::from(([192, 0, 2, n], 24_765));
+        assert!(actor.on_datagram(&beacon, from).is_none());
+        assert_eq!(receiver.try_recv().is_ok(), is_heard, "{later} s later");
+    }
+}

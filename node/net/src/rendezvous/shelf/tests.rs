@@ -132,3 +132,37 @@ fn records_end_with_their_time() {
     assert_eq!(shelf.take(record(2, NOW + AGE_MAX_S), ip(1)), Ok(()));
     assert_eq!(shelf.len(), 1);
 }
+
+/// Goal: junk does not blind a node. Method: somebody with a few networks floods it with records that are valid in themselves,
+/// and of which the node would keep all; what came from elsewhere before, and comes after, is kept.
+#[test]
+fn t49_a_flood_of_junk_leaves_the_records_of_others() {
+    let limits =
+        Limits { records: 400, records_per_source: 20, records_per_network: 30, ..Limits::default() };
+    let mut shelf = RecordShelf::new(PeerId::random(), &limits, clock());
+    let honest: Vec<Record> = (0..300).map(|n| record(n, NOW)).collect();
+    for (n, record) in (0..).zip(&honest[..200]) {
+        assert_eq!(shelf.take(record.clone(), ip(n * 256)), Ok(()));
+    }
+    let mut kept = 0;
+    for n in 0..2_000 {
+        // Three networks of 256 addresses each.
+        let from = ip((1_000 + n % 3) * 256 + n % 256);
+        kept += usize::from(shelf.take(record(10_000 + u64::from(n), NOW), from).is_ok());
+    }
+    assert_eq!(kept, 3 * limits.records_per_network);
+    for (n, record) in (200..).zip(&honest[200..]) {
+        assert_eq!(shelf.take(record.clone(), ip(n * 256)), Ok(()));
+    }
+    assert!(honest.iter().all(|record| shelf.get(&record.key).is_some()));
+    // The counts follow what goes.
+    for record in &honest {
+        shelf.remove(&record.key);
+    }
+    assert_eq!((shelf.len(), shelf.by_distance.len(), shelf.by_age.len()), (kept, kept, kept));
+    assert_eq!(
+        (shelf.per_network.values().sum::<usize>(), shelf.per_source.values().sum::<usize>()),
+        (kept, kept)
+    );
+    assert_eq!(shelf.per_network.len(), 3);
+}

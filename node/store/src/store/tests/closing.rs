@@ -27,3 +27,33 @@ fn a_database_that_has_grown_by_much_is_smaller_after_closing() {
     assert!(after < before, "{before} bytes, {after} after closing");
     check(&store).unwrap();
 }
+
+/// Goal: giving back the memory of pages changes nothing that is stored, ends nothing that runs, and what follows is as
+/// durable as before.
+#[test]
+fn pages_are_forgotten_only_when_nobody_reads() {
+    let place = Place::new();
+    let mut store = begin(&place.home);
+    fill(&store);
+    let snapshot = store.read().unwrap();
+    assert!(matches!(store.forget_pages(), Err(StoreError::Busy)));
+    assert_eq!(settings::get(&snapshot, Setting::engine(1)).unwrap().unwrap(), b"a setting");
+    drop(snapshot);
+    for round in 0..3 {
+        store.forget_pages().unwrap();
+        check(&store).unwrap();
+        store.write::<_, StoreError>(|txn| Ok(settings::put_number(txn, Setting::engine(2), round))).unwrap();
+    }
+    // Not closed in order: what was committed stands.
+    drop(store);
+    let store = reopen(&place.home).unwrap();
+    check(&store).unwrap();
+    assert_eq!(settings::number(&store.read().unwrap(), Setting::engine(2)).unwrap(), Some(2));
+    // Where the file is gone nothing is made in its place.
+    let mut store = store;
+    std::fs::rename(place.home.join("locker.redb"), place.home.join("away")).unwrap();
+    assert!(store.forget_pages().is_err() && store.is_poisoned());
+    std::fs::rename(place.home.join("away"), place.home.join("locker.redb")).unwrap();
+    store.reopen().unwrap();
+    check(&store).unwrap();
+}

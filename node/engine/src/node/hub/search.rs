@@ -1,0 +1,83 @@
+//! Who is missing, who is looked for, and how the last search for each device went.
+
+use std::collections::BTreeSet;
+
+use locker_crypto::id::VerifyingKey;
+use tokio::sync::watch;
+
+use super::{Hub, State};
+use crate::node::dialer::{Trail, Tried};
+
+impl Hub {
+    /// Other active devices without a session.
+    pub(in crate::node) fn unreached(&self) -> BTreeSet<VerifyingKey> {
+        let own = self.inner.keys().device_id();
+        let state = self.state();
+        state.roster.iter().filter(|vk| **vk != own && !state.sessions.contains_key(*vk)).copied().collect()
+    }
+
+    /// Tells that devices came or went, that one is to be looked for, or that a search ended.
+    pub(crate) fn presence_changes(&self) -> watch::Receiver<u64> {
+        self.presence.subscribe()
+    }
+
+    /// Something changed of what [`Hub::presence_changes`] tells.
+    pub(in crate::node) fn note_presence(&self) {
+        self.presence.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Waits until a session with a device stands.
+    pub(in crate::node) async fn has_come(&self, device: &VerifyingKey) {
+        let mut changes = self.presence_changes();
+        while !self.state().sessions.contains_key(device) {
+            // The sender lives in this hub.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Has devices looked for now, whatever pause they are in.
+    pub(crate) fn seek_at_once(&self, devices: impl IntoIterator<Item = VerifyingKey>) {
+        self.state().sought.extend(devices);
+        self.note_presence();
+    }
+
+    /// Takes those who are to be looked for at once.
+    pub(in crate::node) fn take_sought(&self) -> BTreeSet<VerifyingKey> {
+        std::mem::take(&mut self.state().sought)
+    }
+
+    /// A search for a device begins; gives its number.
+    pub(in crate::node) fn begin_trail(&self, device: VerifyingKey) -> u64 {
+        let mut state = self.state();
+        let State { searches, trails, roster, .. } = &mut *state;
+        *searches += 1;
+        trails.retain(|known, _| roster.contains(known));
+        trails.insert(device, Trail::new(*searches));
+        *searches
+    }
+
+    /// A place was tried in vain.
+    pub(in crate::node) fn note_tried(&self, device: &VerifyingKey, number: u64, tried: Tried) {
+        if let Some(trail) = self.state().trails.get_mut(device).filter(|trail| trail.number == number) {
+            trail.note(tried);
+        }
+    }
+
+    /// A search has ended.
+    pub(in crate::node) fn end_trail(&self, device: &VerifyingKey, number: u64) {
+        if let Some(trail) = self.state().trails.get_mut(device).filter(|trail| trail.number == number) {
+            trail.is_over = true;
+        }
+        self.note_presence();
+    }
+
+    /// How the last search for a device went.
+    pub(crate) fn trail(&self, device: &VerifyingKey) -> Option<Trail> {
+        self.state().trails.get(device).cloned()
+    }
+
+    /// The number of the last search that began.
+    pub(crate) fn searches(&self) -> u64 {
+        self.state().searches
+    }
+}

@@ -1,0 +1,222 @@
+//! Trying everybody who may be the one that is looked for, all at once: places where it was last, hints, beacons, records.
+//! The first who proves to be it is taken, and the others are let go (`docs/spec/09-rendezvous.md`, "Order").
+//!
+//! Nobody is believed: a source says where to dial, and the handshake who is there. A place at which somebody stalls
+//! therefore holds nobody up.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
+
+use futures::StreamExt;
+use futures::stream::{FuturesUnordered, SelectAll, unfold};
+use locker_crypto::id::VerifyingKey;
+use locker_crypto::rendezvous::Address;
+use locker_net::{Connection, DialError, Find, Found, Handle, Prefer, both_transports};
+
+/// Tries of one search that run at once; further ones wait for one of them to end.
+const TRIES_MAX: usize = 16;
+/// Places that one search tries at all: records and beacons come from whoever knows the secret, and no more are needed.
+const PLACES_MAX: usize = 64;
+
+/// Who says where somebody is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Source {
+    /// It was there before.
+    Known,
+    /// The link says so.
+    Hint,
+    /// A beacon on the local network.
+    Beacon,
+    /// A record of the DHT.
+    Record,
+}
+
+/// A place where somebody may be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    /// Addresses of one node.
+    pub(crate) addresses: Vec<Address>,
+    /// Who says so.
+    pub(crate) source: Source,
+}
+
+impl Place {
+    /// A place of one address and port, at which both transports are served.
+    pub(crate) fn at(socket: SocketAddr, source: Source) -> Self {
+        Self { addresses: both_transports(socket).to_vec(), source }
+    }
+
+    /// The first of its addresses, to be shown.
+    pub(crate) fn shown(&self) -> Option<SocketAddr> {
+        self.addresses.first().map(|address| SocketAddr::new(address.ip, address.port))
+    }
+
+    fn prefer(&self) -> Prefer {
+        match self.source {
+            Source::Beacon => Prefer::Tcp,
+            Source::Known | Source::Hint | Source::Record => Prefer::Quic,
+        }
+    }
+}
+
+impl From<Found> for Place {
+    fn from(found: Found) -> Self {
+        match found {
+            Found::Record { contact, .. } => Self { addresses: contact.addresses, source: Source::Record },
+            Found::Beacon(socket) => Self::at(socket, Source::Beacon),
+        }
+    }
+}
+
+/// A connection that is closed unless it is kept.
+pub(crate) struct Tentative {
+    net: Handle,
+    connection: Option<Connection>,
+}
+
+impl Tentative {
+    /// Takes charge of a connection.
+    pub(crate) fn new(net: &Handle, connection: Connection) -> Self {
+        Self { net: net.clone(), connection: Some(connection) }
+    }
+
+    /// The connection.
+    pub(crate) fn get(&self) -> &Connection {
+        self.connection.as_ref().expect("it is there until it is kept, which takes this value")
+    }
+
+    /// Leaves it open.
+    pub(crate) fn keep(mut self) -> Connection {
+        self.connection.take().expect("it is there until it is kept, which takes this value")
+    }
+}
+
+impl Drop for Tentative {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            self.net.close_later(connection.id);
+        }
+    }
+}
+
+/// Why nobody is to be talked to at a place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotDialed {
+    /// Nobody was reached.
+    Nobody(DialError),
+    /// The node there is being tried, or was, at another place.
+    Same,
+}
+
+/// The nodes that one search has met: each is tried once, at however many places it is.
+#[derive(Default)]
+pub(crate) struct Met(Mutex<BTreeSet<VerifyingKey>>);
+
+impl Met {
+    /// Dials a place, unless the node that answers was met.
+    pub(crate) async fn dial(&self, net: &Handle, place: &Place) -> Result<Tentative, NotDialed> {
+        let connection = net.dial(&place.addresses, place.prefer()).await.map_err(NotDialed::Nobody)?;
+        let connection = Tentative::new(net, connection);
+        let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(connection.get().peer);
+        if is_new { Ok(connection) } else { Err(NotDialed::Same) }
+    }
+}
+
+/// Tries `first`, and every place that `finds` give while they run, at once; gives what the first good try gave. `None` when
+/// all have ended, or `failed` breaks it off. Tries that still run then are dropped.
+pub(crate) async fn race<T, E, F: Future<Output = Result<T, E>>>(
+    first: Vec<Place>,
+    finds: Vec<Find>,
+    attempt: impl Fn(Place) -> F,
+    mut failed: impl FnMut(Place, E) -> ControlFlow<()>,
+) -> Option<T> {
+    let each = |find| unfold(find, |mut find: Find| async { find.next().await.map(|found| (found, find)) });
+    let mut finds: SelectAll<_> = finds.into_iter().map(|find| each(find).boxed()).collect();
+    let mut seen: Vec<Vec<Address>> = Vec::new();
+    let mut is_new = |place: &Place| {
+        let is_new = !seen.contains(&place.addresses) && seen.len() < PLACES_MAX;
+        if is_new {
+            seen.push(place.addresses.clone());
+        }
+        is_new
+    };
+    let mut waiting: VecDeque<Place> = first.into_iter().filter(&mut is_new).collect();
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < TRIES_MAX
+            && let Some(place) = waiting.pop_front()
+        {
+            let trying = attempt(place.clone());
+            running.push(async move { (place, trying.await) });
+        }
+        tokio::select! {
+            Some((place, outcome)) = running.next() => match outcome {
+                Ok(value) => return Some(value),
+                Err(why) => if failed(place, why).is_break() {
+                    return None;
+                },
+            },
+            Some(found) = finds.next() => {
+                let place = Place::from(found);
+                if is_new(&place) {
+                    waiting.push_back(place);
+                }
+            }
+            else => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::future::pending;
+
+    use super::*;
+
+    fn place(n: u16) -> Place {
+        Place::at(SocketAddr::from(([192, 0, 2, 1], n)), Source::Known)
+    }
+
+    /// Goal: one that stalls holds nobody up, and one that fails is told of.
+    #[tokio::test]
+    async fn whoever_is_first_is_taken() {
+        let failed = RefCell::new(Vec::new());
+        let attempt = |tried: Place| async move {
+            match tried.addresses[0].port {
+                1 => pending().await,
+                2 => Err("no"),
+                port => Ok(port),
+            }
+        };
+        let note = |place: Place, why| {
+            failed.borrow_mut().push((place.addresses[0].port, why));
+            ControlFlow::Continue(())
+        };
+        let won = race((1..=3).map(place).collect(), Vec::new(), attempt, note).await;
+        assert_eq!(won, Some(3));
+        assert_eq!(*failed.borrow(), [(2, "no")]);
+    }
+
+    /// Goal: no place twice, no more at once than the limit, and an end when all have failed.
+    #[tokio::test]
+    async fn tries_are_bounded_and_end() {
+        let (now, most, all) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        let attempt = |_: Place| async {
+            now.set(now.get() + 1);
+            most.set(most.get().max(now.get()));
+            tokio::task::yield_now().await;
+            now.set(now.get() - 1);
+            all.set(all.get() + 1);
+            Err::<(), ()>(())
+        };
+        let places = (0..100).chain(0..100).map(place).collect();
+        let won = race(places, Vec::new(), attempt, |_, ()| ControlFlow::Continue(())).await;
+        assert_eq!((won, most.get(), all.get()), (None, TRIES_MAX, PLACES_MAX));
+        let places = (0..100).map(place).collect();
+        let broken_off = race(places, Vec::new(), attempt, |_, ()| ControlFlow::Break(())).await;
+        assert!(broken_off.is_none() && all.get() < 2 * PLACES_MAX);
+    }
+}
