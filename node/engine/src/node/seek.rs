@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::StreamExt;
 use futures::stream::{FuturesUnordered, SelectAll, unfold};
 use locker_crypto::id::VerifyingKey;
-use locker_crypto::rendezvous::Address;
+use locker_crypto::rendezvous::{Address, Contact};
 use locker_net::{Connection, DialError, Find, Found, Handle, Prefer, both_transports};
 
 /// Tries of one search that run at once; further ones wait for one of them to end.
@@ -38,6 +38,8 @@ pub(crate) enum Source {
 pub(crate) struct Place {
     /// Addresses of one node.
     pub(crate) addresses: Vec<Address>,
+    /// All that a record says: relays, and under which key the node answers.
+    pub(crate) contact: Option<Contact>,
     /// Who says so.
     pub(crate) source: Source,
 }
@@ -45,7 +47,13 @@ pub(crate) struct Place {
 impl Place {
     /// A place of one address and port, at which both transports are served.
     pub(crate) fn at(socket: SocketAddr, source: Source) -> Self {
-        Self { addresses: both_transports(socket).to_vec(), source }
+        Self { addresses: both_transports(socket).to_vec(), contact: None, source }
+    }
+
+    /// Whether the same ways lead there.
+    fn is_same(&self, other: &Self) -> bool {
+        let relays = |place: &Self| place.contact.as_ref().map(|contact| contact.relays.clone());
+        self.addresses == other.addresses && relays(self) == relays(other)
     }
 
     /// The first of its addresses, to be shown.
@@ -64,7 +72,10 @@ impl Place {
 impl From<Found> for Place {
     fn from(found: Found) -> Self {
         match found {
-            Found::Record { contact, .. } => Self { addresses: contact.addresses, source: Source::Record },
+            Found::Record { contact, .. } => {
+                let addresses = contact.addresses.clone();
+                Self { addresses, contact: Some(contact), source: Source::Record }
+            }
             Found::Beacon(socket) => Self::at(socket, Source::Beacon),
         }
     }
@@ -117,7 +128,11 @@ pub(crate) struct Met(Mutex<BTreeSet<VerifyingKey>>);
 impl Met {
     /// Dials a place, unless the node that answers was met.
     pub(crate) async fn dial(&self, net: &Handle, place: &Place) -> Result<Tentative, NotDialed> {
-        let connection = net.dial(&place.addresses, place.prefer()).await.map_err(NotDialed::Nobody)?;
+        let dialed = match &place.contact {
+            Some(contact) => net.dial_contact(contact, place.prefer()).await,
+            None => net.dial(&place.addresses, place.prefer()).await,
+        };
+        let connection = dialed.map_err(NotDialed::Nobody)?;
         let connection = Tentative::new(net, connection);
         let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(connection.get().peer);
         if is_new { Ok(connection) } else { Err(NotDialed::Same) }
@@ -134,11 +149,11 @@ pub(crate) async fn race<T, E, F: Future<Output = Result<T, E>>>(
 ) -> Option<T> {
     let each = |find| unfold(find, |mut find: Find| async { find.next().await.map(|found| (found, find)) });
     let mut finds: SelectAll<_> = finds.into_iter().map(|find| each(find).boxed()).collect();
-    let mut seen: Vec<Vec<Address>> = Vec::new();
+    let mut seen: Vec<Place> = Vec::new();
     let mut is_new = |place: &Place| {
-        let is_new = !seen.contains(&place.addresses) && seen.len() < PLACES_MAX;
+        let is_new = !seen.iter().any(|known| known.is_same(place)) && seen.len() < PLACES_MAX;
         if is_new {
-            seen.push(place.addresses.clone());
+            seen.push(place.clone());
         }
         is_new
     };
