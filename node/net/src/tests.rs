@@ -3,6 +3,7 @@
 mod dht;
 pub(crate) mod kit;
 mod lan;
+mod relays;
 mod strangers;
 mod streams;
 

@@ -45,7 +45,7 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
         Err(failed) => {
             // A device that was killed in the middle has not failed at anything.
             if !failed.is_broken {
-                let _ = hub.net().handshake_failed(connection.remote.ip()).await;
+                let _ = hub.net().handshake_failed(&connection).await;
             }
             refuse(stream, failed.frame_end).await;
         }
@@ -181,8 +181,10 @@ pub(super) async fn call(
     let ended = match hub.until_stop(knocking).await {
         Some(Ok((stream, Welcome { device, rest, .. }))) => {
             let at = connection.remote;
-            // What cannot be noted is looked for again the next time.
-            let _ = hub.blocking(move |inner| inner.note_address(&device, at)).await;
+            if !connection.is_relayed() {
+                // What cannot be noted is looked for again the next time.
+                let _ = hub.blocking(move |inner| inner.note_address(&device, at)).await;
+            }
             talk(Arc::clone(hub), connection, stream, device, rest, true).await;
             return Ok(());
         }
@@ -211,6 +213,10 @@ async fn talk(
         }
         return;
     };
+    if we_dialed && connection.is_relayed() {
+        // A direct way may stand already.
+        hub.spawn(Arc::clone(&hub).improve(connection.peer));
+    }
     let remembered = hub.with_remembered(|known| known.of(&device));
     let own = hub.inner().keys().device_id();
     let terms = Terms { peer: scope.clone(), own: scope, remembered, device: Some(own), ends_ms: None };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::rendezvous::{Address, Publishers};
 use locker_crypto::secret::RendezvousSecret;
-use locker_net::{Found, Prefer, both_transports};
+use locker_net::{Connection, DialError, Found, Prefer, both_transports};
 
 use super::conversation;
 use super::hub::Hub;
@@ -51,6 +51,8 @@ pub(super) async fn run(hub: Arc<Hub>) {
         pauses.retain(|device, _| !online.contains(device));
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
+            // From another place others are reached that were not before.
+            () = hub.moved.notified() => pauses.clear(),
             _ = stopping.wait_for(|stop| *stop) => return,
         }
     }
@@ -72,11 +74,16 @@ async fn look_for(hub: &Arc<Hub>, device: VerifyingKey) {
     for secret in hub.secrets_of(&device) {
         let Ok(mut find) = hub.net().find(&secret, Publishers::One, Some(device)).await else { return };
         while let Some(Some(found)) = hub.until_stop(find.next()).await {
-            let (addresses, prefer) = match found {
-                Found::Record { contact, .. } => (contact.addresses, Prefer::Quic),
-                Found::Beacon(address) => (both_transports(address).to_vec(), Prefer::Tcp),
+            let expected = BTreeSet::from([device]);
+            let stood = match found {
+                Found::Record { contact, .. } => {
+                    hold(hub, hub.net().dial_contact(&contact, Prefer::Quic), expected).await
+                }
+                Found::Beacon(address) => {
+                    hold(hub, hub.net().dial(&both_transports(address), Prefer::Tcp), expected).await
+                }
             };
-            if try_at(hub, &addresses, prefer, BTreeSet::from([device])).await {
+            if stood {
                 return;
             }
         }
@@ -87,18 +94,18 @@ async fn look_for(hub: &Arc<Hub>, device: VerifyingKey) {
 pub(super) async fn beacon(hub: Arc<Hub>, secret: RendezvousSecret, address: SocketAddr) {
     let device = hub.unreached().into_iter().find(|vk| hub.secrets_of(vk).contains(&secret));
     if let Some(device) = device {
-        try_at(&hub, &both_transports(address), Prefer::Tcp, BTreeSet::from([device])).await;
+        let addresses = both_transports(address);
+        hold(&hub, hub.net().dial(&addresses, Prefer::Tcp), BTreeSet::from([device])).await;
     }
 }
 
 /// Dials and holds the session until it ends. Whether one stood.
-async fn try_at(
+async fn hold(
     hub: &Arc<Hub>,
-    addresses: &[Address],
-    prefer: Prefer,
+    dial: impl Future<Output = Result<Connection, DialError>>,
     expected: BTreeSet<VerifyingKey>,
 ) -> bool {
-    match hub.until_stop(hub.net().dial(addresses, prefer)).await {
+    match hub.until_stop(dial).await {
         Some(Ok(connection)) => conversation::call(hub, connection, expected).await.is_ok(),
         Some(Err(_)) | None => false,
     }

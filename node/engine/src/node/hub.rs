@@ -33,7 +33,7 @@ use super::remembered::Remembered;
 use super::{again, blobs, conversation, dialer, fetches, folding, invite, keeping, remembered, scrub};
 use crate::Error;
 use crate::locker::Inner;
-use crate::report::Traffic;
+use crate::report::{Traffic, Way};
 use crate::share::Register;
 
 /// How often roster and heads are looked at without a commit.
@@ -59,6 +59,8 @@ pub(crate) struct Hub {
     levelled: Notify,
     /// Something for the fetches to do.
     pub(super) fetches: Notify,
+    /// The addresses of this device have changed.
+    pub(super) moved: Notify,
     tasks: Mutex<JoinSet<()>>,
     /// The count of commits at which nothing was left to fold.
     folded: AtomicU64,
@@ -125,6 +127,7 @@ pub(super) struct Knowledge {
 /// A session that stands.
 struct Session {
     connection: Connection,
+    we_dialed: bool,
     is_level: bool,
     end: watch::Sender<bool>,
 }
@@ -161,6 +164,7 @@ impl Hub {
             stopping: watch::channel(false).0,
             levelled: Notify::new(),
             fetches: Notify::new(),
+            moved: Notify::new(),
             tasks: Mutex::new(JoinSet::new()),
             folded: AtomicU64::new(u64::MAX),
             written_again: AtomicU64::new(u64::MAX),
@@ -491,6 +495,13 @@ impl Hub {
         (state.sessions.keys().copied().collect(), state.last_seen.clone())
     }
 
+    /// How the devices are reached that are connected now.
+    pub(crate) fn ways(&self) -> HashMap<VerifyingKey, Way> {
+        let way =
+            |session: &Session| if session.connection.is_relayed() { Way::Relayed } else { Way::Direct };
+        self.state().sessions.iter().map(|(device, session)| (*device, way(session))).collect()
+    }
+
     /// Bytes moved for packs since the node started.
     pub(crate) fn traffic(&self) -> Traffic {
         let figures = self.net.figures();
@@ -538,7 +549,12 @@ impl Hub {
                     let hub = Arc::clone(&self);
                     self.spawn(dialer::beacon(hub, secret, address));
                 }
-                NetEvent::Listening { .. } | NetEvent::Closed { .. } => {}
+                NetEvent::Direct { connection } => {
+                    let hub = Arc::clone(&self);
+                    self.spawn(hub.improve(connection.peer));
+                }
+                NetEvent::Listening { .. } => self.moved.notify_one(),
+                NetEvent::Closed { .. } => {}
             }
         }
     }

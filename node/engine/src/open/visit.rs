@@ -8,7 +8,7 @@ use locker_crypto::Refusal;
 use locker_crypto::capsule::{Capsule, LinkEnd, Opener};
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::link::{Link, LinkKeys};
-use locker_crypto::rendezvous::{Address, Publishers};
+use locker_crypto::rendezvous::{Address, Contact, Publishers};
 use locker_net::{Connection, Found, Handle, Prefer, Stream, both_transports};
 use locker_sync::handshake::{Credential, Expected, Grant, Welcome};
 use locker_sync::message::v1::Ask;
@@ -63,6 +63,15 @@ enum Failed {
     Wrong(Refusal),
 }
 
+/// Where a node is that may serve the link.
+#[derive(PartialEq)]
+enum Place {
+    /// At one of these addresses.
+    At(Vec<Address>, Prefer),
+    /// As a record says.
+    Of(Contact),
+}
+
 impl<'a> Visitor<'a> {
     pub(super) fn new(net: &'a Handle, env: &'a Env, link: &'a Link, keys: &'a LinkKeys) -> Self {
         Self { net, env, link, keys }
@@ -103,29 +112,29 @@ impl<'a> Visitor<'a> {
         let gone = |_| Error::Network("the network could not be used".into());
         let mut deadline = Instant::now() + SEARCH_TIME;
         let (mut refused, mut wrong) = (false, None);
-        let mut tried: Vec<Vec<Address>> = Vec::new();
+        let mut tried: Vec<Place> = Vec::new();
         while Instant::now() < deadline {
             let hints = self.link.hints().iter().filter(|hint| hint.may_be_dialed());
             let hints: Vec<Address> =
                 hints.flat_map(|hint| both_transports(SocketAddr::new(hint.ip, hint.port))).collect();
-            let mut next = (!hints.is_empty()).then_some((hints, Prefer::Quic));
+            let mut next = (!hints.is_empty()).then_some(Place::At(hints, Prefer::Quic));
             let secret = self.link.rendezvous();
             let mut find = self.net.find(&secret, Publishers::Several, None).await.map_err(gone)?;
             let mut until = deadline;
             loop {
-                let (addresses, prefer) = match next.take() {
+                let place = match next.take() {
                     Some(hinted) => hinted,
                     None => match timeout_at(until.min(deadline), find.next()).await {
-                        Ok(Some(Found::Record { contact, .. })) => (contact.addresses, Prefer::Quic),
-                        Ok(Some(Found::Beacon(address))) => (both_transports(address).to_vec(), Prefer::Tcp),
+                        Ok(Some(Found::Record { contact, .. })) => Place::Of(contact),
+                        Ok(Some(Found::Beacon(at))) => Place::At(both_transports(at).to_vec(), Prefer::Tcp),
                         Ok(None) | Err(_) => break,
                     },
                 };
                 // One node has several records; whoever refused is not asked again.
-                if tried.contains(&addresses) {
+                if tried.contains(&place) {
                     continue;
                 }
-                let tried_now = timeout_at(deadline, self.try_at(&addresses, prefer)).await;
+                let tried_now = timeout_at(deadline, self.try_at(&place)).await;
                 let arrived = match tried_now {
                     Ok(Ok((source, grants))) => arrive(source, grants).await,
                     Ok(Err(failed)) => Err(failed),
@@ -134,15 +143,15 @@ impl<'a> Visitor<'a> {
                 match arrived {
                     Ok(value) => return Ok(value),
                     Err(Failed::Refused) => {
-                        tried.push(addresses);
+                        tried.push(place);
                         refused = true;
                         deadline = deadline.min(Instant::now() + REFUSED_TIME);
                     }
                     Err(Failed::Wrong(why)) => {
-                        tried.push(addresses);
+                        tried.push(place);
                         wrong = Some(why);
                     }
-                    Err(Failed::Unwanted) => tried.push(addresses),
+                    Err(Failed::Unwanted) => tried.push(place),
                     Err(Failed::Useless) => until = until.min(Instant::now() + LOOK_TIME),
                 }
             }
@@ -166,8 +175,12 @@ impl<'a> Visitor<'a> {
         }))
     }
 
-    async fn try_at(&self, addresses: &[Address], prefer: Prefer) -> Result<(Source, Vec<Grant>), Failed> {
-        let connection = self.net.dial(addresses, prefer).await.map_err(|_| Failed::Useless)?;
+    async fn try_at(&self, place: &Place) -> Result<(Source, Vec<Grant>), Failed> {
+        let dialed = match place {
+            Place::At(addresses, prefer) => self.net.dial(addresses, *prefer).await,
+            Place::Of(contact) => self.net.dial_contact(contact, Prefer::Quic).await,
+        };
+        let connection = dialed.map_err(|_| Failed::Useless)?;
         let credential = Credential::Link { tag: self.keys.tag(), link: self.keys.signing() };
         let secrets = vec![self.link.rendezvous()];
         match knock(self.net, self.env, &connection, secrets, &Expected::Anybody, credential).await {

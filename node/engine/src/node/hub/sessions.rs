@@ -1,18 +1,26 @@
 //! Sessions begin and end.
 
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
 use locker_crypto::id::VerifyingKey;
 use locker_net::{Connection, ConnectionId};
 use locker_sync::scope::Scope;
 use tokio::sync::watch;
 
+use super::super::conversation;
 use super::{Admitted, Hub, Place, Session, State};
 
+/// How long what is under way through a relay may take once the session has moved to a direct connection.
+const MOVE_TIME: Duration = Duration::from_secs(10);
 /// Addresses of own devices that are remembered.
 const SOURCES_MAX: usize = 64;
 
 impl Hub {
-    /// Lets a session in. Of two with one device both ends keep the one that the lesser device dialed; `None` if it is
-    /// not this one.
+    /// Lets a session in. Of two with one device both ends keep the one on the direct way, of two alike the one that the
+    /// lesser device dialed; `None` if it is not this one.
     pub(in crate::node) async fn admit(
         &self,
         device: VerifyingKey,
@@ -32,20 +40,27 @@ impl Hub {
             if let Some(old) = state.sessions.get(&device) {
                 // A device that was started anew has another transport key: the old session is dead, whatever we
                 // still believe of it.
-                if !is_preferred && old.connection.peer == connection.peer {
+                let takes_over = match (old.connection.is_relayed(), connection.is_relayed()) {
+                    (true, false) => true,
+                    (false, true) => false,
+                    _ => is_preferred,
+                };
+                if !takes_over && old.connection.peer == connection.peer {
                     return None;
                 }
                 old.end.send_replace(true);
                 dead = (old.connection.peer != connection.peer).then_some(old.connection.id);
             }
             state.scopes.insert(connection.peer, Admitted::new(scope, None));
-            state
-                .sessions
-                .insert(device, Session { connection: connection.clone(), is_level: false, end: sender });
-            let source = connection.remote.ip();
-            state.sources.retain(|known| *known != source);
-            state.sources.push_front(source);
-            state.sources.truncate(SOURCES_MAX);
+            let session = Session { connection: connection.clone(), we_dialed, is_level: false, end: sender };
+            state.sessions.insert(device, session);
+            // Through a relay anybody comes from its address.
+            if !connection.is_relayed() {
+                let source = connection.remote.ip();
+                state.sources.retain(|known| *known != source);
+                state.sources.push_front(source);
+                state.sources.truncate(SOURCES_MAX);
+            }
             state.sources.iter().copied().collect()
         };
         // The node may be stopping; then there is nobody to tell.
@@ -69,13 +84,46 @@ impl Hub {
         }
     }
 
+    /// Moves the session with the owner of a transport key, if it goes through a relay and we began it, to a direct
+    /// connection, if one stands.
+    pub(in crate::node) fn improve(
+        self: Arc<Self>,
+        peer: VerifyingKey,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        // A session may lead to a better one: without the box this future would hold itself.
+        Box::pin(self.move_to_direct(peer))
+    }
+
+    async fn move_to_direct(self: Arc<Self>, peer: VerifyingKey) {
+        let device = {
+            let state = self.state();
+            let mut relayed = state.sessions.iter().filter(|(_, session)| {
+                session.we_dialed && session.connection.peer == peer && session.connection.is_relayed()
+            });
+            relayed.next().map(|(device, _)| *device)
+        };
+        let Some(device) = device else { return };
+        let connections = self.net.connections().await.unwrap_or_default();
+        let direct = connections.into_iter().find(|one| one.peer == peer && !one.is_relayed());
+        if let Some(direct) = direct {
+            // If that fails, the session that stands goes on.
+            let _ = conversation::call(&self, direct, BTreeSet::from([device])).await;
+        }
+    }
+
     /// A session has ended.
     pub(in crate::node) async fn leave(&self, device: &VerifyingKey, connection: &Connection) {
+        let has_moved;
         {
             let now = self.inner.env().now_ms();
             let mut state = self.state();
             state.last_seen.insert(*device, now);
-            if state.sessions.get(device).is_some_and(|s| s.connection.id == connection.id) {
+            let current = state.sessions.get(device).map(|session| &session.connection);
+            has_moved = connection.is_relayed()
+                && current.is_some_and(|current| {
+                    current.peer == connection.peer && current.id != connection.id && !current.is_relayed()
+                });
+            if current.is_some_and(|current| current.id == connection.id) {
                 state.sessions.remove(device);
                 state.plan.lose(device);
             }
@@ -85,6 +133,10 @@ impl Hub {
         }
         self.bump();
         let _ = self.net.set_session(connection.id, false).await;
+        if has_moved {
+            // What is under way there need not be asked for again.
+            let _ = self.until_stop(tokio::time::sleep(MOVE_TIME)).await;
+        }
         let _ = self.net.close(connection.id).await;
         self.fetches.notify_one();
     }
