@@ -83,16 +83,14 @@ pub(crate) fn circuit(relay: &Relay, peer: Option<&VerifyingKey>) -> Option<Mult
     Some(out)
 }
 
-/// Reads the relay out of an address that leads through one.
-pub(crate) fn relay_of(address: &Multiaddr) -> Option<Relay> {
+/// Reads the relay out of an address that leads through one. The address of a connection that came through a relay which
+/// was dialed without expecting a key has none.
+pub(crate) fn relay_of(address: &Multiaddr) -> Option<NodeAddress> {
     let mut direct = Multiaddr::empty();
     let mut parts = address.iter();
     for part in parts.by_ref() {
         match part {
-            Part::P2pCircuit => {
-                let node = from_multiaddr(&direct)?;
-                return Some(Relay { address: node.address, transport_key: node.key? });
-            }
+            Part::P2pCircuit => return from_multiaddr(&direct),
             // Of a relay that was dialed by its key, the key stands there twice.
             part if direct.iter().last().as_ref() == Some(&part) => {}
             part => direct.push(part),
@@ -104,9 +102,9 @@ pub(crate) fn relay_of(address: &Multiaddr) -> Option<Relay> {
 /// Returns where a connection comes from. `local` is our own end of one that the other end began: through a relay, only
 /// that names the relay.
 pub(crate) fn origin_of(local: Option<&Multiaddr>, remote: &Multiaddr) -> Option<Origin> {
-    let relay = local.into_iter().chain([remote]).find_map(relay_of);
+    let relay: Option<NodeAddress> = local.into_iter().chain([remote]).find_map(relay_of);
     match relay {
-        Some(relay) => Some(Origin { ip: relay.address.ip.to_canonical(), is_relayed: true }),
+        Some(node) => Some(Origin { ip: node.address.ip.to_canonical(), is_relayed: true }),
         None => ip_of(remote).map(Origin::from),
     }
 }
@@ -258,16 +256,20 @@ mod tests {
             locker_crypto::sign::Signing::from_seed(&seed).verifying_key()
         };
         let relay = Relay { address: address(Transport::Quic, "203.0.113.9", 9), transport_key: key(1) };
+        let node = NodeAddress { address: relay.address, key: Some(relay.transport_key) };
         let listened = circuit(&relay, None).unwrap();
         let dialed = circuit(&relay, Some(&key(2))).unwrap();
         for text in [&listened, &dialed] {
-            assert_eq!(relay_of(text), Some(relay), "{text}");
+            assert_eq!(relay_of(text), Some(node), "{text}");
             assert_eq!(from_multiaddr(text), None, "{text}");
         }
         let mut by_key = to_multiaddr(&relay.address);
         let part = Part::P2p(peer_id(&key(1)).unwrap());
         [part.clone(), part, Part::P2pCircuit].into_iter().for_each(|part| by_key.push(part));
-        assert_eq!(relay_of(&by_key), Some(relay));
+        assert_eq!(relay_of(&by_key), Some(node));
+        let mut by_address = to_multiaddr(&relay.address);
+        by_address.push(Part::P2pCircuit);
+        assert_eq!(relay_of(&by_address), Some(NodeAddress { key: None, ..node }));
         let behind = Multiaddr::empty().with(Part::P2p(peer_id(&key(2)).unwrap()));
         let relayed = Origin { ip: relay.address.ip, is_relayed: true };
         assert_eq!(origin_of(Some(&listened), &behind), Some(relayed));

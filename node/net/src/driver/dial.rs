@@ -7,6 +7,8 @@ use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::PortUse;
 use libp2p::swarm;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use locker_crypto::id::VerifyingKey;
+use locker_crypto::rendezvous::Address;
 use tokio::sync::oneshot;
 
 use super::{Driver, Link, Way, Which};
@@ -60,7 +62,7 @@ impl Driver {
         let dialed = self.dials.remove(&id);
         let (local, remote) = ends(endpoint);
         let relay = local.into_iter().chain([remote]).find_map(relay_of);
-        let address = relay.map(|relay| relay.address).or_else(|| Some(from_multiaddr(remote)?.address));
+        let address = relay.or_else(|| from_multiaddr(remote)).map(|node| node.address);
         // The gate lets in nothing else.
         let (Some(peer), Some(address)) = (key_of(&peer_id), address) else {
             self.swarm.close_connection(id);
@@ -72,8 +74,12 @@ impl Driver {
             remote: SocketAddr::new(address.ip.to_canonical(), address.port),
             transport: address.transport,
             side: if endpoint.is_dialer() { Side::Dialer } else { Side::Listener },
-            relay: relay.map(|relay| relay.transport_key),
+            relay: relay.and_then(|relay| relay.key.or_else(|| self.key_at(&relay.address))),
         };
+        if relay.is_some() && connection.relay.is_none() {
+            self.swarm.close_connection(id);
+            return;
+        }
         if self.nat.entry_dials.remove(&id) {
             self.nat.note_entry(peer, address);
         }
@@ -102,6 +108,15 @@ impl Driver {
             metrics::count(&self.metrics.connections_refused);
             self.swarm.close_connection(surplus.0);
         }
+    }
+
+    /// The transport key of whoever is connected from an address.
+    fn key_at(&self, address: &Address) -> Option<VerifyingKey> {
+        let remote = SocketAddr::new(address.ip.to_canonical(), address.port);
+        let at = |one: &&Connection| {
+            !one.is_relayed() && one.remote == remote && one.transport == address.transport
+        };
+        self.links.values().map(|link| &link.connection).find(at).map(|one| one.peer)
     }
 
     pub(super) fn on_closed(&mut self, id: ConnectionId, is_broken: bool) {
