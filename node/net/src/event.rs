@@ -27,8 +27,8 @@ pub enum Event {
         /// Which.
         connection: ConnectionId,
     },
-    /// A direct connection stands with somebody to whom a connection through a relay is known. Whoever dialed that one
-    /// may make his session anew on this one.
+    /// A direct connection stands with somebody to whom a connection through a relay is known. The session may
+    /// be made anew on this one.
     Direct {
         /// The direct one.
         connection: Connection,

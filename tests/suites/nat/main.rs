@@ -10,7 +10,7 @@
 mod matrix;
 mod moving;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use locker_tests::files::write_big;
 use locker_tests::internet::{Internet, Namespace, Router, Site, has_namespaces};
@@ -91,13 +91,17 @@ impl Pair {
     /// Waits until both say that they reach one another on this way.
     #[track_caller]
     fn wait_for_path(&self, path: &str, limit: Duration) {
-        for home in [&self.a, &self.b] {
-            let mut last = None;
-            wait_for(&format!("a path that is {path}"), limit, || {
-                last = Self::path(home);
-                (last.as_deref() == Some(path)).then_some(())
-            });
-        }
+        let begun = Instant::now();
+        let mut last = None;
+        wait_for(&format!("a path that is {path}"), limit, || {
+            let now = [&self.a, &self.b].map(Self::path);
+            if last.as_ref() != Some(&now) {
+                eprintln!("after {} ms: {now:?}", begun.elapsed().as_millis());
+            }
+            let is_there = now.iter().all(|one| one.as_deref() == Some(path));
+            last = Some(now);
+            is_there.then_some(())
+        });
     }
 
     /// Waits until everything is at the second device, and compares it byte by byte.

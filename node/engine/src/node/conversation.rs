@@ -208,12 +208,12 @@ async fn talk(
     let Some(place) = hub.admit(device, &connection, scope.clone(), we_dialed).await else {
         // Both ends keep the other connection.
         drop(stream);
-        if we_dialed {
+        if we_dialed && hub.connection_to(&device) != Some(connection.id) {
             let _ = hub.net().close(connection.id).await;
         }
         return;
     };
-    if we_dialed && connection.is_relayed() {
+    if connection.is_relayed() {
         // A direct way may stand already.
         hub.spawn(Arc::clone(&hub).improve(connection.peer));
     }

@@ -127,7 +127,6 @@ pub(super) struct Knowledge {
 /// A session that stands.
 struct Session {
     connection: Connection,
-    we_dialed: bool,
     is_level: bool,
     end: watch::Sender<bool>,
 }

@@ -52,7 +52,7 @@ impl Hub {
                 dead = (old.connection.peer != connection.peer).then_some(old.connection.id);
             }
             state.scopes.insert(connection.peer, Admitted::new(scope, None));
-            let session = Session { connection: connection.clone(), we_dialed, is_level: false, end: sender };
+            let session = Session { connection: connection.clone(), is_level: false, end: sender };
             state.sessions.insert(device, session);
             // Through a relay anybody comes from its address.
             if !connection.is_relayed() {
@@ -84,8 +84,8 @@ impl Hub {
         }
     }
 
-    /// Moves the session with the owner of a transport key, if it goes through a relay and we began it, to a direct
-    /// connection, if one stands.
+    /// Moves the session with the owner of a transport key, if it goes through a relay, to a direct connection, if one
+    /// stands. The lesser of the two devices does it, so that they do not cross.
     pub(in crate::node) fn improve(
         self: Arc<Self>,
         peer: VerifyingKey,
@@ -95,12 +95,14 @@ impl Hub {
     }
 
     async fn move_to_direct(self: Arc<Self>, peer: VerifyingKey) {
+        let own = self.inner.keys().device_id();
         let device = {
             let state = self.state();
-            let mut relayed = state.sessions.iter().filter(|(_, session)| {
-                session.we_dialed && session.connection.peer == peer && session.connection.is_relayed()
-            });
-            relayed.next().map(|(device, _)| *device)
+            let mut relayed = state
+                .sessions
+                .iter()
+                .filter(|(_, session)| session.connection.peer == peer && session.connection.is_relayed());
+            relayed.next().map(|(device, _)| *device).filter(|device| own < *device)
         };
         let Some(device) = device else { return };
         let connections = self.net.connections().await.unwrap_or_default();
