@@ -78,6 +78,8 @@ struct State {
     /// How far this node is in every log, and whether its newest item was written here.
     heads: BTreeMap<Log, BTreeMap<VerifyingKey, Head>>,
     sessions: HashMap<VerifyingKey, Session>,
+    /// Devices whose session is being moved to a direct connection.
+    moving: BTreeSet<VerifyingKey>,
     /// What the owner of a transport key may ask for.
     scopes: HashMap<VerifyingKey, Admitted>,
     /// Addresses from which own devices came, the newest first: they pass first where strangers have to wait.

@@ -43,7 +43,7 @@ impl Hub {
                 let takes_over = match (old.connection.is_relayed(), connection.is_relayed()) {
                     (true, false) => true,
                     (false, true) => false,
-                    _ => is_preferred,
+                    _ => is_preferred && old.connection.id != connection.id,
                 };
                 if !takes_over && old.connection.peer == connection.peer {
                     return None;
@@ -96,21 +96,22 @@ impl Hub {
 
     async fn move_to_direct(self: Arc<Self>, peer: VerifyingKey) {
         let own = self.inner.keys().device_id();
-        let device = {
-            let state = self.state();
-            let mut relayed = state
-                .sessions
-                .iter()
-                .filter(|(_, session)| session.connection.peer == peer && session.connection.is_relayed());
-            relayed.next().map(|(device, _)| *device).filter(|device| own < *device)
-        };
-        let Some(device) = device else { return };
         let connections = self.net.connections().await.unwrap_or_default();
         let direct = connections.into_iter().find(|one| one.peer == peer && !one.is_relayed());
-        if let Some(direct) = direct {
-            // If that fails, the session that stands goes on.
-            let _ = conversation::call(&self, direct, BTreeSet::from([device])).await;
-        }
+        let Some(direct) = direct else { return };
+        let device = {
+            let mut state = self.state();
+            let is_of_peer =
+                |session: &Session| session.connection.peer == peer && session.connection.is_relayed();
+            let found = state.sessions.iter().find(|(_, session)| is_of_peer(session));
+            let device = found.map(|(device, _)| *device).filter(|device| own < *device);
+            // Twice on one connection they would end one another.
+            device.filter(|device| state.moving.insert(*device))
+        };
+        let Some(device) = device else { return };
+        // If it fails, the session that stands goes on.
+        let _ = conversation::call(&self, direct, BTreeSet::from([device])).await;
+        self.state().moving.remove(&device);
     }
 
     /// A session has ended.
