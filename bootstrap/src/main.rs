@@ -66,7 +66,6 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         role: Role::Server,
         relay: RelayMode::Open,
         tcp_443: true,
-        port_mapping: false,
         transport,
         lan: None,
         limits: Limits::bootstrap(),

@@ -156,7 +156,7 @@ pub(crate) fn visit<T>(
         let dice = Box::new(crate::env::system_dice());
         let env = locker_net::Env { dice, clock: Clock::system() };
         // Somebody who only visits is found by nobody, and does nothing for others.
-        let config = Config { role: Role::Client, port_mapping: false, ..config(options) };
+        let config = Config { role: Role::Client, ..config(options) };
         let (net, mut events) =
             locker_net::start(config, env).await.map_err(|e| Error::Network(e.to_string()))?;
         // Streams that others open here are dropped, and so reset.

@@ -111,23 +111,9 @@ pub(crate) fn origin_of(local: Option<&Multiaddr>, remote: &Multiaddr) -> Option
 
 /// Whether an address may be one that others reach from anywhere: not of this host, of a link or of a private network.
 pub(crate) fn may_be_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            !(ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_unspecified()
-                || ip.is_multicast()
-                || ip.is_broadcast())
-        }
-        IpAddr::V6(ip) => {
-            !(ip.is_unique_local()
-                || ip.is_loopback()
-                || ip.is_unicast_link_local()
-                || ip.is_unspecified()
-                || ip.is_multicast())
-        }
-    }
+    let ip = ip.to_canonical();
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !(is_local(ip) || ip.is_unspecified() || ip.is_multicast() || is_broadcast)
 }
 
 /// Reads a direct address; `None` for all that we do not speak.

@@ -10,20 +10,19 @@ use libp2p::core::transport::PortUse;
 use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::identity::Keypair;
 use libp2p::kad::{BucketInserts, Caching, Mode, StoreInserts};
-use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure, ListenFailure};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandlerInEvent, THandlerOutEvent, ToSwarm,
     dummy,
 };
-use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, kad, memory_connection_limits, relay, upnp};
+use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, kad, memory_connection_limits, relay};
 use locker_crypto::rendezvous::AGE_MAX_S;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{CryptoRng, SeedableRng};
 use tokio::time::Instant;
 
 use crate::address::{key_of, origin_of};
-use crate::config::{Clock, Config, Interfaces};
+use crate::config::{Clock, Config};
 use crate::connection;
 use crate::limits::{Admission, Refused};
 use crate::nat::{self, Household, Probe, Screened, Word};
@@ -55,7 +54,6 @@ pub(crate) struct Behaviour {
     circuits: Screened<relay::client::Behaviour>,
     punch: Screened<dcutr::Behaviour>,
     pub(crate) prober: Screened<autonat::v2::client::Behaviour<ChaCha20Rng>>,
-    mapping: Screened<Toggle<upnp::tokio::Behaviour>>,
 }
 
 impl Behaviour {
@@ -100,9 +98,6 @@ impl Behaviour {
             ChaCha20Rng::from_seed(seed)
         };
         let prober = autonat::v2::client::Config::default().with_probe_interval(PROBE_INTERVAL);
-        // Loopback has no router, and a node without local network asks nobody there.
-        let has_router = config.lan.as_ref().is_some_and(|lan| lan.interfaces == Interfaces::All);
-        let mapping = (config.port_mapping && has_router).then(upnp::tokio::Behaviour::default);
         Self {
             gate: Gate { admission: Admission::new(limits.clone()) },
             memory: memory_connection_limits::Behaviour::with_max_bytes(limits.memory_refusal_bytes()),
@@ -114,7 +109,6 @@ impl Behaviour {
             circuits: Screened::new(circuits, Word::Kept, observed),
             punch: Screened::new(dcutr::Behaviour::new(id), Word::Final, observed),
             prober: Screened::new(autonat::v2::client::Behaviour::new(rng(), prober), Word::Final, observed),
-            mapping: Screened::new(Toggle::from(mapping), Word::Candidate, observed),
         }
     }
 }

@@ -54,8 +54,6 @@ pub struct Config {
     /// Whether TCP port 443 is tried besides, on every wildcard address of `listen`: networks that let nothing else out
     /// let it out. Not being allowed to is no error. Default no.
     pub tcp_443: bool,
-    /// Whether the router of the local network is asked to pass a port on (UPnP). Default yes; not without `lan`.
-    pub port_mapping: bool,
     /// Default [`TransportSeed::Fresh`].
     pub transport: TransportSeed,
     /// The beacon on the local network; `None` neither sends nor listens (`--no-lan`).
@@ -79,7 +77,6 @@ impl Default for Config {
             role: Role::WhenPublic,
             relay: RelayMode::Household,
             tcp_443: false,
-            port_mapping: true,
             transport: TransportSeed::Fresh,
             lan: Some(LanConfig::default()),
             publish_interval: Duration::from_secs(8 * 3_600),

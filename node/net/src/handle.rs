@@ -202,8 +202,7 @@ impl Handle {
             Prefer::Quic | Prefer::Tcp => Transport::Tcp,
         };
         let tried = addresses.iter().take(self.limits.dial_addresses).copied();
-        let (first, second): (Vec<_>, Vec<_>) =
-            tried.partition(|one| one.transport == preferred(one.ip));
+        let (first, second): (Vec<_>, Vec<_>) = tried.partition(|one| one.transport == preferred(one.ip));
         let ways = |addresses: Vec<Address>| addresses.into_iter().map(Way::Direct).collect();
         vec![(Duration::ZERO, ways(first)), (self.limits.dial_stagger, ways(second))]
     }

@@ -2,7 +2,7 @@
 //!
 //! Anybody tells us under which address he sees us, and several behaviours turn that into addresses of ours. Here it is
 //! sorted out: what cannot be a public address is not heard, nor more of them than some a minute; and only a probe makes
-//! an address ours, so that what a router or relay says becomes a candidate, or nothing.
+//! an address ours.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -29,8 +29,6 @@ const HEARD_MAX: usize = 4_096;
 pub(crate) enum Word {
     /// It is taken for ours.
     Final,
-    /// It has to be probed first.
-    Candidate,
     /// Nothing: an address through a relay is told in records alone.
     Kept,
 }
@@ -142,9 +140,6 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Screened<B> {
         }
         loop {
             match (self.inner.poll(cx), self.word) {
-                (Poll::Ready(ToSwarm::ExternalAddrConfirmed(address)), Word::Candidate) => {
-                    return Poll::Ready(ToSwarm::NewExternalAddrCandidate(address));
-                }
                 (
                     Poll::Ready(ToSwarm::ExternalAddrConfirmed(_) | ToSwarm::ExternalAddrExpired(_)),
                     Word::Kept,
