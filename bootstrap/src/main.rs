@@ -1,5 +1,6 @@
-//! A meeting point for lockers: a DHT server that anybody can run. It keeps records of 640 bytes that it cannot read,
-//! for at most 30 hours and in memory, and no user data.
+//! A meeting point for lockers that anybody can run: a DHT server, an open relay, and a prober of addresses. It keeps
+//! records of 640 bytes that it cannot read, for at most 30 hours and in memory, passes on what two nodes say to one
+//! another in ciphertext, a little of it, and has no user data.
 //!
 //! It is the one program that keeps its transport key, because others write it down with its address.
 
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use locker_net::{Clock, Config, DhtRole, Env, Event, Limits, NodeAddress, TransportSeed};
+use locker_net::{Clock, Config, Env, Event, Limits, NodeAddress, RelayMode, Role, TransportSeed};
 
 /// Run a meeting point for lockers
 ///
@@ -19,7 +20,8 @@ use locker_net::{Clock, Config, DhtRole, Env, Event, Limits, NodeAddress, Transp
 #[derive(Parser)]
 #[command(name = "locker-bootstrap", version)]
 struct Arguments {
-    /// IP address and port to listen on, for UDP and TCP; may be given several times
+    /// IP address and port to listen on, for UDP and TCP; may be given several times. With 0.0.0.0 or [::] TCP port 443
+    /// is tried as well, for those whose network lets nothing else out
     #[arg(long, value_name = "ADDR")]
     listen: Vec<SocketAddr>,
     /// File with the key of this node; made if it does not exist. Without it the key is a new one at every start
@@ -61,7 +63,9 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config {
         listen: if arguments.listen.is_empty() { everywhere() } else { arguments.listen },
         bootstrap: join.collect::<Result<_, _>>()?,
-        role: DhtRole::Server,
+        role: Role::Server,
+        relay: RelayMode::Open,
+        tcp_443: true,
         transport,
         lan: None,
         limits: Limits::bootstrap(),
@@ -75,7 +79,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             event = events.next() => match event {
                 None => break,
                 Some(Event::Listening { .. }) => report(&handle, "listening", arguments.json)?,
-                // It speaks nothing but the DHT. A stream that is dropped is reset.
+                // It speaks nothing of lockers itself. A stream that is dropped is reset.
                 Some(_) => {}
             },
             stop = tokio::signal::ctrl_c() => {

@@ -19,8 +19,13 @@ pub struct Meeting {
 impl Meeting {
     /// Starts one on a free port.
     pub fn start() -> Self {
-        let mut command = Program::find().bootstrap().command();
-        command.args(["--listen", "127.0.0.1:0", "--json"]);
+        Self::start_at(&Program::find(), "127.0.0.1:0")
+    }
+
+    /// Starts one at a given address, in the network namespace of a program.
+    pub fn start_at(program: &Program, listen: &str) -> Self {
+        let mut command = program.bootstrap().command();
+        command.args(["--listen", listen, "--json"]);
         let mut process = Running::start(command);
         let ready = process.event("ready");
         let address = ready["listen"][0].as_str().unwrap().to_owned();

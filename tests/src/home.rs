@@ -24,6 +24,12 @@ impl Home {
         Self { folder, home, program: Program::find() }
     }
 
+    /// A home whose commands run in a network namespace.
+    pub fn within(namespace: &str) -> Self {
+        let home = Self::empty();
+        Self { program: Program::find().within(namespace), ..home }
+    }
+
     /// A home at a place of its own, on a disk that somebody else looks after. What is beside it lies elsewhere.
     pub fn at(home: PathBuf) -> Self {
         Self { home, ..Self::empty() }

@@ -18,6 +18,7 @@ pub mod enclosure;
 pub mod faults;
 pub mod files;
 pub mod home;
+pub mod internet;
 pub mod lab;
 pub mod media;
 pub mod power;

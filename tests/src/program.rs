@@ -20,7 +20,11 @@ const EVENT_MAX: Duration = Duration::from_secs(60);
 
 /// Where the binary lies.
 #[derive(Clone, Debug)]
-pub struct Program(PathBuf);
+pub struct Program {
+    path: PathBuf,
+    /// The network namespace in which it runs, if not that of the tests.
+    namespace: Option<String>,
+}
 
 impl Program {
     /// Finds the binary: `LOCKER_BIN`, else `lab/locker` in the target folder from which this test runs. That is the
@@ -32,7 +36,7 @@ impl Program {
         if let Some(path) = std::env::var_os("LOCKER_BIN") {
             let path = PathBuf::from(path);
             assert!(path.is_file(), "LOCKER_BIN names {}, which is no file", path.display());
-            return Self(path);
+            return Self { path, namespace: None };
         }
         // target/<profile>/deps/<suite>
         let test = std::env::current_exe().unwrap();
@@ -43,7 +47,12 @@ impl Program {
             "there is no {}: build it with `cargo lab` (`make test` does), or name a binary with LOCKER_BIN",
             path.display()
         );
-        Self(path)
+        Self { path, namespace: None }
+    }
+
+    /// The same, to be run in a network namespace.
+    pub fn within(self, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..self }
     }
 
     /// The meeting point that lies beside this binary, `locker-bootstrap`.
@@ -51,19 +60,26 @@ impl Program {
     /// # Panics
     /// If there is none, with a sentence that says how to build it.
     pub fn bootstrap(&self) -> Self {
-        let path = self.0.with_file_name("locker-bootstrap");
+        let path = self.path.with_file_name("locker-bootstrap");
         assert!(path.is_file(), "there is no {}: `make lab` builds it", path.display());
-        Self(path)
+        Self { path, namespace: self.namespace.clone() }
     }
 
     /// The path.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// A command without arguments, in a clean surrounding: UTC, UTF-8, no settings of the person who runs the tests.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.0);
+        let mut command = match &self.namespace {
+            None => Command::new(&self.path),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(&self.path);
+                command
+            }
+        };
         for name in
             ["LOCKER_HOME", "LOCKER_BOOTSTRAP", "FAILPOINTS", "COLUMNS", "RUST_BACKTRACE", "XDG_DATA_HOME"]
         {

@@ -12,9 +12,9 @@ use locker_crypto::epoch::Bundle;
 use locker_crypto::id::{ObjectHash, PersonId, SpaceId};
 use locker_crypto::identity::{DeviceKeys, PersonKeys};
 use locker_crypto::person::{self, Entry, Op};
-use locker_crypto::rendezvous::{Address, Publishers};
+use locker_crypto::rendezvous::Publishers;
 use locker_crypto::secret::{EpochSecret, PersonKey, Ticket};
-use locker_net::{Found, Handle, Prefer, Protocol, Stream, both_transports};
+use locker_net::{Connection, Found, Handle, Prefer, Protocol, Stream, both_transports};
 use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::{Limits, Store, WriteTxn, objects, persons, settings};
 use locker_sync::limits::{CONFIRM_TIME_S, EARLY_FRAME_TIME_MS};
@@ -123,11 +123,12 @@ impl Joiner<'_> {
             let secret = self.ticket.rendezvous();
             let mut find = net.find(&secret, Publishers::One, None).await.map_err(gone)?;
             while let Ok(Some(found)) = timeout_at(deadline, find.next()).await {
-                let (addresses, prefer) = match found {
-                    Found::Record { contact, .. } => (contact.addresses, Prefer::Quic),
-                    Found::Beacon(address) => (both_transports(address).to_vec(), Prefer::Tcp),
+                let dialed = match found {
+                    Found::Record { contact, .. } => net.dial_contact(&contact, Prefer::Quic).await,
+                    Found::Beacon(address) => net.dial(&both_transports(address), Prefer::Tcp).await,
                 };
-                match self.try_at(net, &addresses, prefer, home, vault).await {
+                let Ok(connection) = dialed else { continue };
+                match self.try_on(net, &connection, home, vault).await {
                     Ok(joined) => return Ok(joined),
                     Err(Failed::Stranger) => answered = true,
                     Err(Failed::For(error)) => return Err(error),
@@ -143,15 +144,13 @@ impl Joiner<'_> {
         }))
     }
 
-    async fn try_at(
+    async fn try_on(
         &self,
         net: &Handle,
-        addresses: &[Address],
-        prefer: Prefer,
+        connection: &Connection,
         home: &Path,
         vault: &Vault,
     ) -> Result<Joined, Failed> {
-        let connection = net.dial(addresses, prefer).await.map_err(|_| Failed::Stranger)?;
         let stream = net.open(connection.id, Protocol::Pair).await.map_err(|_| Failed::Stranger)?;
         self.run(stream, home, vault).await
     }

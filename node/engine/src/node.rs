@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use locker_crypto::id::PackHash;
-use locker_net::{Clock, Config, Handle, Limits, NodeAddress, both_transports};
+use locker_net::{Clock, Config, Handle, Limits, NodeAddress, Role, both_transports};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -173,8 +173,10 @@ pub(crate) async fn with_net<T>(
 ) -> Result<T, Error> {
     let dice = Box::new(crate::env::system_dice());
     let env = locker_net::Env { dice, clock: Clock::system() };
+    // Somebody who only visits is found by nobody, and does nothing for others.
+    let config = Config { role: Role::Client, ..config(options) };
     let (net, mut events) =
-        locker_net::start(config(options), env).await.map_err(|e| Error::Network(e.to_string()))?;
+        locker_net::start(config, env).await.map_err(|e| Error::Network(e.to_string()))?;
     // Streams that others open here are dropped, and so reset.
     let hearing = tokio::spawn(async move { while events.next().await.is_some() {} });
     let done = work(&net).await;

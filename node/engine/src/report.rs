@@ -238,6 +238,16 @@ pub enum StateHash {
     Always,
 }
 
+/// How the data between two devices travels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// Straight from one to the other.
+    Direct,
+    /// Through a relay, which carries what it cannot read.
+    Relayed,
+}
+
 /// One device in [`Status`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Device {
@@ -249,6 +259,9 @@ pub struct Device {
     pub role: String,
     /// Whether it can be reached now.
     pub online: bool,
+    /// How, while it is reached. Absent for this device, and for those that are not online.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Way>,
     /// When it was last heard of, in unix milliseconds.
     pub last_seen: u64,
     /// Whether it is this device.

@@ -217,6 +217,7 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
     let keys = inner.keys();
     let devices = crate::keys::devices(&snapshot, &keys.person, &keys.person_keys)?;
     let (online, last_seen) = inner.node().map(|hub| hub.presence()).unwrap_or_default();
+    let ways = inner.node().map(|hub| hub.ways()).unwrap_or_default();
     let now = inner.env().now_ms();
     let told = devices.into_iter().map(|listed| {
         let vk = listed.id;
@@ -229,6 +230,7 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
             name: listed.name,
             role: "full".into(),
             online,
+            path: ways.get(&vk).copied(),
             last_seen,
             this,
             replaced_by,

@@ -1,5 +1,5 @@
-//! Addresses: between ours ([`Address`]), the texts that people write down, and multiaddrs; which of our own are worth
-//! publishing. Never here: relayed addresses, names to be resolved.
+//! Addresses: between ours ([`Address`], [`Relay`]), the texts that people write down, and multiaddrs; which of our own
+//! are worth publishing. Never here: names to be resolved.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,9 @@ use libp2p::multiaddr::Protocol as Part;
 use libp2p::{Multiaddr, PeerId};
 use locker_crypto::Refusal;
 use locker_crypto::id::VerifyingKey;
-use locker_crypto::rendezvous::{ADDRESSES_MAX, Address, Transport};
+use locker_crypto::rendezvous::{ADDRESSES_MAX, Address, Relay, Transport};
+
+use crate::limits::Origin;
 
 /// The address of a node and, if it is known, its transport key. Its text is a multiaddr:
 /// `/ip4/192.0.2.1/udp/4001/quic-v1/p2p/12D3Koo…`.
@@ -67,6 +69,51 @@ pub(crate) fn to_multiaddr(address: &Address) -> Multiaddr {
         Transport::Tcp => out.push(Part::Tcp(address.port)),
     }
     out
+}
+
+/// Returns the address under which a node with a reservation listens at a relay, or, with `peer`, under which it is
+/// dialed there. `None` if a key is none.
+pub(crate) fn circuit(relay: &Relay, peer: Option<&VerifyingKey>) -> Option<Multiaddr> {
+    let mut out = to_multiaddr(&relay.address);
+    out.push(Part::P2p(peer_id(&relay.transport_key)?));
+    out.push(Part::P2pCircuit);
+    if let Some(peer) = peer {
+        out.push(Part::P2p(peer_id(peer)?));
+    }
+    Some(out)
+}
+
+/// Reads the relay out of an address that leads through one. The address of a connection that came through a relay which
+/// was dialed without expecting a key has none.
+pub(crate) fn relay_of(address: &Multiaddr) -> Option<NodeAddress> {
+    let mut direct = Multiaddr::empty();
+    let mut parts = address.iter();
+    for part in parts.by_ref() {
+        match part {
+            Part::P2pCircuit => return from_multiaddr(&direct),
+            // Of a relay that was dialed by its key, the key stands there twice.
+            part if direct.iter().last().as_ref() == Some(&part) => {}
+            part => direct.push(part),
+        }
+    }
+    None
+}
+
+/// Returns where a connection comes from. `local` is our own end of one that the other end began: through a relay, only
+/// that names the relay.
+pub(crate) fn origin_of(local: Option<&Multiaddr>, remote: &Multiaddr) -> Option<Origin> {
+    let relay: Option<NodeAddress> = local.into_iter().chain([remote]).find_map(relay_of);
+    match relay {
+        Some(node) => Some(Origin { ip: node.address.ip.to_canonical(), is_relayed: true }),
+        None => ip_of(remote).map(Origin::from),
+    }
+}
+
+/// Whether an address may be one that others reach from anywhere: not of this host, of a link or of a private network.
+pub(crate) fn may_be_public(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !(is_local(ip) || ip.is_unspecified() || ip.is_multicast() || is_broadcast)
 }
 
 /// Reads a direct address; `None` for all that we do not speak.
@@ -185,6 +232,57 @@ mod tests {
             "/ip4/192.0.2.1/tcp/4001/p2p-circuit",
         ] {
             assert_eq!(text.parse::<NodeAddress>(), Err(Refusal::Canon), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_way_through_a_relay_names_it() {
+        let key = |n| {
+            let seed = locker_crypto::secret::SigningSeed::new([n; 32]);
+            locker_crypto::sign::Signing::from_seed(&seed).verifying_key()
+        };
+        let relay = Relay { address: address(Transport::Quic, "203.0.113.9", 9), transport_key: key(1) };
+        let node = NodeAddress { address: relay.address, key: Some(relay.transport_key) };
+        let listened = circuit(&relay, None).unwrap();
+        let dialed = circuit(&relay, Some(&key(2))).unwrap();
+        for text in [&listened, &dialed] {
+            assert_eq!(relay_of(text), Some(node), "{text}");
+            assert_eq!(from_multiaddr(text), None, "{text}");
+        }
+        let mut by_key = to_multiaddr(&relay.address);
+        let part = Part::P2p(peer_id(&key(1)).unwrap());
+        [part.clone(), part, Part::P2pCircuit].into_iter().for_each(|part| by_key.push(part));
+        assert_eq!(relay_of(&by_key), Some(node));
+        let mut by_address = to_multiaddr(&relay.address);
+        by_address.push(Part::P2pCircuit);
+        assert_eq!(relay_of(&by_address), Some(NodeAddress { key: None, ..node }));
+        let behind = Multiaddr::empty().with(Part::P2p(peer_id(&key(2)).unwrap()));
+        let relayed = Origin { ip: relay.address.ip, is_relayed: true };
+        assert_eq!(origin_of(Some(&listened), &behind), Some(relayed));
+        assert_eq!(origin_of(None, &dialed), Some(relayed));
+        let direct = to_multiaddr(&relay.address);
+        assert_eq!(origin_of(Some(&direct), &direct), Some(Origin::from(relay.address.ip)));
+        assert_eq!(origin_of(Some(&direct), &behind), None);
+        assert_ne!(relayed.source(), Origin::from(relay.address.ip).source());
+        assert_ne!(relayed.network(), Origin::from(relay.address.ip).network());
+    }
+
+    #[test]
+    fn what_lies_within_a_network_is_not_public() {
+        for (text, expected) in [
+            ("203.0.113.7", true),
+            ("2001:db8::7", true),
+            ("192.168.1.2", false),
+            ("10.0.0.1", false),
+            ("169.254.1.1", false),
+            ("127.0.0.1", false),
+            ("::ffff:192.168.1.2", false),
+            ("fd00::1", false),
+            ("fe80::1", false),
+            ("239.1.1.1", false),
+            ("::", false),
+        ] {
+            assert_eq!(may_be_public(text.parse().unwrap()), expected, "{text}");
         }
     }
 

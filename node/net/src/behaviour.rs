@@ -1,13 +1,13 @@
 //! The behaviours of the swarm and how each is set: what others can ask of this node at the level of the network.
 //!
-//! Relay, hole punching and address probing join here as further fields. Never here: decisions on what arrives.
+//! Never here: decisions on what arrives.
 
 use std::num::NonZeroUsize;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
+use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::identity::Keypair;
 use libp2p::kad::{BucketInserts, Caching, Mode, StoreInserts};
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure, ListenFailure};
@@ -15,14 +15,17 @@ use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandlerInEvent, THandlerOutEvent, ToSwarm,
     dummy,
 };
-use libp2p::{Multiaddr, PeerId, identify, kad, memory_connection_limits};
+use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, kad, memory_connection_limits, relay};
 use locker_crypto::rendezvous::AGE_MAX_S;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{CryptoRng, SeedableRng};
 use tokio::time::Instant;
 
-use crate::address::{ip_of, key_of};
-use crate::config::{Clock, DhtRole};
+use crate::address::{key_of, origin_of};
+use crate::config::{Clock, Config};
 use crate::connection;
-use crate::limits::{Admission, Limits, Refused};
+use crate::limits::{Admission, Refused};
+use crate::nat::{self, Household, Probe, Screened, Word};
 use crate::protocol::{AGENT, KAD};
 use crate::rendezvous::RecordShelf;
 use crate::stream;
@@ -33,6 +36,9 @@ const PATHS: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 const KAD_PACKET_BYTES: usize = 16_384;
 const KAD_STREAM_TIME: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether an address waits to be probed.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
 /// All behaviours.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
@@ -41,19 +47,33 @@ pub(crate) struct Behaviour {
     identify: identify::Behaviour,
     pub(crate) kad: kad::Behaviour<RecordShelf>,
     pub(crate) stream: stream::Behaviour,
+    /// What this node is for others, while it is public.
+    pub(crate) relay: relay::Behaviour,
+    pub(crate) probe: Probe,
+    /// What others are for it.
+    circuits: Screened<relay::client::Behaviour>,
+    punch: Screened<dcutr::Behaviour>,
+    pub(crate) prober: Screened<autonat::v2::client::Behaviour<ChaCha20Rng>>,
 }
 
 impl Behaviour {
-    pub(crate) fn new(key: &Keypair, limits: &Limits, role: DhtRole, clock: Clock) -> Self {
+    pub(crate) fn new(
+        key: &Keypair,
+        config: &Config,
+        clock: Clock,
+        circuits: relay::client::Behaviour,
+        household: &Household,
+        dice: &mut dyn CryptoRng,
+    ) -> Self {
         let id = key.public().to_peer_id();
+        let limits = &config.limits;
         let identify = identify::Config::new(AGENT.to_owned(), key.public())
             .with_agent_version(AGENT.to_owned())
             .with_hide_listen_addrs(true)
             .with_push_listen_addr_updates(false)
             .with_cache_size(0);
-        let mut config = kad::Config::new(KAD);
-        config
-            .set_record_filtering(StoreInserts::FilterBoth)
+        let mut dht = kad::Config::new(KAD);
+        dht.set_record_filtering(StoreInserts::FilterBoth)
             .set_kbucket_inserts(BucketInserts::Manual)
             .set_caching(Caching::Disabled)
             .disjoint_query_paths(true)
@@ -68,18 +88,36 @@ impl Behaviour {
             .set_publication_interval(None)
             .set_provider_publication_interval(None)
             .set_provider_record_ttl(None);
-        let mut kad = kad::Behaviour::with_config(id, RecordShelf::new(id, limits, clock), config);
-        kad.set_mode(Some(match role {
-            DhtRole::Client => Mode::Client,
-            DhtRole::Server => Mode::Server,
-        }));
+        let mut kad = kad::Behaviour::with_config(id, RecordShelf::new(id, limits, clock), dht);
+        // Until the node is public: `Driver::review`.
+        kad.set_mode(Some(Mode::Client));
+        let observed = limits.observed_per_minute;
+        let mut rng = || {
+            let mut seed = [0; 32];
+            dice.fill_bytes(&mut seed);
+            ChaCha20Rng::from_seed(seed)
+        };
+        let prober = autonat::v2::client::Config::default().with_probe_interval(PROBE_INTERVAL);
         Self {
             gate: Gate { admission: Admission::new(limits.clone()) },
             memory: memory_connection_limits::Behaviour::with_max_bytes(limits.memory_refusal_bytes()),
             identify: identify::Behaviour::new(identify),
             kad,
             stream: stream::Behaviour::default(),
+            relay: nat::server(id, config.relay, limits, household),
+            probe: Probe::new(rng(), limits),
+            circuits: Screened::new(circuits, Word::Kept, observed),
+            punch: Screened::new(dcutr::Behaviour::new(id), Word::Final, observed),
+            prober: Screened::new(autonat::v2::client::Behaviour::new(rng(), prober), Word::Final, observed),
         }
+    }
+}
+
+/// The addresses of a connection: our own end, if the other one began it, and the other end.
+pub(crate) fn ends(endpoint: &ConnectedPoint) -> (Option<&Multiaddr>, &Multiaddr) {
+    match endpoint {
+        ConnectedPoint::Dialer { address, .. } => (None, address),
+        ConnectedPoint::Listener { local_addr, send_back_addr } => (Some(local_addr), send_back_addr),
     }
 }
 
@@ -93,15 +131,16 @@ impl Gate {
         &mut self,
         id: ConnectionId,
         peer: &PeerId,
-        address: &Multiaddr,
+        local: Option<&Multiaddr>,
+        remote: &Multiaddr,
     ) -> Result<dummy::ConnectionHandler, ConnectionDenied> {
         let id = connection::ConnectionId(id);
         // Only ed25519 keys are compiled in; another one could not stand in a transcript.
-        let (Some(ip), Some(key)) = (ip_of(address), key_of(peer)) else {
+        let (Some(from), Some(key)) = (origin_of(local, remote), key_of(peer)) else {
             self.admission.forget_pending(id);
             return Err(ConnectionDenied::new(Refused::Peer));
         };
-        self.admission.may_stand(id, ip, &key).map_err(ConnectionDenied::new)?;
+        self.admission.may_stand(id, from, &key).map_err(ConnectionDenied::new)?;
         Ok(dummy::ConnectionHandler)
     }
 }
@@ -113,12 +152,12 @@ impl NetworkBehaviour for Gate {
     fn handle_pending_inbound_connection(
         &mut self,
         id: ConnectionId,
-        _: &Multiaddr,
+        local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        let ip = ip_of(remote).ok_or_else(|| ConnectionDenied::new(Refused::Source))?;
+        let from = origin_of(Some(local), remote).ok_or_else(|| ConnectionDenied::new(Refused::Source))?;
         self.admission
-            .begin_inbound(connection::ConnectionId(id), ip, Instant::now())
+            .begin_inbound(connection::ConnectionId(id), from, Instant::now())
             .map_err(ConnectionDenied::new)
     }
 
@@ -126,10 +165,10 @@ impl NetworkBehaviour for Gate {
         &mut self,
         id: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
+        local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<Self::ConnectionHandler, ConnectionDenied> {
-        self.stand(id, &peer, remote)
+        self.stand(id, &peer, Some(local), remote)
     }
 
     fn handle_pending_outbound_connection(
@@ -151,7 +190,7 @@ impl NetworkBehaviour for Gate {
         _: Endpoint,
         _: PortUse,
     ) -> Result<Self::ConnectionHandler, ConnectionDenied> {
-        self.stand(id, &peer, address)
+        self.stand(id, &peer, None, address)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -162,9 +201,10 @@ impl NetworkBehaviour for Gate {
                 peer_id,
                 ..
             }) => {
-                if let (Some(ip), Some(key)) = (ip_of(endpoint.get_remote_address()), key_of(&peer_id)) {
+                let (local, remote) = ends(endpoint);
+                if let (Some(from), Some(key)) = (origin_of(local, remote), key_of(&peer_id)) {
                     let id = connection::ConnectionId(connection_id);
-                    self.admission.stands(id, ip, key, Instant::now());
+                    self.admission.stands(id, from, key, Instant::now());
                 }
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => {

@@ -18,13 +18,24 @@ pub enum TransportSeed {
     Kept(SigningSeed),
 }
 
-/// What a node does for the DHT.
+/// What a node does for others: for the DHT, as a relay, and by probing their addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DhtRole {
-    /// Asks and publishes; is in nobody's routing table.
+pub enum Role {
+    /// Nothing: it asks and publishes, and is in nobody's routing table.
     Client,
-    /// Also keeps the records of others and answers.
+    /// Nothing until an address of it is confirmed to be reached from anywhere; then all of it.
+    WhenPublic,
+    /// All of it, from the start: the addresses on which it listens are taken for public.
     Server,
+}
+
+/// For whom a node is a relay, while it is one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RelayMode {
+    /// Only those with a session reserve; circuits to them last long, and from strangers are few.
+    Household,
+    /// Anybody reserves; circuits are short and small.
+    Open,
 }
 
 /// How a node starts. [`Config::default`] speaks to nobody who is not on its local network.
@@ -36,8 +47,13 @@ pub struct Config {
     pub external: Vec<NodeAddress>,
     /// Nodes of the DHT to begin with. Default none; there are no hosts of ours.
     pub bootstrap: Vec<NodeAddress>,
-    /// Default [`DhtRole::Client`].
-    pub role: DhtRole,
+    /// Default [`Role::WhenPublic`].
+    pub role: Role,
+    /// Default [`RelayMode::Household`].
+    pub relay: RelayMode,
+    /// Whether TCP port 443 is tried besides, on every wildcard address of `listen`: networks that let nothing else out
+    /// let it out. Not being allowed to is no error. Default no.
+    pub tcp_443: bool,
     /// Default [`TransportSeed::Fresh`].
     pub transport: TransportSeed,
     /// The beacon on the local network; `None` neither sends nor listens (`--no-lan`).
@@ -58,7 +74,9 @@ impl Default for Config {
             listen: vec![(Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::UNSPECIFIED, 0).into()],
             external: Vec::new(),
             bootstrap: Vec::new(),
-            role: DhtRole::Client,
+            role: Role::WhenPublic,
+            relay: RelayMode::Household,
+            tcp_443: false,
             transport: TransportSeed::Fresh,
             lan: Some(LanConfig::default()),
             publish_interval: Duration::from_secs(8 * 3_600),

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::rendezvous::Transport;
 
+use crate::limits::Origin;
+
 /// Number of a connection. Not used twice while the process runs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnectionId(pub(crate) libp2p::swarm::ConnectionId);
@@ -31,10 +33,23 @@ pub struct Connection {
     pub id: ConnectionId,
     /// The transport key that the other end owns, raw ed25519. It says nothing about who that is.
     pub peer: VerifyingKey,
-    /// Where the other end is.
+    /// Where the other end is; through a relay, where the relay is.
     pub remote: SocketAddr,
-    /// What carries it.
+    /// What carries it, as far as the relay if there is one.
     pub transport: Transport,
     /// Who began it.
     pub side: Side,
+    /// The transport key of the relay between, which carries what it cannot read; `None` on a direct way.
+    pub relay: Option<VerifyingKey>,
+}
+
+impl Connection {
+    /// Returns whether a relay lies between.
+    pub fn is_relayed(&self) -> bool {
+        self.relay.is_some()
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { ip: self.remote.ip(), is_relayed: self.is_relayed() }
+    }
 }

@@ -5,6 +5,7 @@
 
 mod dial;
 mod inbound;
+mod nat;
 mod queries;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -17,19 +18,21 @@ use libp2p::core::transport::ListenerId;
 use libp2p::identity::Keypair;
 use libp2p::swarm::{self, Swarm, SwarmEvent};
 use locker_crypto::id::VerifyingKey;
-use locker_crypto::rendezvous::{Address, Publishers, Transport};
+use locker_crypto::rendezvous::{Address, Publishers, Relay, Transport};
 use locker_crypto::secret::RendezvousSecret;
 use rand_core::CryptoRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::address::{from_multiaddr, key_of, to_multiaddr};
+use crate::address::{from_multiaddr, key_of, may_be_public, to_multiaddr};
 use crate::behaviour::{Behaviour, BehaviourEvent};
-use crate::config::{Clock, Config, Env, TransportSeed};
+use crate::config::{Clock, Config, Env, Role, TransportSeed};
 use crate::connection::{Connection, ConnectionId};
 use crate::event::{Event, Events};
-use crate::handle::{COMMANDS_MAX, DialError, Found, Handle, OpenError, StartError};
+use crate::handle::{COMMANDS_MAX, DialError, Found, Handle, OpenError, Reached, StartError};
+use crate::limits::Origin;
 use crate::metrics::{self, Shared};
+use crate::nat::{Household, Reach};
 use crate::protocol::Protocol;
 use crate::rendezvous::lan::{self, Heard};
 use crate::rendezvous::{Publication, Standing};
@@ -51,7 +54,7 @@ const LINGER_TIME: Duration = Duration::from_millis(150);
 /// What a [`Handle`] asks for.
 pub(crate) enum Command {
     Dial {
-        address: Address,
+        way: Way,
         reply: oneshot::Sender<Result<Connection, DialError>>,
     },
     Open {
@@ -63,7 +66,7 @@ pub(crate) enum Command {
     Connections(oneshot::Sender<Vec<Connection>>),
     OwnAddresses(oneshot::Sender<Vec<Address>>),
     SetSession(ConnectionId, bool),
-    HandshakeFailed(IpAddr),
+    HandshakeFailed(Origin),
     SetKnownSources(Vec<IpAddr>),
     Publish(Vec<Publication>),
     Find {
@@ -75,6 +78,15 @@ pub(crate) enum Command {
     SetBeacons(Vec<RendezvousSecret>),
     LanWatch(Vec<RendezvousSecret>),
     Shutdown(oneshot::Sender<()>),
+}
+
+/// How somebody is dialed.
+#[derive(Clone, Copy)]
+pub(crate) enum Way {
+    /// At an address, whoever answers.
+    Direct(Address),
+    /// Through a relay, which takes a key to know whom.
+    Through(Relay, VerifyingKey),
 }
 
 /// On which connection a stream is wanted.
@@ -90,6 +102,12 @@ struct Link {
     peer_id: libp2p::PeerId,
     /// Whether the engine knows it, and so wants to hear that it is gone.
     told: bool,
+    /// Whether a session stands on it.
+    session: bool,
+    /// Whether we dialed it from the port on which we listen, so that the other end sees our listening address.
+    reuses_port: bool,
+    /// How others reach the other end as a relay, if it is one.
+    relay: Option<Relay>,
 }
 
 /// The actor.
@@ -101,6 +119,9 @@ pub(crate) struct Driver {
     links: BTreeMap<ConnectionId, Link>,
     dials: HashMap<swarm::ConnectionId, oneshot::Sender<Result<Connection, DialError>>>,
     queries: queries::Queries,
+    nat: nat::Nat,
+    household: Household,
+    reached: watch::Sender<Reached>,
     lan: lan::Beacon,
     heard: mpsc::Receiver<Heard>,
     listening: watch::Sender<Vec<Address>>,
@@ -113,9 +134,12 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) async fn start(config: Config, mut env: Env) -> Result<(Handle, Events), StartError> {
         let key = transport_key(&config.transport, &mut *env.dice)?;
-        let transport = transport::build(&key, &config.limits).map_err(|_| StartError::Key)?;
-        let behaviour = Behaviour::new(&key, &config.limits, config.role, env.clock.clone());
         let peer_id = key.public().to_peer_id();
+        let (circuits, circuit_client) = libp2p::relay::client::new(peer_id);
+        let transport = transport::build(&key, &config.limits, circuits).map_err(|_| StartError::Key)?;
+        let household = Household::default();
+        let (clock, dice) = (env.clock.clone(), &mut *env.dice);
+        let behaviour = Behaviour::new(&key, &config, clock, circuit_client, &household, dice);
         let transport_key = key_of(&peer_id).ok_or(StartError::Key)?;
         let settings = swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(config.limits.idle_time)
@@ -125,6 +149,9 @@ impl Driver {
             swarm.add_external_address(to_multiaddr(&address.address));
         }
         let listening = listen(&mut swarm, &config.listen).await?;
+        if config.tcp_443 {
+            listen_443(&mut swarm, &config.listen);
+        }
 
         let config = Arc::new(config);
         let metrics = Shared::default();
@@ -132,6 +159,7 @@ impl Driver {
         let (events, event_receiver) = mpsc::channel(EVENTS_MAX);
         let (listening, listening_receiver) = watch::channel(listening);
         let (standing, standing_receiver) = watch::channel(Standing::default());
+        let (reached, reached_receiver) = watch::channel(Reached::default());
         let port = listening.borrow().first().map_or(0, |address| address.port);
         let (lan, heard) = lan::Beacon::start(
             config.lan.clone(),
@@ -147,6 +175,7 @@ impl Driver {
             transport_key,
             listening_receiver,
             standing_receiver,
+            reached_receiver,
             Arc::clone(&metrics),
             limits,
         );
@@ -158,6 +187,9 @@ impl Driver {
             links: BTreeMap::new(),
             dials: HashMap::new(),
             queries: queries::Queries::new(standing),
+            nat: nat::Nat::new(Reach::new(config.role, &config.limits)),
+            household,
+            reached,
             lan,
             heard,
             listening,
@@ -171,10 +203,16 @@ impl Driver {
     }
 
     async fn run(mut self) {
+        for node in &self.config.external {
+            // The swarm was told before it ran.
+            self.nat.confirm(node.address);
+        }
+        self.take_listening_for_public();
+        self.review();
         self.join();
         let events = self.events.clone();
         let stopped = loop {
-            let wake = self.queries.next_wake();
+            let wake = self.queries.next_wake().into_iter().chain(self.nat.wake()).min();
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
@@ -222,18 +260,16 @@ impl Driver {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Dial { address, reply } => self.dial(&address, reply),
+            Command::Dial { way, reply } => self.dial(way, reply),
             Command::Open { which, protocol, reply } => self.open(which, protocol, reply),
             Command::Close(id) => drop(self.swarm.close_connection(id.0)),
             Command::Connections(reply) => {
                 let _ = reply.send(self.links.values().map(|link| link.connection.clone()).collect());
             }
             Command::OwnAddresses(reply) => drop(reply.send(self.own_addresses())),
-            Command::SetSession(id, stands) => {
-                self.swarm.behaviour_mut().gate.admission.set_session(id, stands);
-            }
-            Command::HandshakeFailed(ip) => {
-                self.swarm.behaviour_mut().gate.admission.handshake_failed(ip, Instant::now());
+            Command::SetSession(id, stands) => self.set_session(id, stands),
+            Command::HandshakeFailed(from) => {
+                self.swarm.behaviour_mut().gate.admission.handshake_failed(from, Instant::now());
             }
             Command::SetKnownSources(ips) => self.swarm.behaviour_mut().gate.admission.set_known(ips),
             Command::Publish(publications) => self.set_publications(publications),
@@ -251,11 +287,19 @@ impl Driver {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Stream(inbound)) => self.on_inbound(inbound),
             SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_kad(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Circuits(event)) => self.on_circuits(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => self.on_relay(&event),
             SwarmEvent::Behaviour(_) => {}
+            SwarmEvent::ExternalAddrConfirmed { address } => self.on_confirmed(&address),
+            SwarmEvent::ExternalAddrExpired { address } => self.on_unconfirmed(&address),
+            SwarmEvent::ListenerClosed { listener_id, .. } => self.on_listener_closed(listener_id),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_established(peer_id, connection_id, &endpoint);
             }
-            SwarmEvent::ConnectionClosed { connection_id, .. } => self.on_closed(ConnectionId(connection_id)),
+            SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
+                self.on_closed(ConnectionId(connection_id), cause.is_some());
+            }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.on_dial_failed(connection_id, &error);
             }
@@ -270,6 +314,7 @@ impl Driver {
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 if let Some(found) = from_multiaddr(&address) {
                     self.change_listening(|all| all.retain(|one| *one != found.address));
+                    self.on_address_gone(&found.address);
                 }
             }
             _ => {}
@@ -282,7 +327,21 @@ impl Driver {
         // An older change that still waits says nothing any more.
         self.outbox.retain(|event| !matches!(event, Event::Listening { .. }));
         self.outbox.push_back(Event::Listening { addresses });
+        self.take_listening_for_public();
         self.queries.publish_anew(Instant::now());
+    }
+
+    /// A node that serves from the start has nobody to ask whether it is public: it says where it listens, or, if none of
+    /// that can be public, all the same.
+    fn take_listening_for_public(&mut self) {
+        if self.config.role != Role::Server {
+            return;
+        }
+        let all = self.listening.borrow().clone();
+        let public: Vec<Address> = all.iter().filter(|one| may_be_public(one.ip)).copied().collect();
+        for address in if public.is_empty() { all } else { public } {
+            self.swarm.add_external_address(to_multiaddr(&address));
+        }
     }
 
     fn on_heard(&mut self, heard: Heard) {
@@ -331,6 +390,15 @@ async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[SocketAddr]) -> Result<V
         }
     }
     Ok(found)
+}
+
+/// Listens on TCP port 443 besides, wherever the node listens on all addresses. Where that is not allowed, or somebody
+/// else does, it is left.
+fn listen_443(swarm: &mut Swarm<Behaviour>, wanted: &[SocketAddr]) {
+    for socket in wanted.iter().filter(|socket| socket.ip().is_unspecified() && socket.port() != 443) {
+        let address = Address { transport: Transport::Tcp, ip: socket.ip(), port: 443 };
+        let _ = swarm.listen_on(to_multiaddr(&address));
+    }
 }
 
 fn listen_on(

@@ -27,6 +27,12 @@ pub enum Event {
         /// Which.
         connection: ConnectionId,
     },
+    /// A direct connection stands with somebody to whom a connection through a relay is known. The session may
+    /// be made anew on this one.
+    Direct {
+        /// The direct one.
+        connection: Connection,
+    },
     /// The addresses of [`crate::Handle::listen_addresses`] changed; records are published anew by themselves.
     Listening {
         /// All of them.

@@ -1,13 +1,15 @@
 //! The door to a node: what the engine may ask for. Every method sends one message to the driver and waits for its
 //! answer; the queue of messages holds [`COMMANDS_MAX`], and a full queue makes the caller wait.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use locker_crypto::id::VerifyingKey;
-use locker_crypto::rendezvous::{Address, Contact, Publishers, Transport};
+use locker_crypto::rendezvous::{Address, Contact, Publishers, Relay, Transport};
 use locker_crypto::secret::RendezvousSecret;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::address::is_local;
 use crate::config::{Config, Env};
 use crate::connection::{Connection, ConnectionId};
-use crate::driver::{Command, Driver, Which};
+use crate::driver::{Command, Driver, Way, Which};
 use crate::event::Events;
 use crate::limits::Limits;
 use crate::metrics::{Figures, Shared};
@@ -117,6 +119,15 @@ pub enum Prefer {
     Tcp,
 }
 
+/// How others reach this node.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Reached {
+    /// Addresses that were probed by others and answer from anywhere. With one, this node serves others as well.
+    pub public: Vec<Address>,
+    /// Relays at which it has a reservation, while it has no such address of IPv4.
+    pub relays: Vec<Relay>,
+}
+
 /// A handle to a running node. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
@@ -124,6 +135,7 @@ pub struct Handle {
     transport_key: VerifyingKey,
     listening: watch::Receiver<Vec<Address>>,
     standing: watch::Receiver<Standing>,
+    reached: watch::Receiver<Reached>,
     metrics: Shared,
     limits: Arc<Limits>,
 }
@@ -134,10 +146,11 @@ impl Handle {
         transport_key: VerifyingKey,
         listening: watch::Receiver<Vec<Address>>,
         standing: watch::Receiver<Standing>,
+        reached: watch::Receiver<Reached>,
         metrics: Shared,
         limits: Arc<Limits>,
     ) -> Self {
-        Self { commands, transport_key, listening, standing, metrics, limits }
+        Self { commands, transport_key, listening, standing, reached, metrics, limits }
     }
 
     /// Returns the transport key of this node, for the certificate and the transcript of the handshake.
@@ -179,41 +192,76 @@ impl Handle {
     /// # Errors
     /// [`DialError`], of the last address that failed.
     pub async fn dial(&self, addresses: &[Address], prefer: Prefer) -> Result<Connection, DialError> {
+        self.dial_ways(self.waves(addresses, prefer), None).await
+    }
+
+    /// Dials whoever a record tells of, at its addresses and, [`Limits::dial_relay_stagger`] later, through its relays.
+    /// Private addresses may be somebody else's here: what answers under another key than the record names is taken only
+    /// if nothing better does. Through a relay the way may become a direct one later ([`crate::Event::Direct`]).
+    ///
+    /// # Errors
+    /// [`DialError`], of the last way that failed.
+    pub async fn dial_contact(&self, contact: &Contact, prefer: Prefer) -> Result<Connection, DialError> {
+        let peer = contact.certificate.transport();
+        let mut waves = self.waves(&contact.addresses, prefer);
+        let through = contact.relays.iter().map(|relay| Way::Through(*relay, peer)).collect();
+        waves.push((self.limits.dial_relay_stagger, through));
+        self.dial_ways(waves, Some(peer)).await
+    }
+
+    /// The addresses in the order in which they are tried, with how much later than the first.
+    fn waves(&self, addresses: &[Address], prefer: Prefer) -> Vec<(Duration, Vec<Way>)> {
         let preferred = |ip| match prefer {
             Prefer::Quic if !is_local(ip) => Transport::Quic,
             Prefer::Quic | Prefer::Tcp => Transport::Tcp,
         };
         let tried = addresses.iter().take(self.limits.dial_addresses).copied();
-        let (mut first, mut second): (Vec<_>, Vec<_>) =
-            tried.partition(|one| one.transport == preferred(one.ip));
-        if first.is_empty() {
-            std::mem::swap(&mut first, &mut second);
-        }
+        let (first, second): (Vec<_>, Vec<_>) = tried.partition(|one| one.transport == preferred(one.ip));
+        let ways = |addresses: Vec<Address>| addresses.into_iter().map(Way::Direct).collect();
+        vec![(Duration::ZERO, ways(first)), (self.limits.dial_stagger, ways(second))]
+    }
+
+    /// Tries wave after wave; a wave that fails whole is not waited for. The first connection that stands is taken, but
+    /// one of another than the `expected` only at the end.
+    async fn dial_ways(
+        &self,
+        waves: Vec<(Duration, Vec<Way>)>,
+        expected: Option<VerifyingKey>,
+    ) -> Result<Connection, DialError> {
         let begun = Instant::now();
-        let mut running: FuturesUnordered<_> = first.into_iter().map(|one| self.dial_one(one)).collect();
-        let mut last = DialError::Unreachable;
+        let mut waves: VecDeque<_> = waves.into_iter().filter(|(_, ways)| !ways.is_empty()).collect();
+        let mut running = FuturesUnordered::new();
+        let mut outcome = Err(DialError::Unreachable);
         loop {
-            if running.is_empty() {
-                if second.is_empty() {
-                    return Err(last);
-                }
-                running.extend(second.drain(..).map(|one| self.dial_one(one)));
+            let next = waves.front().map(|(after, _)| begun + *after);
+            if running.is_empty() || next.is_some_and(|at| at <= Instant::now()) {
+                let Some((_, ways)) = waves.pop_front() else { return outcome };
+                running.extend(ways.into_iter().map(|way| self.dial_one(way)));
+                continue;
             }
             tokio::select! {
-                Some(outcome) = running.next() => match outcome {
-                    Ok(connection) => return Ok(connection),
-                    Err(error) => last = error,
+                Some(ended) = running.next() => match ended {
+                    Ok(connection) if expected.is_none_or(|key| key == connection.peer) => {
+                        if let Ok(other) = outcome {
+                            self.close(other.id).await?;
+                        }
+                        return Ok(connection);
+                    }
+                    Ok(other) if outcome.is_err() => outcome = Ok(other),
+                    Ok(other) => self.close(other.id).await?,
+                    Err(error) if outcome.is_err() => outcome = Err(error),
+                    Err(_) => {}
                 },
-                () = sleep_until(begun + self.limits.dial_stagger), if !second.is_empty() => {
-                    running.extend(second.drain(..).map(|one| self.dial_one(one)));
+                () = sleep_until(next.unwrap_or(begun)), if next.is_some() => {}
+                () = sleep_until(begun + self.limits.dial_time) => {
+                    return outcome.or(Err(DialError::Timeout));
                 }
-                () = sleep_until(begun + self.limits.dial_time) => return Err(DialError::Timeout),
             }
         }
     }
 
-    async fn dial_one(&self, address: Address) -> Result<Connection, DialError> {
-        self.ask(|reply| Command::Dial { address, reply }).await?
+    async fn dial_one(&self, way: Way) -> Result<Connection, DialError> {
+        self.ask(|reply| Command::Dial { way, reply }).await?
     }
 
     /// Opens a stream on a connection.
@@ -224,7 +272,8 @@ impl Handle {
         self.open_on(Which::Connection(connection), protocol).await
     }
 
-    /// Opens a stream to whoever owns a transport key, on the oldest of the connections with it.
+    /// Opens a stream to whoever owns a transport key, on the oldest of the connections with it; on one through a relay
+    /// only if there is no other.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -277,12 +326,12 @@ impl Handle {
         self.send(Command::SetSession(connection, stands)).await
     }
 
-    /// Counts a failed handshake of a source ([`Limits::failures_per_minute`]).
+    /// Counts a failed handshake for the source of a connection ([`Limits::failures_per_minute`]).
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn handshake_failed(&self, remote: IpAddr) -> Result<(), Gone> {
-        self.send(Command::HandshakeFailed(remote)).await
+    pub async fn handshake_failed(&self, connection: &Connection) -> Result<(), Gone> {
+        self.send(Command::HandshakeFailed(connection.origin())).await
     }
 
     /// Replaces the addresses from which good sessions came before: they pass first when the node is full.
@@ -305,6 +354,11 @@ impl Handle {
     /// Returns how own records stand; the receiver tells of changes.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.clone()
+    }
+
+    /// Returns how others reach this node; the receiver tells of changes.
+    pub fn reached(&self) -> watch::Receiver<Reached> {
+        self.reached.clone()
     }
 
     /// Looks for nodes under a secret, in the DHT (all keys of the periods at once) and among the beacons heard

@@ -10,7 +10,7 @@
 //! names of files, stores, keys of spaces, and what is said on a stream, except that blobs are verified as they come.
 //!
 //! Rooms: [`Config`] and [`Limits`] (every number); `handle` and `driver` (the actor and its doors); `stream`;
-//! `rendezvous` (DHT records, LAN beacon); [`blob`] (requests, answers, fetching); `address`, `protocol`, `transport`.
+//! `rendezvous` (DHT records, LAN beacon); `nat` (what lies between a node behind a router and the others); [`blob`] (requests, answers, fetching); `address`, `protocol`, `transport`.
 
 mod address;
 mod behaviour;
@@ -23,6 +23,7 @@ mod frame;
 mod handle;
 mod limits;
 mod metrics;
+mod nat;
 mod protocol;
 mod refusal;
 mod rendezvous;
@@ -30,11 +31,11 @@ mod stream;
 mod transport;
 
 pub use address::{NodeAddress, both_transports};
-pub use config::{Clock, Config, DhtRole, Env, Interfaces, LanConfig, TransportSeed};
+pub use config::{Clock, Config, Env, Interfaces, LanConfig, RelayMode, Role, TransportSeed};
 pub use connection::{Connection, ConnectionId, Side};
 pub use event::{Event, Events};
 pub use frame::{FrameError, read_frame, write_frame};
-pub use handle::{DialError, Find, Found, Gone, Handle, OpenError, Prefer, StartError, start};
+pub use handle::{DialError, Find, Found, Gone, Handle, OpenError, Prefer, Reached, StartError, start};
 pub use limits::{Limits, REFUSAL_DELAY, Source};
 pub use metrics::Figures;
 pub use protocol::Protocol;

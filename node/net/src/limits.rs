@@ -83,10 +83,39 @@ pub struct Limits {
     /// Time for one DHT query. Default 30 s.
     pub query_time: Duration,
 
+    /// Reservations that others may have at this relay. Default 128.
+    pub relay_reservations: usize,
+    /// The same of one transport key. Default 4.
+    pub relay_reservations_per_peer: usize,
+    /// Circuits through this relay at a time. Default 256.
+    pub relay_circuits: usize,
+    /// The same from one transport key. Default 8.
+    pub relay_circuits_per_peer: usize,
+    /// Mode household: circuits at a time from those without a session. Default 16.
+    pub relay_stranger_circuits: usize,
+    /// Mode household: how long a circuit lasts; its bytes are not counted. Default 12 h.
+    pub relay_household_time: Duration,
+    /// Mode open: how long a circuit lasts. Default 2 minutes.
+    pub relay_open_time: Duration,
+    /// Mode open: bytes through a circuit, each way. Default 128 MiB.
+    pub relay_open_bytes: u64,
+    /// Relays at which this node reserves. Default 2, which is what a record has room for.
+    pub relays: usize,
+    /// How long it is waited, with a relay at hand, whether this node turns out to be public. Default 3 s.
+    pub relay_grace: Duration,
+    /// Addresses of others that are probed on their behalf, in a minute. Default 64.
+    pub probes_per_minute: usize,
+    /// The same of one source. Default 8.
+    pub probes_per_source: usize,
+    /// Own addresses that others say they see, in a minute; further ones are not looked at. Default 32.
+    pub observed_per_minute: usize,
+
     /// Addresses that one call of dial tries. Default 16.
     pub dial_addresses: usize,
     /// How much later the other transport is tried. Default 300 ms.
     pub dial_stagger: Duration,
+    /// How much later a way through a relay is tried. Default 500 ms.
+    pub dial_relay_stagger: Duration,
     /// Time for one call of dial. Default 15 s.
     pub dial_time: Duration,
     /// Beacons that are told of, in a minute; one per id. Default 16.
@@ -126,8 +155,22 @@ impl Default for Limits {
             routing_per_network: 8,
             queries: 16,
             query_time: Duration::from_secs(30),
+            relay_reservations: 128,
+            relay_reservations_per_peer: 4,
+            relay_circuits: 256,
+            relay_circuits_per_peer: 8,
+            relay_stranger_circuits: 16,
+            relay_household_time: Duration::from_secs(12 * 3_600),
+            relay_open_time: Duration::from_secs(120),
+            relay_open_bytes: 128 * MIB,
+            relays: 2,
+            relay_grace: Duration::from_secs(3),
+            probes_per_minute: 64,
+            probes_per_source: 8,
+            observed_per_minute: 32,
             dial_addresses: 16,
             dial_stagger: Duration::from_millis(300),
+            dial_relay_stagger: Duration::from_millis(500),
             dial_time: Duration::from_secs(15),
             beacons_per_minute: 16,
         }
@@ -152,44 +195,77 @@ impl Limits {
     }
 }
 
-/// Where somebody comes from, as far as limits per source tell: a /32 of IPv4 or a /56 of IPv6.
+/// Where somebody comes from, as far as limits per source tell: a /32 of IPv4 or a /56 of IPv6; behind a relay, that of
+/// the relay, as a place of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Source([u8; 7]);
+pub struct Source {
+    prefix: [u8; 7],
+    is_relayed: bool,
+}
 
 /// The network around a source: a /24 of IPv4 or a /48 of IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct Network([u8; 6]);
+pub(crate) struct Network {
+    prefix: [u8; 6],
+    is_relayed: bool,
+}
+
+/// The address that a connection shows: that of the other end, or of the relay between.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Origin {
+    pub(crate) ip: IpAddr,
+    pub(crate) is_relayed: bool,
+}
+
+impl From<IpAddr> for Origin {
+    /// Somebody who comes directly.
+    fn from(ip: IpAddr) -> Self {
+        Self { ip, is_relayed: false }
+    }
+}
+
+impl Origin {
+    pub(crate) fn source(self) -> Source {
+        Source { is_relayed: self.is_relayed, ..Source::of(self.ip) }
+    }
+
+    pub(crate) fn network(self) -> Network {
+        Network { is_relayed: self.is_relayed, ..Network::of(self.ip) }
+    }
+}
 
 impl Source {
     /// Returns the source of an address. An IPv4 address inside IPv6 counts as what it is.
     pub fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
+        let prefix = match ip.to_canonical() {
             // IPv6 prefixes in use begin with 2 or f; 0 keeps the families apart.
             IpAddr::V4(v4) => {
                 let [a, b, c, d] = v4.octets();
-                Self([0, 0, 4, a, b, c, d])
+                [0, 0, 4, a, b, c, d]
             }
             IpAddr::V6(v6) => {
                 let [a, b, c, d, e, f, g, ..] = v6.octets();
-                Self([a, b, c, d, e, f, g])
+                [a, b, c, d, e, f, g]
             }
-        }
+        };
+        Self { prefix, is_relayed: false }
     }
 }
 
 impl Network {
     /// Returns the network of an address.
     pub(crate) fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
+        let prefix = match ip.to_canonical() {
             IpAddr::V4(v4) => {
                 let [a, b, c, _] = v4.octets();
-                Self([0, 0, 4, a, b, c])
+                [0, 0, 4, a, b, c]
             }
             IpAddr::V6(v6) => {
                 let [a, b, c, d, e, f, ..] = v6.octets();
-                Self([a, b, c, d, e, f])
+                [a, b, c, d, e, f]
             }
-        }
+        };
+        Self { prefix, is_relayed: false }
     }
 }
 

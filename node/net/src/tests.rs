@@ -4,6 +4,7 @@ mod dht;
 mod eclipse;
 pub(crate) mod kit;
 mod lan;
+mod relays;
 mod strangers;
 mod streams;
 

@@ -1,4 +1,5 @@
-//! The two transports: QUIC v1, and TCP with Noise and Yamux; timeouts and windows from [`Limits`].
+//! The transports: QUIC v1, TCP with Noise and Yamux, and circuits through relays, inside which Noise and Yamux run from
+//! end to end; timeouts and windows from [`Limits`].
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
@@ -6,18 +7,22 @@ use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, OrTransport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::{PeerId, Transport as _, noise, quic, tcp, yamux};
+use libp2p::{PeerId, Transport as _, noise, quic, relay, tcp, yamux};
 
 use crate::limits::Limits;
 
 /// How often one looks for a port that is free for both transports.
 const PORT_TRIES: usize = 32;
 
-/// Builds both transports under one key.
+/// Builds all transports under one key; `circuits` is the one of the relay client.
 ///
 /// # Errors
 /// If the Noise key cannot be signed by the transport key.
-pub(crate) fn build(key: &Keypair, limits: &Limits) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
+pub(crate) fn build(
+    key: &Keypair,
+    limits: &Limits,
+    circuits: relay::client::Transport,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
     let (stream_window, connection_window) = limits.quic_windows();
     let streams = u32::try_from(limits.streams_per_connection).unwrap_or(u32::MAX);
     let mut quic_config = quic::Config::new(key);
@@ -33,15 +38,22 @@ pub(crate) fn build(key: &Keypair, limits: &Limits) -> Result<Boxed<(PeerId, Str
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true).listen_backlog(256))
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
+        .multiplex(yamux_config.clone())
+        .timeout(limits.negotiation_time)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let relayed = circuits
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(key)?)
         .multiplex(yamux_config)
         .timeout(limits.negotiation_time)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
 
-    Ok(OrTransport::new(quic, tcp)
-        .map(|either, _| match either {
-            futures::future::Either::Left(out) | futures::future::Either::Right(out) => out,
-        })
-        .boxed())
+    let one_of = |either, _| match either {
+        futures::future::Either::Left(out) | futures::future::Either::Right(out) => out,
+    };
+    let direct = OrTransport::new(quic, tcp).map(one_of);
+    // The others would take the address of a relay for that of the node behind it.
+    Ok(OrTransport::new(relayed, direct).map(one_of).boxed())
 }
 
 /// Gives every address that asks for port 0 one port that is free for UDP and TCP on all of them. Somebody else may

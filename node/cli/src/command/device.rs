@@ -1,7 +1,7 @@
 //! `locker device`
 
 use clap::{Args, Subcommand};
-use locker_engine::report::Device;
+use locker_engine::report::{Device, Way};
 use serde::Serialize;
 
 use super::reply_of;
@@ -52,6 +52,7 @@ pub(super) fn line(device: &Device) -> String {
             format!("replaced by {}", ids.join(" and "))
         }
         Device { this: true, .. } => "this device".into(),
+        Device { online: true, path: Some(Way::Relayed), .. } => "online, through a relay".into(),
         Device { online: true, .. } => "online".into(),
         Device { last_seen: 0, .. } => "not seen since this node runs".into(),
         Device { last_seen, .. } => {

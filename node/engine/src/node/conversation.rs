@@ -49,7 +49,7 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
         Err(failed) => {
             // A device that was killed in the middle has not failed at anything.
             if !failed.is_broken {
-                let _ = hub.net().handshake_failed(connection.remote.ip()).await;
+                let _ = hub.net().handshake_failed(&connection).await;
             }
             refuse(stream, failed.frame_end).await;
         }
@@ -198,11 +198,13 @@ pub(super) async fn hold(hub: &Arc<Hub>, greeted: Greeted) {
 }
 
 /// Notes where a device is. Who dials does it from the port on which it listens, so that either end learns the place of the
-/// other one.
+/// other one; but not through a relay.
 async fn note_address(hub: &Hub, device: VerifyingKey, connection: &Connection) {
-    let at = connection.remote;
-    // What cannot be noted is looked for again the next time.
-    let _ = hub.blocking(move |inner| inner.note_address(&device, at)).await;
+    if !connection.is_relayed() {
+        let at = connection.remote;
+        // What cannot be noted is looked for again the next time.
+        let _ = hub.blocking(move |inner| inner.note_address(&device, at)).await;
+    }
 }
 
 /// A session from OK to its end.
@@ -218,11 +220,15 @@ async fn talk(
     let Some(place) = hub.admit(device, &connection, scope.clone(), we_dialed).await else {
         // Both ends keep the other connection.
         drop(stream);
-        if we_dialed {
+        if we_dialed && hub.connection_to(&device) != Some(connection.id) {
             let _ = hub.net().close(connection.id).await;
         }
         return;
     };
+    if connection.is_relayed() {
+        // A direct way may stand already.
+        hub.spawn(Arc::clone(&hub).improve(connection.peer));
+    }
     let remembered = hub.with_remembered(|known| known.of(&device));
     let own = hub.inner().keys().device_id();
     let terms = Terms { peer: scope.clone(), own: scope, remembered, device: Some(own), ends_ms: None };

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::Error;
 use crate::locker::Inner;
-use crate::report::Traffic;
+use crate::report::{Traffic, Way};
 use crate::share::Register;
 
 /// How often roster and heads are looked at without a commit.
@@ -87,6 +87,8 @@ struct State {
     /// How far this node is in every log, and whether its newest item was written here.
     heads: BTreeMap<Log, BTreeMap<VerifyingKey, Head>>,
     sessions: HashMap<VerifyingKey, Session>,
+    /// Devices whose session is being moved to a direct connection.
+    moving: BTreeSet<VerifyingKey>,
     /// What the owner of a transport key may ask for.
     scopes: HashMap<VerifyingKey, Admitted>,
     /// Addresses from which own devices came, the newest first: they pass first where strangers have to wait.
@@ -524,6 +526,13 @@ impl Hub {
         (state.sessions.keys().copied().collect(), state.last_seen.clone())
     }
 
+    /// How the devices are reached that are connected now.
+    pub(crate) fn ways(&self) -> HashMap<VerifyingKey, Way> {
+        let way =
+            |session: &Session| if session.connection.is_relayed() { Way::Relayed } else { Way::Direct };
+        self.state().sessions.iter().map(|(device, session)| (*device, way(session))).collect()
+    }
+
     /// Bytes moved for packs since the node started.
     pub(crate) fn traffic(&self) -> Traffic {
         let figures = self.net.figures();
@@ -568,6 +577,10 @@ impl Hub {
                     }
                 }
                 NetEvent::LanFound { secret, .. } => dialer::beacon(&self, &secret),
+                NetEvent::Direct { connection } => {
+                    let hub = Arc::clone(&self);
+                    self.spawn(hub.improve(connection.peer));
+                }
                 NetEvent::Listening { .. } | NetEvent::Closed { .. } => {}
             }
         }

@@ -137,7 +137,7 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
     {
         invitation.tell(News::Failed);
     } else {
-        let _ = hub.net().handshake_failed(connection.remote.ip()).await;
+        let _ = hub.net().handshake_failed(&connection).await;
     }
     refuse(stream, failed.frame_end).await;
 }

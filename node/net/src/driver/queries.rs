@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use libp2p::kad::{self, QueryId, QueryResult, Quorum};
-use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId};
 use locker_crypto::id::VerifyingKey;
-use locker_crypto::rendezvous::{Address, Contact, DhtKey, Period, Publishers};
+use locker_crypto::rendezvous::{Address, Contact, DhtKey, Period, Publishers, Transport};
 use locker_crypto::secret::RendezvousSecret;
 use rand_core::Rng;
 use tokio::sync::{mpsc, watch};
@@ -29,6 +29,8 @@ const LOOKS_MAX: usize = 256;
 /// How long a beacon is told to look-ups that begin later, and how many are.
 const BEACON_TIME: Duration = Duration::from_secs(60);
 const BEACONS_MAX: usize = 64;
+/// How long the configured nodes have to answer at their own port before others are tried.
+const JOIN_TIME: Duration = Duration::from_secs(2);
 /// Addresses often change in groups.
 const CHANGE_QUIET: Duration = Duration::from_millis(200);
 
@@ -80,6 +82,8 @@ pub(super) struct Queries {
     next_id: u64,
     joined: bool,
     join_due: Option<Instant>,
+    /// Whether the configured nodes have been dialed.
+    has_tried: bool,
     standing: watch::Sender<Standing>,
 }
 
@@ -94,6 +98,7 @@ impl Queries {
             next_id: 0,
             joined: false,
             join_due: None,
+            has_tried: false,
             standing,
         }
     }
@@ -158,15 +163,38 @@ impl Driver {
         if self.config.bootstrap.is_empty() || self.queries.joined {
             return;
         }
-        self.queries.join_due = Some(now + self.config.retry_interval);
+        let is_first = !std::mem::replace(&mut self.queries.has_tried, true);
+        let wait =
+            if is_first { JOIN_TIME.min(self.config.retry_interval) } else { self.config.retry_interval };
+        self.queries.join_due = Some(now + wait);
+        self.dial_entries(!is_first);
+    }
+
+    /// Dials the configured nodes to which there is no connection: where they say, and where nothing answers there, also
+    /// at the port that almost every network lets out.
+    pub(super) fn dial_entries(&mut self, with_443: bool) {
+        let mut tried: Vec<Address> = Vec::new();
         for node in &self.config.bootstrap {
-            let address = to_multiaddr(&node.address);
-            let options = match node.key.as_ref().and_then(peer_id) {
-                Some(peer) => DialOpts::peer_id(peer).addresses(vec![address]).build(),
-                None => DialOpts::unknown_peer_id().address(address).build(),
-            };
-            // It is tried again later, and there is nobody to tell.
-            let _ = self.swarm.dial(options);
+            let plain = Address { transport: Transport::Tcp, port: 443, ..node.address };
+            let ways = if with_443 { vec![node.address, plain] } else { vec![node.address] };
+            for address in ways {
+                if tried.contains(&address) {
+                    continue;
+                }
+                tried.push(address);
+                let to = vec![to_multiaddr(&address)];
+                let options = match node.key.as_ref().and_then(peer_id) {
+                    Some(peer) => {
+                        DialOpts::peer_id(peer).addresses(to).condition(PeerCondition::Disconnected).build()
+                    }
+                    None => DialOpts::unknown_peer_id().address(to_multiaddr(&address)).build(),
+                };
+                let id = options.connection_id();
+                // It is tried again later, and there is nobody to tell.
+                if self.swarm.dial(options).is_ok() {
+                    self.nat.entry_dials.insert(id);
+                }
+            }
         }
     }
 
@@ -228,6 +256,9 @@ impl Driver {
         let now = Instant::now();
         if self.queries.join_due.is_some_and(|due| due <= now) {
             self.join();
+        }
+        if self.nat.wake().is_some_and(|due| due <= now) {
+            self.review();
         }
         self.queue_publications(now);
         self.queue_looks(now);
@@ -394,15 +425,14 @@ impl Driver {
 
     /// The addresses under which this node wants to be found.
     pub(super) fn own_addresses(&self) -> Vec<Address> {
-        let external: Vec<_> = self.config.external.iter().map(|node| node.address).collect();
-        publishable(&external, &self.listening.borrow())
+        publishable(self.nat.confirmed(), &self.listening.borrow())
     }
 
     fn put(&mut self, publication: u64, r: u8, peers: &[PeerId]) {
         let now = self.clock.now_s();
-        let addresses = self.own_addresses();
+        let (addresses, relays) = (self.own_addresses(), self.nat.relays());
         let Some(one) = self.queries.published(publication) else { return };
-        let record = dht::make_record(&one.publication, r, addresses, now, &mut *self.dice);
+        let record = dht::make_record(&one.publication, r, (addresses, relays), now, &mut *self.dice);
         match record {
             Ok(record) if !peers.is_empty() => {
                 let id =

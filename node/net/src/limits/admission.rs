@@ -1,4 +1,9 @@
 //! Who may connect: counts per source and network, places for those with a session, waits after failed handshakes.
+//!
+//! Whoever comes through a relay counts for that relay, under the limits of one source and one network, but apart from
+//! what comes from the relay's own address: strangers who fill or anger that place shut out neither the relay nor
+//! anybody who comes directly.
+//!
 //! Plain state: time and addresses come as arguments; the swarm is asked elsewhere.
 
 use std::collections::{HashMap, HashSet};
@@ -10,7 +15,7 @@ use std::time::Duration;
 use locker_crypto::id::VerifyingKey;
 use tokio::time::Instant;
 
-use super::{Limits, Network, Source};
+use super::{Limits, Network, Origin, Source};
 use crate::connection::ConnectionId;
 
 /// Sources whose failures are remembered; beyond it the longest quiet are forgotten.
@@ -37,7 +42,7 @@ pub(crate) enum Refused {
 }
 
 struct Admitted {
-    ip: IpAddr,
+    from: Origin,
     peer: VerifyingKey,
     since: Instant,
     session: bool,
@@ -58,7 +63,7 @@ struct Failing {
 /// What is counted about connections.
 pub(crate) struct Admission {
     limits: Limits,
-    pending_in: HashMap<ConnectionId, IpAddr>,
+    pending_in: HashMap<ConnectionId, Origin>,
     pending_out: HashSet<ConnectionId>,
     admitted: HashMap<ConnectionId, Admitted>,
     per_source: HashMap<Source, usize>,
@@ -96,10 +101,11 @@ impl Admission {
     pub(crate) fn begin_inbound(
         &mut self,
         id: ConnectionId,
-        ip: IpAddr,
+        from: impl Into<Origin>,
         now: Instant,
     ) -> Result<(), Refused> {
-        let source = Source::of(ip);
+        let from = from.into();
+        let source = from.source();
         let known = self.known.contains(&source);
         let places = self.limits.pending_inbound + if known { self.limits.pending_known } else { 0 };
         if self.pending_in.len() >= places {
@@ -110,14 +116,14 @@ impl Admission {
             return Err(Refused::Waits);
         }
         // Those under negotiation count for their source: else the limit could be passed by coming all at once.
-        let pending = self.pending_in.values().filter(|ip| Source::of(**ip) == source).count();
+        let pending = self.pending_in.values().filter(|from| from.source() == source).count();
         if count(&self.per_source, &source) + pending >= self.limits.connections_per_source {
             return Err(Refused::Source);
         }
-        if count(&self.per_network, &Network::of(ip)) >= self.limits.connections_per_network {
+        if count(&self.per_network, &from.network()) >= self.limits.connections_per_network {
             return Err(Refused::Network);
         }
-        self.pending_in.insert(id, ip);
+        self.pending_in.insert(id, from);
         Ok(())
     }
 
@@ -140,9 +146,10 @@ impl Admission {
     pub(crate) fn may_stand(
         &mut self,
         id: ConnectionId,
-        ip: IpAddr,
+        from: impl Into<Origin>,
         peer: &VerifyingKey,
     ) -> Result<(), Refused> {
+        let from = from.into();
         let inbound = self.pending_in.remove(&id).is_some();
         self.pending_out.remove(&id);
         if count(&self.per_peer, peer) >= self.limits.connections_per_peer {
@@ -152,11 +159,11 @@ impl Admission {
             // Our own dials are bounded by what we want; they may still push out a stranger.
             return Ok(());
         }
-        let source = Source::of(ip);
+        let source = from.source();
         if count(&self.per_source, &source) >= self.limits.connections_per_source {
             return Err(Refused::Source);
         }
-        if count(&self.per_network, &Network::of(ip)) >= self.limits.connections_per_network {
+        if count(&self.per_network, &from.network()) >= self.limits.connections_per_network {
             return Err(Refused::Network);
         }
         let places = self.limits.connections.saturating_sub(if self.known.contains(&source) {
@@ -170,11 +177,18 @@ impl Admission {
     }
 
     /// Counts a connection that stands.
-    pub(crate) fn stands(&mut self, id: ConnectionId, ip: IpAddr, peer: VerifyingKey, now: Instant) {
-        *self.per_source.entry(Source::of(ip)).or_default() += 1;
-        *self.per_network.entry(Network::of(ip)).or_default() += 1;
+    pub(crate) fn stands(
+        &mut self,
+        id: ConnectionId,
+        from: impl Into<Origin>,
+        peer: VerifyingKey,
+        now: Instant,
+    ) {
+        let from = from.into();
+        *self.per_source.entry(from.source()).or_default() += 1;
+        *self.per_network.entry(from.network()).or_default() += 1;
         *self.per_peer.entry(peer).or_default() += 1;
-        self.admitted.insert(id, Admitted { ip, peer, since: now, session: false, knocking: None });
+        self.admitted.insert(id, Admitted { from, peer, since: now, session: false, knocking: None });
     }
 
     /// Returns the connection to close because there are too many: the oldest without session, never one with one.
@@ -186,7 +200,7 @@ impl Admission {
         if self.admitted.len() <= places {
             return None;
         }
-        let unknown = strangers().filter(|(_, one)| !self.known.contains(&Source::of(one.ip)));
+        let unknown = strangers().filter(|(_, one)| !self.known.contains(&one.from.source()));
         let oldest = unknown.min_by_key(|(id, one)| (one.since, **id)).map(|(id, _)| *id);
         if oldest.is_some() || self.admitted.len() <= self.limits.connections {
             return oldest;
@@ -197,12 +211,12 @@ impl Admission {
     /// A connection is gone.
     pub(crate) fn gone(&mut self, id: ConnectionId) {
         let Some(one) = self.admitted.remove(&id) else { return };
-        subtract(&mut self.per_source, Source::of(one.ip));
-        subtract(&mut self.per_network, Network::of(one.ip));
+        subtract(&mut self.per_source, one.from.source());
+        subtract(&mut self.per_network, one.from.network());
         subtract(&mut self.per_peer, one.peer);
         if one.knocking.is_some() {
             self.knocking -= 1;
-            subtract(&mut self.knocking_per_source, Source::of(one.ip));
+            subtract(&mut self.knocking_per_source, one.from.source());
         }
     }
 
@@ -216,7 +230,7 @@ impl Admission {
         if let Some(token) = &one.knocking {
             return Ok(Some(Arc::clone(token)));
         }
-        let source = Source::of(one.ip);
+        let source = one.from.source();
         self.forget_ended_knocks();
         let of_source = count(&self.knocking_per_source, &source);
         if self.knocking >= self.limits.knocking || of_source >= self.limits.knocking_per_source {
@@ -237,7 +251,7 @@ impl Admission {
             if one.knocking.as_ref().is_some_and(|token| Arc::strong_count(token) == 1) {
                 one.knocking = None;
                 self.knocking -= 1;
-                subtract(&mut self.knocking_per_source, Source::of(one.ip));
+                subtract(&mut self.knocking_per_source, one.from.source());
             }
         }
     }
@@ -248,17 +262,17 @@ impl Admission {
         one.session = session;
         if session && one.knocking.take().is_some() {
             self.knocking -= 1;
-            subtract(&mut self.knocking_per_source, Source::of(one.ip));
+            subtract(&mut self.knocking_per_source, one.from.source());
         }
     }
 
     /// Counts a failed handshake of a source.
-    pub(crate) fn handshake_failed(&mut self, ip: IpAddr, now: Instant) {
+    pub(crate) fn handshake_failed(&mut self, from: impl Into<Origin>, now: Instant) {
         if self.failing.len() >= FAILING_SOURCES_MAX {
             let oldest = self.failing.iter().min_by_key(|(_, one)| one.last).map(|(source, _)| *source);
             oldest.map(|source| self.failing.remove(&source));
         }
-        let one = self.failing.entry(Source::of(ip)).or_insert(Failing {
+        let one = self.failing.entry(from.into().source()).or_insert(Failing {
             since: now,
             count: 0,
             wait: Duration::ZERO,

@@ -4,8 +4,8 @@ use libp2p::kad;
 use locker_crypto::Refusal;
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::rendezvous::{
-    Address, Contact, DhtKey, Period, Publishers, check_record, open_record, period_at, periods_to_read,
-    seal_record,
+    Address, Contact, DhtKey, Period, Publishers, Relay, check_record, open_record, period_at,
+    periods_to_read, seal_record,
 };
 use locker_crypto::secret::RendezvousSecret;
 use rand_core::CryptoRng;
@@ -17,19 +17,19 @@ pub(crate) fn key_now(publication: &Publication, r: u8, now: u64) -> DhtKey {
     Period::new(&publication.secret, period_at(&publication.secret, now)).dht_key(r)
 }
 
-/// Makes record r of a publication at time `now`. It has no publisher.
+/// Makes record r of a publication at time `now`, with where this node is reached. It has no publisher.
 ///
 /// # Errors
-/// [`Refusal::Limit`] for more addresses than fit.
+/// [`Refusal::Limit`] for more addresses or relays than fit.
 pub(crate) fn make_record(
     publication: &Publication,
     r: u8,
-    addresses: Vec<Address>,
+    (addresses, relays): (Vec<Address>, Vec<Relay>),
     now: u64,
     dice: &mut (impl CryptoRng + ?Sized),
 ) -> Result<kad::Record, Refusal> {
     let period = Period::new(&publication.secret, period_at(&publication.secret, now));
-    let contact = Contact { certificate: publication.certificate.clone(), addresses, relays: Vec::new() };
+    let contact = Contact { certificate: publication.certificate.clone(), addresses, relays };
     let value = seal_record(&period, r, &contact, now, dice)?;
     Ok(kad::Record::new(period.dht_key(r).to_vec(), value.to_vec()))
 }

@@ -101,7 +101,7 @@ async fn records_are_published_when_the_dht_comes_late() {
             .await;
     assert_eq!(all_found(&lost, &secret, Publishers::One, None).await, []);
 
-    let late = Config { listen: vec![listen], role: crate::DhtRole::Server, ..config() };
+    let late = Config { listen: vec![listen], role: crate::Role::Server, ..config() };
     let (_server, _events) = start(late).await;
     stands(&a, 3).await;
     let (b, _b_events) = start(Config { bootstrap: bootstrap.to_vec(), ..config() }).await;

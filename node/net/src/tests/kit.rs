@@ -12,7 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use tokio::time::timeout;
 
-use crate::{Clock, Config, Connection, DhtRole, Env, Event, Events, Handle, NodeAddress, Protocol, Stream};
+use crate::{Clock, Config, Connection, Env, Event, Events, Handle, NodeAddress, Protocol, Role, Stream};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -62,7 +62,7 @@ pub(crate) async fn start(config: Config) -> (Handle, Events) {
 
 /// A server of the DHT and its address, with or without its key.
 pub(crate) async fn server(with_key: bool) -> (Handle, Events, NodeAddress) {
-    let (handle, events) = start(Config { role: DhtRole::Server, ..config() }).await;
+    let (handle, events) = start(Config { role: Role::Server, ..config() }).await;
     let address = handle.listen_addresses()[0];
     let key = with_key.then(|| handle.transport_key());
     (handle, events, NodeAddress { address, key })

@@ -36,7 +36,8 @@ fn stranger_speaking(name: StreamProtocol) -> Swarm<Stranger> {
     kad.set_mode(Some(Mode::Client));
     let identify = identify::Config::new("stranger/1".to_owned(), key.public());
     let behaviour = Stranger { identify: identify::Behaviour::new(identify), kad };
-    let transport = crate::transport::build(&key, &Limits::default()).unwrap();
+    let (circuits, _) = libp2p::relay::client::new(id);
+    let transport = crate::transport::build(&key, &Limits::default(), circuits).unwrap();
     let settings =
         libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(60));
     Swarm::new(transport, behaviour, id, settings)
@@ -223,21 +224,29 @@ async fn t74_other_versions_of_a_protocol_are_not_spoken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t47_identify_tells_constants() {
     let ours = Protocol::ALL.map(Protocol::name);
-    let client: BTreeSet<&str> = ours.into_iter().chain(["/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0"]).collect();
-    let with_kad: BTreeSet<&str> = client.iter().copied().chain(["/locker/kad/1"]).collect();
+    let of_all = [
+        "/ipfs/id/1.0.0",
+        "/ipfs/id/push/1.0.0",
+        "/libp2p/autonat/2/dial-back",
+        "/libp2p/circuit/relay/0.2.0/stop",
+    ];
+    let of_public = ["/locker/kad/1", "/libp2p/autonat/2/dial-request", "/libp2p/circuit/relay/0.2.0/hop"];
+    let client: BTreeSet<&str> = ours.into_iter().chain(of_all).collect();
+    let serving: BTreeSet<&str> = client.iter().copied().chain(of_public).collect();
     let (server, _server_events, bootstrap) = server(true).await;
     let (home, _home_events) = start(Config { bootstrap: vec![bootstrap], ..config() }).await;
     let external = "/ip4/203.0.113.7/udp/4001/quic-v1".parse().unwrap();
     let (public, _public_events) = start(Config { external: vec![external], ..config() }).await;
     for (node, protocols, addresses) in [
         (&home, &client, vec![]),
-        (&server, &with_kad, vec![]),
-        (&public, &client, vec![external.to_string().parse().unwrap()]),
+        (&server, &serving, server.listen_addresses().iter().map(to_multiaddr).collect()),
+        (&public, &serving, vec![external.to_string().parse().unwrap()]),
     ] {
         let info = look_at(&mut stranger(), node).await;
         assert_eq!(info.agent_version, "locker/1");
         assert_eq!(info.protocol_version, "locker/1");
-        assert_eq!(info.listen_addrs, addresses);
+        let told: BTreeSet<_> = info.listen_addrs.iter().cloned().collect();
+        assert_eq!(told, addresses.into_iter().collect::<BTreeSet<libp2p::Multiaddr>>());
         let told: BTreeSet<&str> = info.protocols.iter().map(AsRef::as_ref).collect();
         assert_eq!(&told, protocols);
         assert!(info.signed_peer_record.is_none());

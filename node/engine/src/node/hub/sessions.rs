@@ -1,12 +1,20 @@
 //! Sessions begin and end.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
 use locker_crypto::id::VerifyingKey;
 use locker_net::{Connection, ConnectionId};
 use locker_sync::scope::Scope;
 use tokio::sync::watch;
 
 use super::{Admitted, Hub, Place, Session, State};
+use crate::node::conversation;
+use crate::node::seek::Tentative;
 
+/// How long what is under way through a relay may take once the session has moved to a direct connection.
+const MOVE_TIME: Duration = Duration::from_secs(10);
 /// Addresses of own devices that are remembered.
 const SOURCES_MAX: usize = 64;
 
@@ -17,8 +25,8 @@ impl Session {
 }
 
 impl Hub {
-    /// Lets a session in. Of two with one device both ends keep the one that the lesser device dialed; `None` if it is
-    /// not this one.
+    /// Lets a session in. Of two with one device both ends keep the one on the direct way, of two alike the one that the
+    /// lesser device dialed; `None` if it is not this one.
     pub(in crate::node) async fn admit(
         &self,
         device: VerifyingKey,
@@ -38,7 +46,12 @@ impl Hub {
             if let Some(old) = state.sessions.get(&device) {
                 // A device that was started anew has another transport key: the old session is dead, whatever we
                 // still believe of it.
-                if !is_preferred && old.connection.peer == connection.peer {
+                let takes_over = match (old.connection.is_relayed(), connection.is_relayed()) {
+                    (true, false) => true,
+                    (false, true) => false,
+                    _ => is_preferred && old.connection.id != connection.id,
+                };
+                if !takes_over && old.connection.peer == connection.peer {
                     return None;
                 }
                 old.end.send_replace(true);
@@ -46,10 +59,13 @@ impl Hub {
             }
             state.scopes.insert(connection.peer, Admitted::new(scope, None));
             state.sessions.insert(device, Session::new(connection.clone(), sender));
-            let source = connection.remote.ip();
-            state.sources.retain(|known| *known != source);
-            state.sources.push_front(source);
-            state.sources.truncate(SOURCES_MAX);
+            // Through a relay anybody comes from its address.
+            if !connection.is_relayed() {
+                let source = connection.remote.ip();
+                state.sources.retain(|known| *known != source);
+                state.sources.push_front(source);
+                state.sources.truncate(SOURCES_MAX);
+            }
             state.sources.iter().copied().collect()
         };
         self.note_presence();
@@ -107,13 +123,52 @@ impl Hub {
         }
     }
 
+    /// Moves the session with the owner of a transport key, if it goes through a relay, to a direct connection, if one
+    /// stands. The lesser of the two devices does it, so that they do not cross.
+    pub(in crate::node) fn improve(
+        self: Arc<Self>,
+        peer: VerifyingKey,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        // A session may lead to a better one: without the box this future would hold itself.
+        Box::pin(self.move_to_direct(peer))
+    }
+
+    async fn move_to_direct(self: Arc<Self>, peer: VerifyingKey) {
+        let own = self.inner.keys().device_id();
+        let connections = self.net.connections().await.unwrap_or_default();
+        let direct = connections.into_iter().find(|one| one.peer == peer && !one.is_relayed());
+        let Some(direct) = direct else { return };
+        let device = {
+            let mut state = self.state();
+            let is_of_peer =
+                |session: &Session| session.connection.peer == peer && session.connection.is_relayed();
+            let found = state.sessions.iter().find(|(_, session)| is_of_peer(session));
+            let device = found.map(|(device, _)| *device).filter(|device| own < *device);
+            // Twice on one connection they would end one another.
+            device.filter(|device| state.moving.insert(*device))
+        };
+        let Some(device) = device else { return };
+        // If it fails, the session that stands goes on.
+        let direct = Tentative::new(&self.net, direct);
+        if let Some(Ok(greeted)) = self.until_stop(conversation::greet(&self, direct, device)).await {
+            conversation::hold(&self, greeted).await;
+        }
+        self.state().moving.remove(&device);
+    }
+
     /// A session has ended.
     pub(in crate::node) async fn leave(&self, device: &VerifyingKey, connection: &Connection) {
+        let has_moved;
         {
             let now = self.inner.env().now_ms();
             let mut state = self.state();
             state.last_seen.insert(*device, now);
-            if state.sessions.get(device).is_some_and(|s| s.connection.id == connection.id) {
+            let current = state.sessions.get(device).map(|session| &session.connection);
+            has_moved = connection.is_relayed()
+                && current.is_some_and(|current| {
+                    current.peer == connection.peer && current.id != connection.id && !current.is_relayed()
+                });
+            if current.is_some_and(|current| current.id == connection.id) {
                 state.sessions.remove(device);
                 state.plan.lose(device);
             }
@@ -124,6 +179,10 @@ impl Hub {
         self.note_presence();
         self.bump();
         let _ = self.net.set_session(connection.id, false).await;
+        if has_moved {
+            // What is under way there need not be asked for again.
+            let _ = self.until_stop(tokio::time::sleep(MOVE_TIME)).await;
+        }
         let _ = self.net.close(connection.id).await;
         self.fetches.notify_one();
     }
