@@ -16,8 +16,8 @@ use super::groups::{GroupRanges, tree};
 
 /// Bytes that the reading thread collects before it hands them on, and how many such pieces may wait: what one answer
 /// holds in memory.
-const PIECE_BYTES: usize = 65_536;
-const PIECES_MAX: usize = 4;
+const PIECE_BYTES: usize = 262_144;
+const PIECES_MAX: usize = 2;
 /// Whoever does not take a piece for so long is left: an answer under way holds a thread.
 const PIECE_TIME: Duration = Duration::from_secs(30);
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,8 @@ use crate::limits::PACK_BYTES_MAX;
 
 /// Bytes of an outboard node: two hashes.
 const NODE_BYTES: u64 = 64;
+/// Most bytes of neighbouring groups that are written at once. A kill costs no more than these.
+const RUN_BYTES: usize = 256 << 10;
 
 /// The partial packs that are open: one writer for each.
 #[derive(Debug, Default)]
@@ -49,6 +52,28 @@ impl Drop for Turn {
     }
 }
 
+/// Neighbouring bytes on their way into the file: what comes in small pieces goes there in large ones.
+#[derive(Debug, Default)]
+struct Run {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Run {
+    /// Whether `bytes` at `at` continue this run and have room in it.
+    fn takes(&self, at: u64, bytes: &[u8]) -> bool {
+        self.bytes.is_empty()
+            || (at == self.at + self.bytes.len() as u64 && self.bytes.len() + bytes.len() <= RUN_BYTES)
+    }
+
+    fn add(&mut self, at: u64, bytes: &[u8]) {
+        if self.bytes.is_empty() {
+            self.at = at;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
 /// A pack of which some groups are here. Dropped, it leaves its file, which [`PackStore::open_partial`] opens again.
 #[derive(Debug)]
 pub struct PartialPack {
@@ -57,6 +82,10 @@ pub struct PartialPack {
     hash: PackHash,
     len: u32,
     held: Vec<bool>,
+    /// Groups that are held and not in the file yet.
+    groups: Run,
+    /// Nodes that are not in the file yet.
+    nodes: Run,
     /// Nothing is written any more: the file is about to get, or has, its final name.
     is_handed_over: bool,
     health: Arc<Health>,
@@ -83,7 +112,19 @@ impl PartialPack {
             }
         };
         let health = Arc::clone(&store.health);
-        Ok(Self { file, path, hash: *hash, len, held, is_handed_over: false, health, _turn: turn })
+        let (groups, nodes) = Default::default();
+        Ok(Self {
+            file,
+            path,
+            hash: *hash,
+            len,
+            held,
+            groups,
+            nodes,
+            is_handed_over: false,
+            health,
+            _turn: turn,
+        })
     }
 
     /// The pack's hash.
@@ -106,30 +147,31 @@ impl PartialPack {
         self.held.iter().all(|held| *held)
     }
 
-    /// Writes a group, or the shorter last one, that starts at `offset` of the pack. The caller has compared it with the
-    /// hash; what is wrong all the same is found before the pack counts as here.
+    /// Takes a group, or the shorter last one, that starts at `offset` of the pack; it goes into the file with its
+    /// neighbours. The caller has compared it with the hash; what is wrong all the same is found before the pack counts as
+    /// here.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if no group starts there or it has another length; [`StoreError::Full`],
-    /// [`StoreError::Io`]: the group is then not held, and what was held before still is. [`StoreError::Poisoned`].
+    /// [`StoreError::Io`]: the groups that could not be written are then not held, and what was held before still is.
+    /// [`StoreError::Poisoned`].
     pub fn write_group(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StoreError> {
-        let group = u64::from(offset) / GROUP_BYTES;
         let is_group = u64::from(offset).is_multiple_of(GROUP_BYTES)
             && offset < self.len
             && bytes.len() as u64 == GROUP_BYTES.min(u64::from(self.len - offset));
         if !is_group {
             return Err(StoreError::Refused(Refusal::Canon));
         }
-        self.write_at(bytes, u64::from(offset))?;
-        reach(failpoints::PARTIAL_WRITTEN)
-            .map_err(|error| StoreError::io("writing a partial pack", &self.path, error))?;
-        if let Some(held) = usize::try_from(group).ok().and_then(|group| self.held.get_mut(group)) {
-            *held = true;
+        self.check_open()?;
+        if !self.groups.takes(offset.into(), bytes) {
+            self.flush()?;
         }
+        self.groups.add(offset.into(), bytes);
+        self.set_held(u64::from(offset)..u64::from(offset) + 1, true);
         Ok(())
     }
 
-    /// Writes the two hashes of an inner node at an offset of the outboard. A group whose nodes are not written does not
+    /// Takes the two hashes of an inner node at an offset of the outboard. A group whose nodes are not in the file does not
     /// count as held when the file is opened again.
     ///
     /// # Errors
@@ -139,7 +181,48 @@ impl PartialPack {
         if !u64::from(offset).is_multiple_of(NODE_BYTES) || u64::from(offset) >= outboard_len {
             return Err(StoreError::Refused(Refusal::Canon));
         }
-        self.write_at(pair, u64::from(self.len) + u64::from(offset))
+        self.check_open()?;
+        let at = u64::from(self.len) + u64::from(offset);
+        if !self.nodes.takes(at, pair) {
+            self.flush()?;
+        }
+        self.nodes.add(at, pair);
+        Ok(())
+    }
+
+    /// Writes what was taken and is not in the file yet. Nothing is synced. Dropping does the same and tells nobody.
+    ///
+    /// # Errors
+    /// As [`PartialPack::write_group`].
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        let (nodes, groups) = (std::mem::take(&mut self.nodes), std::mem::take(&mut self.groups));
+        let written = self.write_run(&nodes).and_then(|()| self.write_run(&groups));
+        if written.is_err() {
+            self.set_held(groups.at..groups.at + groups.bytes.len() as u64, false);
+        }
+        written
+    }
+
+    fn write_run(&self, run: &Run) -> Result<(), StoreError> {
+        if run.bytes.is_empty() {
+            return Ok(());
+        }
+        self.check_open()?;
+        self.file
+            .write_all_at(&run.bytes, run.at)
+            .and_then(|()| reach(failpoints::PARTIAL_WRITTEN))
+            .map_err(|error| StoreError::io("writing a partial pack", &self.path, error))
+    }
+
+    /// Notes whether the groups that begin in a range of bytes are held.
+    fn set_held(&mut self, bytes: Range<u64>, is_held: bool) {
+        for at in bytes.step_by(GROUP_BYTES as usize) {
+            if let Some(held) =
+                usize::try_from(at / GROUP_BYTES).ok().and_then(|group| self.held.get_mut(group))
+            {
+                *held = is_held;
+            }
+        }
     }
 
     /// Compares the whole file with the hash, and gives it away for good if everything is there and right.
@@ -148,6 +231,7 @@ impl PartialPack {
     /// [`StoreError::Damaged`] if not; then it says what is missing, and goes on as before.
     pub(super) fn hand_over(&mut self) -> Result<(File, PathBuf), StoreError> {
         self.health.check()?;
+        self.flush()?;
         self.held = survey(&self.file, &self.path, &self.hash, self.len)?;
         if !self.is_complete() {
             return Err(StoreError::Damaged { pack: self.hash });
@@ -159,15 +243,17 @@ impl PartialPack {
         Ok((file, self.path.clone()))
     }
 
-    fn write_at(&self, bytes: &[u8], at: u64) -> Result<(), StoreError> {
+    fn check_open(&self) -> Result<(), StoreError> {
         self.health.check()?;
-        if self.is_handed_over {
-            // A pack file is never changed.
-            return Err(StoreError::Refused(Refusal::Canon));
-        }
-        self.file
-            .write_all_at(bytes, at)
-            .map_err(|error| StoreError::io("writing a partial pack", &self.path, error))
+        // A pack file is never changed.
+        if self.is_handed_over { Err(StoreError::Refused(Refusal::Canon)) } else { Ok(()) }
+    }
+}
+
+impl Drop for PartialPack {
+    fn drop(&mut self) {
+        // What cannot be written is fetched again.
+        let _ = self.flush();
     }
 }
 
