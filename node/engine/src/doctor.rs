@@ -17,10 +17,10 @@ use locker_net::NodeAddress;
 
 use crate::Error;
 use crate::node::{Hub, NodeOptions, with_net};
-use crate::report::{Check, Diagnosis, Observer, Progress};
+use crate::report::{Diagnosis, Observer, Progress};
 
 /// Parts that are looked at, all devices together as one.
-const PARTS: u64 = 8;
+const PARTS: u64 = 9;
 
 /// Looks at everything, with the node that runs on the locker. `asked` are meeting points to be tried beside those that the
 /// node was started with.
@@ -48,6 +48,7 @@ pub(crate) fn diagnose(
                 async { done.with(network::lan(hub, probe).await) },
                 async { done.with(network::bootstrap(&points, probe).await) },
                 async { done.with(network::dht(hub, !points.is_empty(), probe).await) },
+                async { done.with(network::reach(hub, !points.is_empty()).await) },
             )
         };
         let devices = async {
@@ -55,8 +56,8 @@ pub(crate) fn diagnose(
             // Whoever was met has told the time.
             (devices, done.with(clock::look(hub)))
         };
-        let (network, (devices, clock)) = tokio::join!(network, devices);
-        Ok((<[Check; 4]>::from(network), devices, clock))
+        let ((listen, lan, bootstrap, dht, [nat, relay]), (devices, clock)) = tokio::join!(network, devices);
+        Ok(([listen, lan, bootstrap, dht, relay, nat], devices, clock))
     }))?;
     let checks = [clock, disk, store].into_iter().chain(network).chain(devices).collect();
     Ok(Diagnosis::new(checks, inner.env().elapsed().saturating_sub(start).as_secs_f64()))

@@ -180,7 +180,7 @@ impl Locker {
     }
 
     /// Looks at every part of this device, with the node that runs or, with `options`, on one for the time: clock, disk,
-    /// store, listening, local network, meeting points (those of `options` too), DHT, and each other device. Takes some ten
+    /// store, listening, local network, meeting points (those of `options` too), DHT, relay, router, and each other device. Takes some ten
     /// seconds where somebody is missing.
     ///
     /// # Errors

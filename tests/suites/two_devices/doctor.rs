@@ -31,8 +31,8 @@ fn the_doctor_tells_what_works_and_why_something_does_not() {
     let up_b = Up::start(&b, &[]);
     b.wait_synced();
     a.wait_equal(&b);
-    let expected =
-        ["clock", "disk", "store", "listen", "lan", "bootstrap", "dht", "device"].map(|name| match name {
+    let expected = ["clock", "disk", "store", "listen", "lan", "bootstrap", "dht", "relay", "nat", "device"]
+        .map(|name| match name {
             "lan" => (name, "off"),
             _ => (name, "ok"),
         });

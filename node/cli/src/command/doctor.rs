@@ -14,8 +14,8 @@ use crate::request::Request;
 
 /// Look at every part of this device and say what to do
 ///
-/// Tries the clock, the disk, the store, where it listens, the local network, the meeting points, the DHT and every other
-/// device, and names cause and cure of what does not work. Asks the node that runs; where none does, it runs one for the
+/// Tries the clock, the disk, the store, where it listens, the local network, the meeting points, the DHT, the relay, the
+/// way in from outside and every other device, and names cause and cure of what does not work. Asks the node that runs; where none does, it runs one for the
 /// time. Ends with exit code 7 if what is stored is damaged, 6 if no other device is reached or the network does not work,
 /// 1 if anything else does not.
 #[derive(Args)]

@@ -76,7 +76,11 @@ fn judge(name: &str, session: Option<&Connection>, trail: Option<&Trail>, source
             Transport::Quic => "UDP (QUIC)",
             Transport::Tcp => "TCP",
         };
-        return Check::ok(NAME, format!("{name:?} is connected over {transport} at {}.", connection.remote));
+        let through = if connection.is_relayed() { "through the relay" } else { "at" };
+        return Check::ok(
+            NAME,
+            format!("{name:?} is connected over {transport} {through} {}.", connection.remote),
+        );
     }
     let tried = trail.map(|trail| &trail.tried[..]).unwrap_or_default();
     let found = format!("{name:?} is not reached.");

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use locker_crypto::rendezvous::{Address, Publishers, Transport};
-use locker_net::{Find, Found, Handle, NodeAddress, Prefer, Standing};
+use locker_net::{Find, Found, Handle, NodeAddress, Prefer, Reached, Standing};
 use tokio::time::timeout;
 
 use crate::node::Hub;
@@ -15,11 +15,15 @@ const LISTEN: &str = "listen";
 const LAN: &str = "lan";
 const BOOTSTRAP: &str = "bootstrap";
 const DHT: &str = "dht";
+const NAT: &str = "nat";
+const RELAY: &str = "relay";
 
 /// How long one address is dialed.
 const DIAL_TIME: Duration = Duration::from_secs(5);
 /// How long an answer on the local network is waited for; it comes at once.
 const LAN_TIME: Duration = Duration::from_secs(3);
+/// How long it is waited for others to say how they reach this node.
+const REACHED_TIME: Duration = Duration::from_secs(8);
 /// How long a record of this node is waited for, and how long it is looked for.
 const DHT_TIME: Duration = Duration::from_secs(8);
 
@@ -266,8 +270,73 @@ fn judge_dht(dht: Option<Dht>) -> Check {
     }
 }
 
+/// Whether others come in from outside, and how.
+pub(super) async fn reach(hub: &Hub, has_points: bool) -> [Check; 2] {
+    if !has_points {
+        return judge_reach(None);
+    }
+    let mut reached = hub.net().reached();
+    let is_told = |reached: &Reached| !reached.public.is_empty() || !reached.relays.is_empty();
+    // Who hears nothing by then is told as not reached.
+    let _ = timeout(REACHED_TIME, reached.wait_for(is_told)).await;
+    let reached = reached.borrow().clone();
+    judge_reach(Some(&reached))
+}
+
+fn judge_reach(reached: Option<&Reached>) -> [Check; 2] {
+    let at = |address: &Address| SocketAddr::new(address.ip, address.port).to_string();
+    let Some(Reached { public, relays }) = reached else {
+        return [
+            Check::off(
+                NAT,
+                "Nobody outside was asked whether this device is reached from there.",
+                GIVE_POINT,
+            ),
+            Check::off(RELAY, "No relay is looked for: there is no meeting point to begin with.", GIVE_POINT),
+        ];
+    };
+    match (public.first(), relays.first()) {
+        (Some(address), relay) => [
+            Check::ok(NAT, format!("This device is reached from anywhere, at {}.", at(address))),
+            match relay {
+                None => Check::ok(RELAY, "No relay is needed."),
+                Some(relay) => Check::ok(
+                    RELAY,
+                    format!("Others come in through the relay at {} too.", at(&relay.address)),
+                ),
+            },
+        ],
+        (None, Some(relay)) => [
+            Check::ok(
+                NAT,
+                "This device is behind a router or firewall: others come through a relay, and directly where the router \
+                 lets them.",
+            ),
+            Check::ok(RELAY, format!("The relay at {} passes others on to this device.", at(&relay.address))),
+        ],
+        (None, None) => [
+            Check::warning(
+                NAT,
+                "This device is not reached from outside its network.",
+                "A router or firewall in front of it lets nobody in.",
+                "Pass a port on to it and name that port with `up --listen`; or see the check of the relay.",
+            ),
+            Check::warning(
+                RELAY,
+                "No relay passes others on to this device.",
+                "None of the nodes that it knows is a relay with a free place.",
+                "Run `locker up` on a device of yours that is reached from anywhere, or name a meeting point with \
+                 `--bootstrap ADDR`.",
+            ),
+        ],
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use locker_crypto::id::VerifyingKey;
+    use locker_crypto::rendezvous::Relay;
+
     use super::*;
     use crate::report::CheckState::{Failed, Off, Ok as Fine, Warning};
 
@@ -297,6 +366,15 @@ mod tests {
         let none = judge_bootstrap(&[(one, Point::Other), (two, Point::Silent)]);
         assert!(none.found.contains("192.0.2.1:9 (another node") && none.found.contains("192.0.2.2:9"));
         whole(none, Failed);
+        let relays = vec![Relay { address: addresses[0], transport_key: VerifyingKey([1; 32]) }];
+        let reach = |public: &[Address], relays: &[Relay]| {
+            judge_reach(Some(&Reached { public: public.to_vec(), relays: relays.to_vec() }))
+        };
+        judge_reach(None).into_iter().for_each(|check| whole(check, Off));
+        reach(&[], &[]).into_iter().for_each(|check| whole(check, Warning));
+        for (public, relays) in [(&addresses[..], &[][..]), (&[], &relays), (&addresses, &relays)] {
+            reach(public, relays).into_iter().for_each(|check| whole(check, Fine));
+        }
         let dht = |nodes, is_stored, is_found| judge_dht(Some(Dht { nodes, is_stored, is_found }));
         whole(judge_dht(None), Off);
         whole(dht(0, false, false), Failed);

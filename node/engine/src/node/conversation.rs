@@ -198,15 +198,13 @@ pub(super) async fn hold(hub: &Arc<Hub>, greeted: Greeted) {
 }
 
 /// Notes where a device is. Who dials does it from the port on which it listens, so that either end learns the place of the
-/// other one.
+/// other one; but not through a relay.
 async fn note_address(hub: &Hub, device: VerifyingKey, connection: &Connection) {
-    if connection.is_relayed() {
-        // That is where the relay is.
-        return;
+    if !connection.is_relayed() {
+        let at = connection.remote;
+        // What cannot be noted is looked for again the next time.
+        let _ = hub.blocking(move |inner| inner.note_address(&device, at)).await;
     }
-    let at = connection.remote;
-    // What cannot be noted is looked for again the next time.
-    let _ = hub.blocking(move |inner| inner.note_address(&device, at)).await;
 }
 
 /// A session from OK to its end.

@@ -156,15 +156,15 @@ async fn look_for(hub: &Arc<Hub>, device: VerifyingKey) {
     let met = Met::default();
     let attempt = |place: Place| {
         let met = &met;
+        // Who has not answered yet is told like who does not answer.
+        note_tried(hub, &device, number, &place, Some(Miss::Nobody));
         async move {
             let connection = met.dial(hub.net(), &place).await.map_err(not_dialed)?;
             conversation::greet(hub, connection, device).await.map_err(|why| Some(not_let_in(&why)))
         }
     };
     let note = |place: Place, miss: Option<Miss>| {
-        if let (Some(miss), Some(at)) = (miss, place.shown()) {
-            hub.note_tried(&device, number, Tried { source: place.source, at, miss });
-        }
+        note_tried(hub, &device, number, &place, miss);
         ControlFlow::Continue(())
     };
     let search = async {
@@ -177,6 +177,12 @@ async fn look_for(hub: &Arc<Hub>, device: VerifyingKey) {
     hub.end_trail(&device, number);
     if let Some(greeted) = greeted {
         conversation::hold(hub, greeted).await;
+    }
+}
+
+fn note_tried(hub: &Hub, device: &VerifyingKey, number: u64, place: &Place, miss: Option<Miss>) {
+    if let Some(at) = place.shown() {
+        hub.note_tried(device, number, place.source, at, miss);
     }
 }
 
@@ -207,9 +213,13 @@ impl Trail {
         Self { number, tried: Vec::new(), is_over: false }
     }
 
-    pub(super) fn note(&mut self, tried: Tried) {
-        if self.tried.len() < TRIED_MAX && !self.tried.contains(&tried) {
-            self.tried.push(tried);
+    /// Notes how it stands with a place; `None` if the node there is tried at another one.
+    pub(super) fn note(&mut self, source: Source, at: SocketAddr, miss: Option<Miss>) {
+        self.tried.retain(|tried| (tried.source, tried.at) != (source, at));
+        if let Some(miss) = miss
+            && self.tried.len() < TRIED_MAX
+        {
+            self.tried.push(Tried { source, at, miss });
         }
     }
 }

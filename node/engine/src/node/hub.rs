@@ -143,6 +143,7 @@ pub(super) struct Knowledge {
 /// A session that stands.
 struct Session {
     connection: Connection,
+    since: Instant,
     is_level: bool,
     /// How far the clock of the device is ahead of ours, in milliseconds.
     ahead_ms: Option<i64>,

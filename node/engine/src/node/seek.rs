@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::StreamExt;
 use futures::stream::{FuturesUnordered, SelectAll, unfold};
 use locker_crypto::id::VerifyingKey;
-use locker_crypto::rendezvous::{Address, Contact};
+use locker_crypto::rendezvous::Contact;
 use locker_net::{Connection, DialError, Find, Found, Handle, Prefer, both_transports};
 
 /// Tries of one search that run at once; further ones wait for one of them to end.
@@ -36,29 +36,43 @@ pub(crate) enum Source {
 /// A place where somebody may be.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
-    /// Addresses of one node.
-    pub(crate) addresses: Vec<Address>,
-    /// All that a record says: relays, and under which key the node answers.
-    pub(crate) contact: Option<Contact>,
+    /// How one comes there.
+    pub(crate) way: Way,
     /// Who says so.
     pub(crate) source: Source,
 }
 
-impl Place {
-    /// A place of one address and port, at which both transports are served.
-    pub(crate) fn at(socket: SocketAddr, source: Source) -> Self {
-        Self { addresses: both_transports(socket).to_vec(), contact: None, source }
-    }
+/// How one comes to a place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// To one address and port, at which both transports are served.
+    To(SocketAddr),
+    /// As a record says, through relays too.
+    As(Contact),
+}
 
-    /// Whether the same ways lead there.
-    fn is_same(&self, other: &Self) -> bool {
-        let relays = |place: &Self| place.contact.as_ref().map(|contact| contact.relays.clone());
-        self.addresses == other.addresses && relays(self) == relays(other)
+impl Place {
+    /// A place of one address and port.
+    pub(crate) fn at(socket: SocketAddr, source: Source) -> Self {
+        Self { way: Way::To(socket), source }
     }
 
     /// The first of its addresses, to be shown.
     pub(crate) fn shown(&self) -> Option<SocketAddr> {
-        self.addresses.first().map(|address| SocketAddr::new(address.ip, address.port))
+        match &self.way {
+            Way::To(socket) => Some(*socket),
+            Way::As(contact) => {
+                let first = contact.addresses.first().or(contact.relays.first().map(|relay| &relay.address));
+                first.map(|address| SocketAddr::new(address.ip, address.port))
+            }
+        }
+    }
+
+    async fn dial(&self, net: &Handle) -> Result<Connection, DialError> {
+        match &self.way {
+            Way::To(socket) => net.dial(&both_transports(*socket), self.prefer()).await,
+            Way::As(contact) => net.dial_contact(contact, self.prefer()).await,
+        }
     }
 
     fn prefer(&self) -> Prefer {
@@ -72,10 +86,7 @@ impl Place {
 impl From<Found> for Place {
     fn from(found: Found) -> Self {
         match found {
-            Found::Record { contact, .. } => {
-                let addresses = contact.addresses.clone();
-                Self { addresses, contact: Some(contact), source: Source::Record }
-            }
+            Found::Record { contact, .. } => Self { way: Way::As(contact), source: Source::Record },
             Found::Beacon(socket) => Self::at(socket, Source::Beacon),
         }
     }
@@ -128,11 +139,7 @@ pub(crate) struct Met(Mutex<BTreeSet<VerifyingKey>>);
 impl Met {
     /// Dials a place, unless the node that answers was met.
     pub(crate) async fn dial(&self, net: &Handle, place: &Place) -> Result<Tentative, NotDialed> {
-        let dialed = match &place.contact {
-            Some(contact) => net.dial_contact(contact, place.prefer()).await,
-            None => net.dial(&place.addresses, place.prefer()).await,
-        };
-        let connection = dialed.map_err(NotDialed::Nobody)?;
+        let connection = place.dial(net).await.map_err(NotDialed::Nobody)?;
         let connection = Tentative::new(net, connection);
         let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(connection.get().peer);
         if is_new { Ok(connection) } else { Err(NotDialed::Same) }
@@ -149,11 +156,11 @@ pub(crate) async fn race<T, E, F: Future<Output = Result<T, E>>>(
 ) -> Option<T> {
     let each = |find| unfold(find, |mut find: Find| async { find.next().await.map(|found| (found, find)) });
     let mut finds: SelectAll<_> = finds.into_iter().map(|find| each(find).boxed()).collect();
-    let mut seen: Vec<Place> = Vec::new();
+    let mut seen: Vec<Way> = Vec::new();
     let mut is_new = |place: &Place| {
-        let is_new = !seen.iter().any(|known| known.is_same(place)) && seen.len() < PLACES_MAX;
+        let is_new = !seen.contains(&place.way) && seen.len() < PLACES_MAX;
         if is_new {
-            seen.push(place.clone());
+            seen.push(place.way.clone());
         }
         is_new
     };
@@ -195,19 +202,23 @@ mod tests {
         Place::at(SocketAddr::from(([192, 0, 2, 1], n)), Source::Known)
     }
 
+    fn port(place: &Place) -> u16 {
+        place.shown().unwrap().port()
+    }
+
     /// Goal: one that stalls holds nobody up, and one that fails is told of.
     #[tokio::test]
     async fn whoever_is_first_is_taken() {
         let failed = RefCell::new(Vec::new());
         let attempt = |tried: Place| async move {
-            match tried.addresses[0].port {
+            match port(&tried) {
                 1 => pending().await,
                 2 => Err("no"),
                 port => Ok(port),
             }
         };
         let note = |place: Place, why| {
-            failed.borrow_mut().push((place.addresses[0].port, why));
+            failed.borrow_mut().push((port(&place), why));
             ControlFlow::Continue(())
         };
         let won = race((1..=3).map(place).collect(), Vec::new(), attempt, note).await;

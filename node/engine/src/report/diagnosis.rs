@@ -16,7 +16,7 @@ pub struct Diagnosis {
 /// One part that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// Which: `clock`, `disk`, `store`, `listen`, `lan`, `bootstrap`, `dht`, `device`.
+    /// Which: `clock`, `disk`, `store`, `listen`, `lan`, `bootstrap`, `dht`, `relay`, `nat`, `device`.
     pub name: String,
     /// Of `device`: its public key, hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]

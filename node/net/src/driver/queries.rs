@@ -430,8 +430,7 @@ impl Driver {
 
     fn put(&mut self, publication: u64, r: u8, peers: &[PeerId]) {
         let now = self.clock.now_s();
-        let addresses = self.own_addresses();
-        let relays = self.nat.relays();
+        let (addresses, relays) = (self.own_addresses(), self.nat.relays());
         let Some(one) = self.queries.published(publication) else { return };
         let record = dht::make_record(&one.publication, r, (addresses, relays), now, &mut *self.dice);
         match record {

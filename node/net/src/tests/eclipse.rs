@@ -7,14 +7,14 @@ use libp2p::identity::Keypair;
 use libp2p::kad::store::MemoryStore;
 use libp2p::kad::{KBucketKey, Mode, StoreInserts};
 use libp2p::swarm::{NetworkBehaviour, Swarm, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, identify, kad};
+use libp2p::{Multiaddr, PeerId, identify, kad, relay};
 use locker_crypto::certificate::Certificate;
 use locker_crypto::rendezvous::{Period, Publishers, Transport, period_at};
 use locker_crypto::secret::RendezvousSecret;
 
 use super::kit::{address_of, config, device, start, until, within};
 use crate::protocol::KAD;
-use crate::{Clock, Config, DhtRole, Events, Found, Handle, Limits, NodeAddress, Publication};
+use crate::{Clock, Config, Events, Found, Handle, Limits, NodeAddress, Publication, Role};
 
 const SYBILS: usize = 200;
 const HONEST: usize = 24;
@@ -43,7 +43,8 @@ async fn sybil(key: &Keypair) -> Sybil {
     kad.set_mode(Some(Mode::Server));
     let identify = identify::Config::new("sybil/1".to_owned(), key.public());
     let behaviour = Parts { identify: identify::Behaviour::new(identify), kad };
-    let transport = crate::transport::build(key, &Limits::default()).unwrap();
+    let (circuits, _client) = relay::client::new(id);
+    let transport = crate::transport::build(key, &Limits::default(), circuits).unwrap();
     let settings =
         libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(120));
     let mut swarm = Swarm::new(transport, behaviour, id, settings);
@@ -115,7 +116,7 @@ async fn t49_sybils_around_one_key_hide_one_record_of_three() {
         let known = honest.iter().map(|(node, _)| address(node));
         let hostile = all.iter().skip(n * 7 % SYBILS).take(8).map(|(_, at)| at.to_string().parse().unwrap());
         let bootstrap = known.chain(hostile).collect();
-        let node = start(Config { bootstrap, role: DhtRole::Server, ..roomy() }).await;
+        let node = start(Config { bootstrap, role: Role::Server, ..roomy() }).await;
         honest.push(node);
     }
     for (node, _) in &honest[1..] {

@@ -1,12 +1,14 @@
 //! Who is missing, who is looked for, and how the last search for each device went.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use locker_crypto::id::VerifyingKey;
 use tokio::sync::watch;
 
 use super::{Hub, State};
-use crate::node::dialer::{Trail, Tried};
+use crate::node::dialer::{Miss, Trail};
+use crate::node::seek::Source;
 
 impl Hub {
     /// Other active devices without a session.
@@ -56,10 +58,17 @@ impl Hub {
         *searches
     }
 
-    /// A place was tried in vain.
-    pub(in crate::node) fn note_tried(&self, device: &VerifyingKey, number: u64, tried: Tried) {
+    /// How it stands with a place at which a device is tried.
+    pub(in crate::node) fn note_tried(
+        &self,
+        device: &VerifyingKey,
+        number: u64,
+        source: Source,
+        at: SocketAddr,
+        miss: Option<Miss>,
+    ) {
         if let Some(trail) = self.state().trails.get_mut(device).filter(|trail| trail.number == number) {
-            trail.note(tried);
+            trail.note(source, at, miss);
         }
     }
 

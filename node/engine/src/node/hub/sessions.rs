@@ -8,19 +8,45 @@ use locker_crypto::id::VerifyingKey;
 use locker_net::{Connection, ConnectionId};
 use locker_sync::scope::Scope;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::super::conversation;
-use super::super::seek::Tentative;
 use super::{Admitted, Hub, Place, Session, State};
+use crate::node::conversation;
+use crate::node::seek::Tentative;
 
 /// How long what is under way through a relay may take once the session has moved to a direct connection.
 const MOVE_TIME: Duration = Duration::from_secs(10);
 /// Addresses of own devices that are remembered.
 const SOURCES_MAX: usize = 64;
+/// Two connections with one device, of which either end dialed one at the same time, come within this time.
+const CROSSING_TIME: Duration = Duration::from_secs(10);
 
 impl Session {
     fn new(connection: Connection, end: watch::Sender<bool>) -> Self {
-        Self { connection, is_level: false, ahead_ms: None, end }
+        Self { connection, since: Instant::now(), is_level: false, ahead_ms: None, end }
+    }
+}
+
+/// Two sessions with one device.
+struct Two {
+    /// For how long the old one has stood.
+    age: Duration,
+    is_old_relayed: bool,
+    is_new_relayed: bool,
+    /// Whether the lesser device dialed the new one.
+    is_new_preferred: bool,
+}
+
+impl Two {
+    /// Whether the new one is kept. Nobody dials a device with which he has a session: where one has stood for a while, the
+    /// other end has lost it, asleep or in another network, and its death has only not shown here yet.
+    fn keeps_new(&self) -> bool {
+        match (self.is_old_relayed, self.is_new_relayed) {
+            _ if self.age > CROSSING_TIME => true,
+            (true, false) => true,
+            (false, true) => false,
+            _ => self.is_new_preferred,
+        }
     }
 }
 
@@ -46,11 +72,13 @@ impl Hub {
             if let Some(old) = state.sessions.get(&device) {
                 // A device that was started anew has another transport key: the old session is dead, whatever we
                 // still believe of it.
-                let takes_over = match (old.connection.is_relayed(), connection.is_relayed()) {
-                    (true, false) => true,
-                    (false, true) => false,
-                    _ => is_preferred && old.connection.id != connection.id,
+                let two = Two {
+                    age: old.since.elapsed(),
+                    is_old_relayed: old.connection.is_relayed(),
+                    is_new_relayed: connection.is_relayed(),
+                    is_new_preferred: is_preferred,
                 };
+                let takes_over = two.keeps_new() && old.connection.id != connection.id;
                 if !takes_over && old.connection.peer == connection.peer {
                     return None;
                 }
@@ -149,8 +177,8 @@ impl Hub {
         };
         let Some(device) = device else { return };
         // If it fails, the session that stands goes on.
-        let greeting = conversation::greet(&self, Tentative::new(&self.net, direct), device);
-        if let Some(Ok(greeted)) = self.until_stop(greeting).await {
+        let direct = Tentative::new(&self.net, direct);
+        if let Some(Ok(greeted)) = self.until_stop(conversation::greet(&self, direct, device)).await {
             conversation::hold(&self, greeted).await;
         }
         self.state().moving.remove(&device);
@@ -199,6 +227,28 @@ impl Hub {
             // At once, before its session has said goodbye.
             scopes.remove(transport);
             guest.end.send_replace(true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_sessions_both_ends_keep_one_and_a_dead_one_gives_way() {
+        let keeps_new = |age, is_old_relayed, is_new_relayed, is_new_preferred| {
+            Two { age, is_old_relayed, is_new_relayed, is_new_preferred }.keeps_new()
+        };
+        let now = Duration::ZERO;
+        // They cross: what one end prefers, the other one does not.
+        assert!(keeps_new(now, false, false, true) && !keeps_new(now, false, false, false));
+        assert!(keeps_new(now, true, true, true) && !keeps_new(now, true, true, false));
+        for is_preferred in [true, false] {
+            assert!(keeps_new(now, true, false, is_preferred) && !keeps_new(now, false, true, is_preferred));
+            for relayed in [(false, false), (false, true), (true, false), (true, true)] {
+                assert!(keeps_new(CROSSING_TIME * 2, relayed.0, relayed.1, is_preferred));
+            }
         }
     }
 }
