@@ -195,9 +195,9 @@ fn t41_an_observer_finds_no_name_hash_or_key() {
             planted.search.len(),
             packets.len(),
         );
-        // That the files crossed in front of the capture is sure, and that sessions ran on both transports; which of
-        // them wins the race on the local network, and carries the later files, is chance.
-        assert!(by_quic > stored / 2 && by_tcp > 10_000, "the replication was not seen");
+        // That the files crossed in front of the capture is sure; on a local network TCP is tried first, and which of the
+        // two carries what is chance.
+        assert!(by_quic + by_tcp > stored / 2, "the replication was not seen");
     });
 }
 

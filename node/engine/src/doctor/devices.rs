@@ -123,18 +123,16 @@ fn judge(name: &str, session: Option<&Connection>, trail: Option<&Trail>, source
     if sources.has_lan && !is_heard {
         causes.push("it is not heard on the local network".into());
     }
-    let cause = format!("Most likely it is off: {}.", causes.join("; "));
-    let cure = match (is_recorded || is_heard, sources.is_in_dht) {
-        (true, _) => "Let UDP and TCP through to it: a firewall or router in front of it keeps others out.",
+    // A record says where it was within the last day, a beacon where it is.
+    let likely =
+        if is_heard { "It is there, and a firewall keeps others out" } else { "Most likely it is off" };
+    let cause = format!("{likely}: {}.", causes.join("; "));
+    let cure = match (is_heard, is_recorded || sources.is_in_dht) {
+        (true, _) => "Let UDP and TCP through to it.",
         (false, true) => "Run `locker up` on it; if it runs, see what `locker doctor` says there.",
         (false, false) => {
             "Run `locker up` on it; if it is in another network, give both a common meeting point with `--bootstrap ADDR`."
         }
-    };
-    let cause = if is_recorded || is_heard {
-        cause.replace("Most likely it is off: ", "It told where it is, and ")
-    } else {
-        cause
     };
     Check::warning(NAME, found, cause, cure)
 }
@@ -161,11 +159,13 @@ mod tests {
             "Most likely it is off: nobody answers at 192.0.2.1:4001, where it was last; the DHT has no record of it; it is \
              not heard on the local network."
         );
-        let blocked = tell(&[(Whence::Record, Miss::Nobody)], true);
+        let blocked = tell(&[(Whence::Beacon, Miss::Nobody)], true);
         assert!(
-            blocked.cause.unwrap().starts_with("It told where it is, and nobody answers at 192.0.2.1:4001")
+            blocked.cause.unwrap().starts_with(
+                "It is there, and a firewall keeps others out: nobody answers at 192.0.2.1:4001"
+            )
         );
-        assert!(blocked.cure.unwrap().contains("firewall"));
+        assert!(blocked.cure.unwrap().contains("Let UDP and TCP through"));
         let moved = tell(&[(Whence::Known, Miss::Stranger)], false);
         assert!(moved.cause.unwrap().contains("somebody else answers at 192.0.2.1:4001"));
         assert!(moved.cure.unwrap().contains("--bootstrap"));

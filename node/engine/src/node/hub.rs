@@ -2,6 +2,7 @@
 
 mod announce;
 mod guests;
+mod level;
 mod look;
 mod search;
 mod sessions;
@@ -9,11 +10,10 @@ mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use locker_catalog::operation::EntryRef;
 use locker_crypto::id::{PackHash, VerifyingKey};
 use locker_net::{
     Config, Connection, ConnectionId, Env as NetEnv, Event as NetEvent, Events, Handle, NodeAddress, Protocol,
@@ -413,92 +413,6 @@ impl Hub {
     /// Works on the plan.
     pub(super) fn with_plan<T>(&self, f: impl FnOnce(&mut Plan) -> T) -> T {
         f(&mut self.state().plan)
-    }
-
-    /// Whether another device is connected and everything that the connected ones have is here.
-    pub(super) fn is_level(&self) -> bool {
-        let state = self.state();
-        !state.sessions.is_empty() && state.sessions.values().all(|session| session.is_level)
-    }
-
-    /// Whether these heads reach as far as any device ever showed that it had them.
-    pub(super) fn has_what_was_shown(&self, heads: &[EntryRef]) -> bool {
-        let held = |author: &VerifyingKey| heads.iter().find(|head| head.author == *author);
-        let most = self.state().remembered.most(&self.inner.entry_log());
-        most.iter().all(|(author, count)| {
-            *count == 0 || held(author).is_some_and(|head| head.seq.saturating_add(1) >= *count)
-        })
-    }
-
-    /// Whether this device is, of those that are here now, the one with the smallest key.
-    pub(super) fn is_first_present(&self) -> bool {
-        let own = self.inner.keys().device_id();
-        self.state().sessions.keys().all(|device| own < *device)
-    }
-
-    /// Notes the count of commits at which nothing was left to fold.
-    pub(super) fn note_folded(&self, commits: u64) {
-        self.folded.store(commits, Ordering::Release);
-        self.levelled.notify_waiters();
-    }
-
-    /// Notes the count of commits at which nothing was left to be written again.
-    pub(super) fn note_written_again(&self, commits: u64) {
-        self.written_again.store(commits, Ordering::Release);
-        self.levelled.notify_waiters();
-    }
-
-    /// Whether everything known is here: at least one other device is connected, or there is none, all sessions are
-    /// level, no pack is wanted, nothing is to be folded or written again, and this device has a key that is its own.
-    pub(crate) fn is_synced(&self) -> bool {
-        let state = self.state();
-        let alone = state.roster.len() <= 1;
-        let met = !state.sessions.is_empty() && state.sessions.values().all(|session| session.is_level);
-        let commits = *self.inner.commits().borrow();
-        let is_folded = self.folded.load(Ordering::Acquire) == commits;
-        let is_written = self.written_again.load(Ordering::Acquire) == commits;
-        (alone || met) && state.wanted.is_empty() && state.succession.is_none() && is_folded && is_written
-    }
-
-    /// Waits until [`Hub::is_synced`].
-    ///
-    /// # Errors
-    /// [`Error::Network`] when the time is over or the node stops.
-    pub(crate) async fn wait_synced(&self, timeout: Option<Duration>) -> Result<(), Error> {
-        let mut changes = self.changes();
-        let wait = async {
-            loop {
-                let levelled = self.levelled.notified();
-                tokio::pin!(levelled);
-                levelled.as_mut().enable();
-                if self.is_synced() {
-                    return;
-                }
-                tokio::select! {
-                    () = levelled => {}
-                    _ = changes.changed() => {}
-                }
-            }
-        };
-        let late = async {
-            match timeout {
-                Some(time) => tokio::time::sleep(time).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            ended = self.until_stop(wait) => ended.ok_or_else(|| Error::Network("the node is stopping".into())),
-            () = late => {
-                let state = self.state();
-                let missing = state.wanted.len();
-                let why = if state.sessions.is_empty() {
-                    "no other device of this locker was reached".into()
-                } else {
-                    format!("the time was over before everything was here ({missing} packs are missing)")
-                };
-                Err(Error::Network(why))
-            }
-        }
     }
 
     /// What can be seen of the fetching of some packs.
