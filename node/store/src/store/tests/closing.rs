@@ -42,7 +42,12 @@ fn pages_are_forgotten_only_when_nobody_reads() {
     for round in 0..3 {
         store.forget_pages().unwrap();
         check(&store).unwrap();
-        store.write::<_, StoreError>(|txn| Ok(settings::put_number(txn, Setting::engine(2), round))).unwrap();
+        store
+            .write::<_, StoreError>(|txn| {
+                settings::put_number(txn, Setting::engine(2), round);
+                Ok(())
+            })
+            .unwrap();
     }
     // Not closed in order: what was committed stands.
     drop(store);
@@ -51,9 +56,9 @@ fn pages_are_forgotten_only_when_nobody_reads() {
     assert_eq!(settings::number(&store.read().unwrap(), Setting::engine(2)).unwrap(), Some(2));
     // Where the file is gone nothing is made in its place.
     let mut store = store;
-    std::fs::rename(place.home.join("locker.redb"), place.home.join("away")).unwrap();
+    fs::rename(place.home.join("locker.redb"), place.home.join("away")).unwrap();
     assert!(store.forget_pages().is_err() && store.is_poisoned());
-    std::fs::rename(place.home.join("away"), place.home.join("locker.redb")).unwrap();
+    fs::rename(place.home.join("away"), place.home.join("locker.redb")).unwrap();
     store.reopen().unwrap();
     check(&store).unwrap();
 }
