@@ -10,7 +10,7 @@ mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub(crate) struct Hub {
     folded: AtomicU64,
     /// The count of commits at which nothing was left to be written again.
     written_again: AtomicU64,
-    /// Every row of the database was read since the node rested last.
+    /// Much of the database was read in one go since the node rested last.
     swept: AtomicBool,
     /// The invitation that runs.
     invitation: Mutex<Option<Arc<Invitation>>>,
@@ -325,9 +325,14 @@ impl Hub {
         self.invitation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether every row of the database was read since the node rested last.
-    pub(super) fn swept(&self) -> &AtomicBool {
-        &self.swept
+    /// Much of the database was read in one go.
+    pub(super) fn note_swept(&self) {
+        self.swept.store(true, Ordering::Release);
+    }
+
+    /// Whether much of the database was read in one go since this was asked last.
+    pub(super) fn take_swept(&self) -> bool {
+        self.swept.swap(false, Ordering::AcqRel)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -21,6 +21,7 @@ pub(super) async fn run(hub: Arc<Hub>) {
     while hub.until_stop(tokio::time::sleep(pause)).await.is_some() {
         // What was wrong is told by `status`; the next pass goes on from there.
         let _ = hub.blocking(Inner::gc_of_the_day).await;
+        hub.note_swept();
         pause = LOOK_INTERVAL;
     }
 }

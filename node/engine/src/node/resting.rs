@@ -2,7 +2,6 @@
 //! (`docs/spec/10-limits.md`, section 7).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::hub::Hub;
@@ -33,7 +32,7 @@ impl Rest {
 pub(super) async fn run(hub: Arc<Hub>) {
     let mut rest = Rest { looks: hub.inner().looks(), has_worked: true };
     while hub.until_stop(tokio::time::sleep(LOOK_INTERVAL)).await.is_some() {
-        let has_swept = hub.swept().swap(false, Ordering::AcqRel);
+        let has_swept = hub.take_swept();
         if rest.is_due(hub.inner().looks(), has_swept) && !hub.is_busy() {
             let given_back = hub.blocking(|inner| Ok(inner.forget_pages())).await;
             rest.has_worked = !matches!(given_back, Ok(true));

@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use locker_crypto::id::PackHash;
@@ -88,7 +87,7 @@ impl Scrub {
                         Ok(())
                     })
                     .await?;
-                self.hub.swept().store(true, Ordering::Release);
+                self.hub.note_swept();
             }
             let (due, pace) = self.hub.blocking(Inner::choose_packs).await?;
             self.chosen = Some(Choice { due: due.into(), pace, since: Instant::now() });

@@ -42,7 +42,12 @@ fn pages_are_forgotten_only_when_nobody_reads() {
     for round in 0..3 {
         store.forget_pages().unwrap();
         check(&store).unwrap();
-        store.write::<_, StoreError>(|txn| Ok(settings::put_number(txn, Setting::engine(2), round))).unwrap();
+        store
+            .write::<_, StoreError>(|txn| {
+                settings::put_number(txn, Setting::engine(2), round);
+                Ok(())
+            })
+            .unwrap();
     }
     // Not closed in order: what was committed stands.
     drop(store);
