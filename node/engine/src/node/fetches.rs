@@ -174,7 +174,7 @@ async fn open(hub: &Hub, fetch: &Fetch) -> Result<Option<PartialPack>, Outcome> 
     let (pack, len) = (fetch.pack, u32::try_from(fetch.len).map_err(|_| Outcome::Refused)?);
     loop {
         match hub.blocking(move |inner| inner.open_partial(&pack, len)).await {
-            Ok(Opened::Partial(partial)) => return Ok(Some(partial)),
+            Ok(Opened::Partial(partial)) => return Ok(Some(*partial)),
             Ok(Opened::Here) => return Ok(None),
             Ok(Opened::Busy) => tokio::time::sleep(BUSY_TIME).await,
             // The disk is full, or in trouble: tried again later, and not at once with all others.

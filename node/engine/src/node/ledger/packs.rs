@@ -21,7 +21,7 @@ pub(crate) enum Opened {
     /// Another fetch of it has not ended yet.
     Busy,
     /// What of it is here.
-    Partial(PartialPack),
+    Partial(Box<PartialPack>),
 }
 
 /// What a fetch before a restart left.
@@ -88,7 +88,7 @@ impl Inner {
                 // It may have come to be here while its turn was waited for.
                 let is_here = index::pack(&store.read()?, hash)?
                     .is_some_and(|pack| matches!(pack.state, PackState::Present { .. }));
-                if is_here { Ok(Opened::Here) } else { Ok(Opened::Partial(partial)) }
+                if is_here { Ok(Opened::Here) } else { Ok(Opened::Partial(Box::new(partial))) }
             }
             Err(StoreError::Busy) => Ok(Opened::Busy),
             Err(error) => Err(error.into()),
@@ -107,7 +107,7 @@ impl Inner {
             // One that cannot be opened now is looked at again when it is fetched.
             if let Ok(Opened::Partial(partial)) = self.open_partial(&hash, pack.len) {
                 match partial.is_complete() {
-                    true => complete.push(partial),
+                    true => complete.push(*partial),
                     false => found.begun.push(hash),
                 }
             }
