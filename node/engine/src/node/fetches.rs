@@ -25,6 +25,9 @@ const KEEP_AHEAD: usize = 4;
 const KEEP_BYTES: u64 = 32 << 20;
 /// A fetch that does not get on for so long is given up.
 const STALL_TIME: Duration = Duration::from_secs(30);
+/// When nothing of any pack comes for so long while one is awaited, its connection is taken for dead: over TCP, a way that
+/// is no more shows only after a quarter of an hour.
+const SILENCE_TIME: Duration = Duration::from_secs(15);
 /// Pause of a fetch whose partial file could not be opened.
 const TROUBLE_TIME: Duration = Duration::from_secs(10);
 /// How soon a pack is looked at again that another fetch, which is about to end, has open.
@@ -114,9 +117,23 @@ async fn take_up(hub: &Hub) {
     }
 }
 
+/// Returns when nothing of any pack has come for a while.
+async fn silence(hub: &Hub) {
+    let mut seen = hub.traffic().pack_bytes_received;
+    loop {
+        tokio::time::sleep(SILENCE_TIME).await;
+        let now = hub.traffic().pack_bytes_received;
+        if now == seen {
+            return;
+        }
+        seen = now;
+    }
+}
+
 /// Fetches one pack, unless it does not get on; gives nothing if it is here already.
 async fn fetch_watched(hub: &Hub, idle: &Idle, fetch: &Fetch) -> Result<Option<PartialPack>, Outcome> {
     let groups = AtomicU64::new(0);
+    let connection = hub.connection_to(&fetch.source);
     let stalled = async {
         let mut seen = u64::MAX;
         loop {
@@ -131,6 +148,13 @@ async fn fetch_watched(hub: &Hub, idle: &Idle, fetch: &Fetch) -> Result<Option<P
     tokio::select! {
         result = fetch_one(hub, idle, fetch, &groups) => result,
         () = stalled => Err(Outcome::Broken),
+        () = silence(hub) => {
+            // The device is looked for again, and met where it is now.
+            if let Some(connection) = connection {
+                let _ = hub.net().close(connection).await;
+            }
+            Err(Outcome::Broken)
+        }
     }
 }
 
