@@ -15,6 +15,7 @@ use locker_net::{ConnectionId, Protocol, Stream};
 use locker_store::packs::PartialPack;
 use locker_sync::plan::{Fetch, Outcome, Plan, Source};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::hub::Hub;
 use super::ledger::{Opened, TakenUp};
@@ -27,7 +28,9 @@ const KEEP_BYTES: u64 = 32 << 20;
 const STALL_TIME: Duration = Duration::from_secs(30);
 /// When nothing of any pack comes for so long while one is awaited, its connection is taken for dead: over TCP, a way that
 /// is no more shows only after a quarter of an hour.
-const SILENCE_TIME: Duration = Duration::from_secs(15);
+const SILENCE_TIME: Duration = Duration::from_secs(12);
+/// How often it is looked for that.
+const SILENCE_LOOK: Duration = Duration::from_secs(1);
 /// Pause of a fetch whose partial file could not be opened.
 const TROUBLE_TIME: Duration = Duration::from_secs(10);
 /// How soon a pack is looked at again that another fetch, which is about to end, has open.
@@ -119,14 +122,13 @@ async fn take_up(hub: &Hub) {
 
 /// Returns when nothing of any pack has come for a while.
 async fn silence(hub: &Hub) {
-    let mut seen = hub.traffic().pack_bytes_received;
-    loop {
-        tokio::time::sleep(SILENCE_TIME).await;
+    let (mut seen, mut at) = (hub.traffic().pack_bytes_received, Instant::now());
+    while at.elapsed() < SILENCE_TIME {
+        tokio::time::sleep(SILENCE_LOOK).await;
         let now = hub.traffic().pack_bytes_received;
-        if now == seen {
-            return;
+        if now != seen {
+            (seen, at) = (now, Instant::now());
         }
-        seen = now;
     }
 }
 
@@ -151,7 +153,7 @@ async fn fetch_watched(hub: &Hub, idle: &Idle, fetch: &Fetch) -> Result<Option<P
         () = silence(hub) => {
             // The device is looked for again, and met where it is now.
             if let Some(connection) = connection {
-                let _ = hub.net().close(connection).await;
+                hub.give_up(&fetch.source, connection);
             }
             Err(Outcome::Broken)
         }

@@ -184,6 +184,15 @@ impl Hub {
         self.state().moving.remove(&device);
     }
 
+    /// Ends the session with a device over a connection that seems dead. To close that one alone would wait for what can no
+    /// longer be sent.
+    pub(in crate::node) fn give_up(&self, device: &VerifyingKey, connection: ConnectionId) {
+        let state = self.state();
+        if let Some(session) = state.sessions.get(device).filter(|one| one.connection.id == connection) {
+            session.end.send_replace(true);
+        }
+    }
+
     /// A session has ended.
     pub(in crate::node) async fn leave(&self, device: &VerifyingKey, connection: &Connection) {
         let has_moved;
