@@ -11,7 +11,7 @@ use locker_crypto::id::VerifyingKey;
 use locker_crypto::rendezvous::{Address, Relay};
 use tokio::time::{Duration, Instant};
 
-use super::Driver;
+use super::{Driver, queries};
 use crate::address::{circuit, from_multiaddr, key_of, may_be_public, peer_id, to_multiaddr};
 use crate::connection::{ConnectionId, Side};
 use crate::handle::Reached;
@@ -265,7 +265,7 @@ impl Driver {
             self.swarm.remove_external_address(&to_multiaddr(&address));
             self.nat.reach.expire(&address);
         }
-        self.dial_entries(true);
+        self.dial_entries(queries::Entry::With443);
         self.review();
     }
 

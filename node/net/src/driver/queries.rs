@@ -46,6 +46,17 @@ struct Published {
     open: usize,
 }
 
+/// On which ways the configured nodes are dialed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Entry {
+    /// By QUIC, where they serve it: it outlives a change of the router's address, and a reservation with it.
+    Quic,
+    /// Where they say.
+    Any,
+    /// Besides, at the port that almost every network lets out.
+    With443,
+}
+
 /// A look-up.
 struct Look {
     secret: RendezvousSecret,
@@ -82,8 +93,8 @@ pub(super) struct Queries {
     next_id: u64,
     joined: bool,
     join_due: Option<Instant>,
-    /// Whether the configured nodes have been dialed.
-    has_tried: bool,
+    /// On which ways the configured nodes are dialed next.
+    join_by: Entry,
     standing: watch::Sender<Standing>,
 }
 
@@ -98,7 +109,7 @@ impl Queries {
             next_id: 0,
             joined: false,
             join_due: None,
-            has_tried: false,
+            join_by: Entry::Quic,
             standing,
         }
     }
@@ -163,20 +174,31 @@ impl Driver {
         if self.config.bootstrap.is_empty() || self.queries.joined {
             return;
         }
-        let is_first = !std::mem::replace(&mut self.queries.has_tried, true);
-        let wait =
-            if is_first { JOIN_TIME.min(self.config.retry_interval) } else { self.config.retry_interval };
+        let by = self.queries.join_by;
+        let (next, wait) = match by {
+            Entry::Quic => (Entry::Any, self.config.limits.dial_stagger),
+            Entry::Any => (Entry::With443, JOIN_TIME.min(self.config.retry_interval)),
+            Entry::With443 => (Entry::With443, self.config.retry_interval),
+        };
+        self.queries.join_by = next;
         self.queries.join_due = Some(now + wait);
-        self.dial_entries(!is_first);
+        self.dial_entries(by);
     }
 
-    /// Dials the configured nodes to which there is no connection: where they say, and where nothing answers there, also
-    /// at the port that almost every network lets out.
-    pub(super) fn dial_entries(&mut self, with_443: bool) {
+    /// Dials the configured nodes to which there is no connection.
+    pub(super) fn dial_entries(&mut self, by: Entry) {
         let mut tried: Vec<Address> = Vec::new();
-        for node in &self.config.bootstrap {
+        let all = &self.config.bootstrap;
+        for node in all {
             let plain = Address { transport: Transport::Tcp, port: 443, ..node.address };
-            let ways = if with_443 { vec![node.address, plain] } else { vec![node.address] };
+            let by_quic = Address { transport: Transport::Quic, ..node.address };
+            let ways = match by {
+                Entry::Quic if by_quic != node.address && all.iter().any(|one| one.address == by_quic) => {
+                    vec![]
+                }
+                Entry::Quic | Entry::Any => vec![node.address],
+                Entry::With443 => vec![node.address, plain],
+            };
             for address in ways {
                 if tried.contains(&address) {
                     continue;
