@@ -6,6 +6,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cap_std::fs::Dir;
@@ -14,6 +15,7 @@ use locker_store::direct::DirectWriter;
 use rayon::prelude::*;
 
 use crate::leave::{Records, Written};
+use crate::limits::{EXPORT_LARGE, EXPORT_WRITERS};
 use crate::locker::Inner;
 use crate::place::{Place, Temporary, file_mode, finish_file, make_file, make_folder};
 use crate::progress::Meter;
@@ -44,7 +46,7 @@ fn copy_out(inner: &Inner, from: &str, to: &Path, observer: &dyn Observer) -> Re
     let node = tree.resolve(from)?;
     let place = choose(&tree, node, to)?;
     place.check_outside(store.home().path())?;
-    let reader = Reader::new(inner, &store, &snapshot);
+    let reader = Reader::new(inner, &store, &snapshot).asking_others();
     let (files, bytes) = tree.count_below(node)?;
     let meter = Meter::new(observer, inner.env(), Some((files, bytes)));
     let export =
@@ -73,7 +75,7 @@ fn copy_all_out(inner: &Inner, to: &Path, observer: &dyn Observer) -> Result<Got
     let place = choose(&tree, NodeId::ROOT, to)?;
     place.check_outside(store.home().path())?;
     let io = |e| Error::io("cannot write", place.shown.as_path(), e);
-    let reader = Reader::new(inner, &store, &snapshot);
+    let reader = Reader::new(inner, &store, &snapshot).asking_others();
     let meter = Meter::new(observer, inner.env(), Some(tree.count_below(NodeId::ROOT)?));
     let temporary = place.temporary(inner.env());
     let dir = make_folder(temporary.parent, &temporary.name).map_err(io)?;
@@ -248,6 +250,7 @@ impl Export<'_> {
         let written: Result<Vec<u64>, Error> = match files.as_slice() {
             // By itself it has all workers for its chunks.
             [only] => self.file(dir, only).map(|bytes| vec![bytes]),
+            many if are_large(many) => self.large_files(dir, many),
             many => many.par_iter().map(|planned| self.file(dir, planned)).collect(),
         };
         got.files += files.len() as u64;
@@ -259,6 +262,29 @@ impl Export<'_> {
         }
         files.clear();
         Ok(())
+    }
+
+    /// Writes files on threads of their own, which may wait for the disk while the workers open what is next.
+    fn large_files(&self, dir: &Dir, files: &[Planned]) -> Result<Vec<u64>, Error> {
+        let next = AtomicUsize::new(0);
+        let write = || -> Result<Vec<u64>, Error> {
+            let mut written = Vec::new();
+            while let Some(planned) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // The others begin nothing more.
+                let bytes =
+                    self.file(dir, planned).inspect_err(|_| next.store(files.len(), Ordering::Relaxed));
+                written.push(bytes?);
+            }
+            Ok(written)
+        };
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..EXPORT_WRITERS.min(files.len())).map(|_| scope.spawn(write)).collect();
+            let mut written = Vec::with_capacity(files.len());
+            for writer in writers {
+                written.extend(writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok(written)
+        })
     }
 
     /// Writes one file with its time and mode; gives its size.
@@ -277,6 +303,12 @@ impl Export<'_> {
         self.meter.add(1, 0);
         Ok(content.size())
     }
+}
+
+/// Whether files are so large that each has work for all workers.
+fn are_large(files: &[Planned]) -> bool {
+    let sizes = files.iter().filter_map(|planned| planned.node.newest()).map(|version| version.file.size());
+    sizes.sum::<u64>() >= EXPORT_LARGE * files.len() as u64
 }
 
 /// A name with a number before its extension.
@@ -322,7 +354,7 @@ fn copy_bytes(
     }
     let Some(version) = node.newest() else { return Ok(()) };
     let end = length.map_or(u64::MAX, |length| offset.saturating_add(length));
-    let reader = Reader::new(inner, &store, &snapshot);
+    let reader = Reader::new(inner, &store, &snapshot).asking_others();
     reader.copy(&version.file, offset..end, out, &shown, &mut |_| {})?;
     out.flush().map_err(|e| Error::io("cannot write", Path::new("the output"), e))
 }

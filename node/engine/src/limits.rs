@@ -38,8 +38,12 @@ pub(crate) const CHILDREN_PER_LOOK: u64 = 64;
 pub(crate) const READ_TRIES: u32 = 3;
 /// A file changed so shortly before its stamp was taken may change again without a new stamp: it is read again.
 pub(crate) const STAMP_SETTLE_NS: i64 = 2_000_000_000;
-/// Files written at once by `get`.
+/// Bytes of one file that `get` holds, opened and to be written.
 pub(crate) const EXPORT_AHEAD_BYTES: usize = 32 << 20;
+/// Large files that `get` writes side by side: while one waits for the disk, others are opened.
+pub(crate) const EXPORT_WRITERS: usize = 3;
+/// From this size on, on the average, files are large.
+pub(crate) const EXPORT_LARGE: u64 = 1 << 20;
 /// Packs that a reader keeps open; with more it begins anew.
 pub(crate) const OPEN_PACKS: usize = 64;
 /// Most reports of progress in a second.

@@ -1,11 +1,14 @@
 //! Going through folders outside the locker, in directory order, without following links.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{DirEntry, Metadata};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use locker_catalog::name;
 
 use crate::Error;
 use crate::limits::IMPORT_DEPTH_MAX;
@@ -162,8 +165,7 @@ fn visit_folder(
         Ok(entries) => entries,
         Err(error) => return visit(Found::Skip { path, reason: format!("it cannot be read: {error}") }),
     };
-    // By inode: on most disks this is the order in which the content lies.
-    entries.sort_by_key(std::os::unix::fs::DirEntryExt::ino);
+    order(&mut entries);
     visit(Found::Enter { name })?;
     for entry in entries {
         match entry.path().symlink_metadata() {
@@ -174,6 +176,21 @@ fn visit_folder(
         }
     }
     visit(Found::Leave)
+}
+
+/// Orders what is in a folder by inode: on most disks this is the order in which the content lies. Names that are one here
+/// come together, in the order of their bytes: which of them keeps its name must not depend on where the disk put it.
+fn order(entries: &mut [DirEntry]) {
+    let key = |entry: &DirEntry| name::collision_key(&name::import(entry.file_name().as_bytes()).name);
+    let mut first: HashMap<String, u64> = HashMap::with_capacity(entries.len());
+    for entry in &*entries {
+        first.entry(key(entry)).and_modify(|ino| *ino = entry.ino().min(*ino)).or_insert(entry.ino());
+    }
+    if first.len() == entries.len() {
+        entries.sort_by_key(DirEntryExt::ino);
+    } else {
+        entries.sort_by_cached_key(|entry| (first.get(&key(entry)).copied(), entry.file_name()));
+    }
 }
 
 fn kind_reason(kind: std::fs::FileType) -> &'static str {
