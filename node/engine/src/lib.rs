@@ -24,6 +24,7 @@ mod env;
 mod error;
 mod export;
 mod gc;
+mod groups;
 mod history;
 mod import;
 mod join;

@@ -4,6 +4,7 @@
 //! stopping: no new connections, sessions say goodbye, fetches are given up, the network is closed, the runtime ends.
 
 mod again;
+mod away;
 mod blobs;
 mod conversation;
 mod dialer;
@@ -12,6 +13,7 @@ mod fetches;
 mod folding;
 mod guest;
 mod hub;
+mod idle;
 mod invite;
 mod keeping;
 mod knock;

@@ -23,6 +23,10 @@ use crate::Error;
 use crate::care::is_shortage;
 use crate::limits::{EXPORT_AHEAD_BYTES, OPEN_PACKS};
 use crate::locker::Inner;
+use crate::node::Hub;
+
+/// Bytes that are opened before the first of them is given out.
+const FIRST_GROUP_BYTES: usize = 1 << 20;
 
 /// Reads content of one space in one state of the database.
 pub(crate) struct Reader<'a> {
@@ -30,6 +34,8 @@ pub(crate) struct Reader<'a> {
     store: &'a Store,
     snapshot: &'a Snapshot,
     space: SpaceTag,
+    /// Whether what is not here is read from other devices.
+    asks_others: bool,
     /// Packs that were read from: neighbours are mostly asked for together.
     open: Mutex<HashMap<PackHash, Arc<PackReader>>>,
 }
@@ -44,7 +50,13 @@ struct Wanted<'m> {
 impl<'a> Reader<'a> {
     /// Reads content of the home space from `store`, looking chunks up in `snapshot`.
     pub(crate) fn new(inner: &'a Inner, store: &'a Store, snapshot: &'a Snapshot) -> Self {
-        Self { inner, store, snapshot, space: inner.space_tag(), open: Mutex::default() }
+        let space = inner.space_tag();
+        Self { inner, store, snapshot, space, asks_others: false, open: Mutex::default() }
+    }
+
+    /// Reads what is not here from other devices, as far as a node runs. What comes is not kept.
+    pub(crate) fn asking_others(self) -> Self {
+        Self { asks_others: true, ..self }
     }
 
     /// Writes the bytes of `range` to `out`; a range beyond the end is cut there. A read of the whole file is checked
@@ -145,20 +157,45 @@ impl<'a> Reader<'a> {
 
     fn open(&self, wanted: &Wanted<'_>) -> Result<Vec<u8>, Error> {
         let mut failure = Error::damaged("a chunk that is not here", Refusal::Hash);
-        for place in index::places(self.snapshot, &self.space, &wanted.record.tag())? {
+        let places = index::places(self.snapshot, &self.space, &wanted.record.tag())?;
+        for place in &places {
             let state = index::pack(self.snapshot, &place.pack)?.map(|pack| pack.state);
             if matches!(state, Some(PackState::Wanted | PackState::Released)) {
-                failure =
-                    Error::Network("this content is on another device and has not come here yet".into());
+                failure = Error::Network(
+                    "this content is on another device and has not come here yet; while `locker up` runs it is read from there"
+                        .into(),
+                );
                 continue;
             }
-            match self.open_at(wanted, &place) {
+            match self.open_at(wanted, place) {
                 Ok(plain) => return Ok(plain),
                 Err(error @ Error::Integrity { .. }) => failure = error,
                 Err(error) => return Err(error),
             }
         }
+        let node = if self.asks_others { self.inner.node() } else { None };
+        let Some(node) = node else { return Err(failure) };
+        for place in &places {
+            match self.open_away(&node, wanted, place) {
+                Ok(plain) => return Ok(plain),
+                // That what is here is damaged says more than that nobody else has it.
+                Err(Error::Network(_)) if matches!(failure, Error::Integrity { .. }) => {}
+                Err(error @ (Error::Integrity { .. } | Error::Network(_))) => failure = error,
+                Err(error) => return Err(error),
+            }
+        }
         Err(failure)
+    }
+
+    /// Reads a chunk out of a pack on another device.
+    fn open_away(&self, node: &Hub, wanted: &Wanted<'_>, place: &Place) -> Result<Vec<u8>, Error> {
+        let damaged = || Error::damaged("a chunk", Refusal::Canon);
+        let pack = index::pack(self.snapshot, &place.pack)?.ok_or_else(damaged)?;
+        let [head, segments] = sealed_parts(wanted, place).ok_or_else(damaged)?;
+        let groups = node.fetch_away(&place.pack, pack.len, &[head.clone(), segments.clone()])?;
+        let (head, sealed) =
+            (groups.cut(head).ok_or_else(damaged)?, groups.cut(segments).ok_or_else(damaged)?);
+        open(wanted, &head, Some(&sealed))
     }
 
     fn open_at(&self, wanted: &Wanted<'_>, place: &Place) -> Result<Vec<u8>, Error> {
@@ -211,22 +248,23 @@ fn read(
     wanted: &Wanted<'_>,
     place: &Place,
 ) -> Result<(Vec<u8>, Option<Vec<u8>>), StoreError> {
-    let read = |range: Range<u32>| {
-        let start = place.offset.checked_add(range.start);
-        let end = place.offset.checked_add(range.end).filter(|_| range.end <= place.sealed_len);
-        match start.zip(end) {
-            Some((start, end)) => file.read_range(start..end),
-            None => Err(StoreError::Refused(Refusal::Canon)),
-        }
-    };
-    let sealed_range = wanted.segments.sealed();
-    let head_len = COMMITMENT_LEN as u32;
+    let [head, segments] = sealed_parts(wanted, place).ok_or(StoreError::Refused(Refusal::Canon))?;
     // The commitment lies just before the first segment: one read serves both where both are wanted.
-    if sealed_range.start == head_len {
-        Ok((read(0..sealed_range.end)?, None))
+    if head.end == segments.start {
+        Ok((file.read_range(head.start..segments.end)?, None))
     } else {
-        Ok((read(0..head_len)?, Some(read(sealed_range)?)))
+        Ok((file.read_range(head)?, Some(file.read_range(segments)?)))
     }
+}
+
+/// Where the commitment of a chunk and the segments that are wanted lie in the pack; nothing if not within the chunk.
+fn sealed_parts(wanted: &Wanted<'_>, place: &Place) -> Option<[Range<u32>; 2]> {
+    let part = |range: Range<u32>| {
+        let start = place.offset.checked_add(range.start)?;
+        let end = place.offset.checked_add(range.end)?;
+        (range.end <= place.sealed_len).then_some(start..end)
+    };
+    Some([part(0..COMMITMENT_LEN as u32)?, part(wanted.segments.sealed())?])
 }
 
 /// Opens segments, which stand behind the commitment or by themselves, and cuts out the bytes that are wanted.
@@ -245,18 +283,20 @@ fn open(wanted: &Wanted<'_>, head: &[u8], sealed: Option<&[u8]>) -> Result<Vec<u
     plain.get(from..to).map(<[u8]>::to_vec).ok_or_else(|| damaged(Refusal::Canon))
 }
 
-/// Cuts the work into groups that are opened side by side within bounded memory.
+/// Cuts the work into groups that are opened side by side within bounded memory. The first are small, so that whoever waits
+/// has something soon.
 fn groups<'w, 'm>(wanted: &'w [Wanted<'m>]) -> impl Iterator<Item = &'w [Wanted<'m>]> {
-    let mut rest = wanted;
+    let (mut rest, mut most) = (wanted, FIRST_GROUP_BYTES);
     std::iter::from_fn(move || {
         let mut sum = 0;
         let fitting = rest.iter().take_while(|w| {
             sum += w.segments.plain().len();
-            sum <= EXPORT_AHEAD_BYTES / 2
+            sum <= most
         });
         let count = fitting.count().max(1).min(rest.len());
         let (group, after) = rest.split_at(count);
         rest = after;
+        most = (most * 4).min(EXPORT_AHEAD_BYTES / 2);
         (!group.is_empty()).then_some(group)
     })
 }

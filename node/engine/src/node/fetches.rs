@@ -5,19 +5,19 @@
 //! What came before a break or a kill is not sent again, up to one request for each stream. Never here: who is asked for
 //! what ([`Plan`]).
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use locker_net::Protocol;
 use locker_net::blob::{self, FetchError, GROUP_BYTES, GetPack, GroupSet, GroupSink};
-use locker_net::{ConnectionId, Protocol, Stream};
 use locker_store::packs::PartialPack;
-use locker_sync::plan::{Fetch, Outcome, Plan, Source};
+use locker_sync::plan::{Fetch, Outcome, Plan};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::hub::Hub;
+use super::idle::Idle;
 use super::ledger::{Opened, TakenUp};
 
 /// Packs that were fetched and wait to be made durable.
@@ -51,24 +51,6 @@ impl GroupSink for Sink<'_> {
         self.partial.write_group(offset, bytes).map_err(std::io::Error::other)?;
         self.groups.fetch_add(1, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-/// Streams that wait for their next request. A source has at most as many as it had fetches at a time.
-#[derive(Default)]
-struct Idle(Mutex<HashMap<Source, Vec<Stream>>>);
-
-impl Idle {
-    /// Takes a stream of a connection; those of earlier connections with the same source go.
-    fn take(&self, source: &Source, connection: ConnectionId) -> Option<Stream> {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let streams = idle.get_mut(source)?;
-        streams.retain(|stream| stream.connection() == connection);
-        streams.pop()
-    }
-
-    fn put(&self, source: Source, stream: Stream) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(source).or_default().push(stream);
     }
 }
 

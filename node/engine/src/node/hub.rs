@@ -28,6 +28,7 @@ use tokio::time::Instant;
 
 use self::guests::Guest;
 pub(super) use self::guests::Visit;
+use super::away::Away;
 use super::dialer::Trail;
 use super::invite::Invitation;
 use super::lost::Seen;
@@ -77,6 +78,8 @@ pub(crate) struct Hub {
     swept: AtomicBool,
     /// The invitation that runs.
     invitation: Mutex<Option<Arc<Invitation>>>,
+    /// Reading what is on other devices only.
+    away: Away,
     /// Answers under way to own devices, and to holders of links.
     own_answers: Arc<Semaphore>,
     guest_answers: Arc<Semaphore>,
@@ -191,6 +194,7 @@ impl Hub {
             written_again: AtomicU64::new(u64::MAX),
             swept: AtomicBool::new(false),
             invitation: Mutex::new(None),
+            away: Away::default(),
             own_answers: Arc::new(Semaphore::new(guests::OWN_ANSWERS)),
             guest_answers: Arc::new(Semaphore::new(guests::GUEST_ANSWERS)),
         });
@@ -258,6 +262,11 @@ impl Hub {
     /// Whether the node looks around on the local network.
     pub(crate) fn has_lan(&self) -> bool {
         self.has_lan
+    }
+
+    /// What reading from other devices needs.
+    pub(super) fn away(&self) -> &Away {
+        &self.away
     }
 
     /// Addresses on which the node listens.

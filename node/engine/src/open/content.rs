@@ -1,25 +1,20 @@
 //! Chunks out of the packs of a link: which groups are asked for, of whom, and what happens when a node goes away.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Range;
 use std::rc::Rc;
-use std::time::Duration;
 
 use locker_crypto::Refusal;
 use locker_crypto::chunk;
 use locker_crypto::file_ref::{ChunkRecord, FileMap, FileRef, GroupSet as Wanted};
 use locker_crypto::id::{ChunkTag, PackHash, SpaceTag, VerifyingKey};
 use locker_crypto::pack::{Loc, PackOp};
-use locker_net::blob::{self, FetchError, GROUP_BYTES, GetPack, GroupRanges, GroupSet, GroupSink};
 use locker_net::{Protocol, Stream};
 use tokio::sync::Mutex;
 
 use super::visit::{Source, Visitor};
 use crate::Error;
+use crate::groups::{Asked, Failed, Groups};
 
-/// A node that does not send anything for so long is given up.
-const STALL_TIME: Duration = Duration::from_secs(30);
 /// How often other nodes are looked for without getting on.
 const TRIES: u32 = 5;
 
@@ -49,16 +44,6 @@ struct Current {
     refused: BTreeSet<VerifyingKey>,
     /// Devices that refused again, or lied.
     bad: BTreeSet<VerifyingKey>,
-}
-
-/// Why chunks did not come.
-enum Failed {
-    /// The connection broke or stalled.
-    Broken,
-    /// This node does not give them.
-    Denied,
-    /// This node gives something else than the hash names.
-    Wrong,
 }
 
 impl<'a> Content<'a> {
@@ -212,95 +197,10 @@ impl<'a> Content<'a> {
             Some(stream) => stream,
             None => open.await.map_err(|_| Failed::Broken)?,
         };
-        for (pack, (len, groups)) in packs {
-            let into = arrived.entry(*pack).or_default();
-            let missing = into.missing(groups);
-            for ranges in missing.chunks(self.ranges_max) {
-                let ranges = GroupRanges::some(ranges.to_vec()).map_err(|_| Failed::Wrong)?;
-                let request = GetPack { space: self.space, pack: *pack, ranges };
-                let mut held = GroupSet::none(*len);
-                let came = Rc::clone(&into.came);
-                // What came is looked at first: a reader that was busy elsewhere must not take that for a silence.
-                let fetched = tokio::select! {
-                    biased;
-                    fetched = blob::fetch(&mut stream, &request, &mut held, into) => fetched,
-                    () = stalled(&came) => return Err(Failed::Broken),
-                };
-                fetched.map_err(|error| match error {
-                    FetchError::Denied => Failed::Denied,
-                    FetchError::Size | FetchError::Hash => Failed::Wrong,
-                    _ => Failed::Broken,
-                })?;
-            }
+        for (pack, (len, wanted)) in packs {
+            let asked = Asked { space: self.space, pack: *pack, len: *len };
+            asked.fetch(&mut stream, wanted, self.ranges_max, arrived.entry(*pack).or_default()).await?;
         }
         Ok(stream)
-    }
-}
-
-/// Ends when nothing has come for a while.
-async fn stalled(came: &Cell<u64>) {
-    let mut seen = u64::MAX;
-    loop {
-        tokio::time::sleep(STALL_TIME).await;
-        let now = came.get();
-        if now == seen {
-            return;
-        }
-        seen = now;
-    }
-}
-
-/// Groups of one pack that came.
-#[derive(Default)]
-struct Groups {
-    groups: BTreeMap<u32, Vec<u8>>,
-    /// Counts them.
-    came: Rc<Cell<u64>>,
-}
-
-impl Groups {
-    /// Which of these groups have not come yet.
-    fn missing(&self, wanted: &Wanted) -> Vec<Range<u32>> {
-        let mut missing: Vec<Range<u32>> = Vec::new();
-        for group in wanted.ranges().flatten() {
-            if self.groups.contains_key(&(group * GROUP_BYTES)) {
-                continue;
-            }
-            match missing.last_mut() {
-                Some(last) if last.end == group => last.end += 1,
-                _ => missing.push(group..group + 1),
-            }
-        }
-        missing
-    }
-
-    /// Bytes of the pack, if all of them came.
-    fn cut(&self, bytes: Range<u32>) -> Option<Vec<u8>> {
-        let mut out = Vec::with_capacity(bytes.len());
-        let mut at = bytes.start;
-        while at < bytes.end {
-            let start = at / GROUP_BYTES * GROUP_BYTES;
-            let group = self.groups.get(&start)?;
-            let end = bytes.end.min(start + u32::try_from(group.len()).ok()?);
-            out.extend_from_slice(group.get((at - start) as usize..(end.checked_sub(start)?) as usize)?);
-            if end <= at {
-                return None;
-            }
-            at = end;
-        }
-        Some(out)
-    }
-}
-
-impl GroupSink for Groups {
-    fn write_node(&mut self, _: u32, _: &[u8; 64]) -> std::io::Result<()> {
-        // Nothing of it is kept that would have to be proved again.
-        Ok(())
-    }
-
-    fn write_group(&mut self, offset: u32, bytes: &[u8]) -> std::io::Result<()> {
-        self.groups.insert(offset, bytes.to_vec());
-        self.came.set(self.came.get() + 1);
-        Ok(())
     }
 }

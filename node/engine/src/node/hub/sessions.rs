@@ -1,5 +1,6 @@
 //! Sessions begin and end.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,6 +134,18 @@ impl Hub {
     /// How far the clocks of devices that are here are ahead of ours, in milliseconds.
     pub(crate) fn clocks(&self) -> Vec<i64> {
         self.state().sessions.values().filter_map(|session| session.ahead_ms).collect()
+    }
+
+    /// The devices that have a session, `first` those named, and of either those on a direct way.
+    pub(in crate::node) fn within_reach(
+        &self,
+        first: &BTreeSet<VerifyingKey>,
+    ) -> Vec<(VerifyingKey, ConnectionId)> {
+        let state = self.state();
+        let mut found: Vec<_> =
+            state.sessions.iter().map(|(device, one)| (*device, &one.connection)).collect();
+        found.sort_by_key(|(device, one)| (!first.contains(device), one.is_relayed(), *device));
+        found.into_iter().map(|(device, one)| (device, one.id)).collect()
     }
 
     /// The connection over which a device has a session.

@@ -1,0 +1,138 @@
+//! Bytes of packs that are not here, for somebody who reads them now: just these, from the best device that has them, into
+//! memory (`docs/spec/12-sync.md`, "Packs").
+//!
+//! Never here: packs that are to stay; those are fetched whole ([`super::fetches`]).
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::time::Duration;
+
+use locker_crypto::file_ref::GroupSet;
+use locker_crypto::id::{PackHash, VerifyingKey};
+use locker_net::{ConnectionId, Protocol};
+use locker_store::pins::{self, PinScope};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use super::hub::Hub;
+use super::idle::Idle;
+use crate::Error;
+use crate::groups::{Asked, Failed, Groups};
+use crate::locker::Inner;
+
+/// How long a device that has it is waited for.
+const MEET_TIME: Duration = Duration::from_secs(20);
+/// Requests under way at a time: a session takes eight, and fetches of whole packs need some.
+const AT_ONCE: usize = 4;
+
+/// What reading from other devices needs beside the sessions.
+pub(super) struct Away {
+    idle: Idle,
+    turns: Semaphore,
+}
+
+impl Default for Away {
+    fn default() -> Self {
+        Self { idle: Idle::default(), turns: Semaphore::new(AT_ONCE) }
+    }
+}
+
+impl Hub {
+    /// Fetches the groups that cover `bytes` of a pack of `len` bytes, each verified against its hash. Devices that say they
+    /// hold it are asked first, those on a direct way before others; if none is here, one is waited for. For threads that
+    /// may block.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if nobody who is here gives it within 20 seconds, or the node stops.
+    pub(crate) fn fetch_away(
+        &self,
+        pack: &PackHash,
+        len: u32,
+        bytes: &[Range<u32>],
+    ) -> Result<Groups, Error> {
+        let holders = self.inner().holders(pack)?;
+        let mut wanted = GroupSet::new();
+        bytes.iter().for_each(|range| wanted.add_bytes(range.clone()));
+        let asked = Asked { space: self.inner().space_tag(), pack: *pack, len };
+        let fetching = self.until_stop(self.fetch_groups(asked, &wanted, &holders));
+        self.runtime().block_on(fetching).ok_or_else(|| Error::Network("the node is stopping".into()))?
+    }
+
+    async fn fetch_groups(
+        &self,
+        asked: Asked,
+        wanted: &GroupSet,
+        holders: &BTreeSet<VerifyingKey>,
+    ) -> Result<Groups, Error> {
+        let nobody =
+            || Error::Network("this content is on another device, and none that has it is here".into());
+        // Nobody closes it.
+        let _turn = self.away().turns.acquire().await.map_err(|_| nobody())?;
+        let deadline = Instant::now() + MEET_TIME;
+        let (mut groups, mut bad) = (Groups::default(), BTreeSet::new());
+        let mut presence = self.presence_changes();
+        loop {
+            presence.mark_unchanged();
+            for (device, connection) in self.within_reach(holders) {
+                if bad.contains(&device) {
+                    continue;
+                }
+                match self.ask(&asked, wanted, device, connection, &mut groups).await {
+                    Ok(()) => return Ok(groups),
+                    Err(Failed::Broken) => {}
+                    Err(Failed::Denied | Failed::Wrong) => _ = bad.insert(device),
+                }
+            }
+            // Whoever may have it and is not here, or was just lost, may come.
+            if holders.iter().all(|device| bad.contains(device))
+                || timeout_at(deadline, presence.changed()).await.is_err()
+            {
+                return Err(nobody());
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        asked: &Asked,
+        wanted: &GroupSet,
+        device: VerifyingKey,
+        connection: ConnectionId,
+        into: &mut Groups,
+    ) -> Result<(), Failed> {
+        let ranges_max = self.net().limits().ranges_per_get;
+        if let Some(mut stream) = self.away().idle.take(&device, connection) {
+            // The other end may have given up a stream that waited here; that says nothing about the pack.
+            match asked.fetch(&mut stream, wanted, ranges_max, into).await {
+                Ok(()) => {
+                    self.away().idle.put(device, stream);
+                    return Ok(());
+                }
+                Err(Failed::Broken) => {}
+                Err(failed) => return Err(failed),
+            }
+        }
+        let opened = self.net().open(connection, Protocol::Blob).await;
+        let mut stream = opened.map_err(|_| Failed::Broken)?;
+        asked.fetch(&mut stream, wanted, ranges_max, into).await?;
+        self.away().idle.put(device, stream);
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// The other devices that say they hold a pack.
+    fn holders(&self, pack: &PackHash) -> Result<BTreeSet<VerifyingKey>, Error> {
+        let keys = self.keys();
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let mut holders = BTreeSet::new();
+        for device in crate::keys::active(&snapshot, &keys.person)? {
+            let scope = PinScope { space: keys.tag, author: device };
+            if device != keys.device_id() && pins::is_pinned(&snapshot, &scope, pack)? {
+                holders.insert(device);
+            }
+        }
+        Ok(holders)
+    }
+}
