@@ -1,11 +1,13 @@
 //! The commands: what they take, and which file carries each out.
 
 mod add;
+mod audit;
 mod cat;
 mod completions;
 mod device;
 mod doctor;
 mod find;
+mod free;
 mod gc;
 mod get;
 mod history;
@@ -17,6 +19,7 @@ mod mkdir;
 mod mv;
 mod open;
 mod pair;
+mod pin;
 mod restore;
 mod rm;
 mod share;
@@ -100,6 +103,9 @@ pub(crate) enum Command {
     Status(status::Arguments),
     Verify(verify::Arguments),
     Gc(gc::Arguments),
+    Free(free::Arguments),
+    Pin(pin::Arguments),
+    Audit(audit::Arguments),
     Up(up::Arguments),
     Pair(pair::Arguments),
     Join(join::Arguments),
@@ -132,6 +138,9 @@ impl Command {
             Command::Status(arguments) => arguments.run(context).map(done),
             Command::Verify(arguments) => arguments.run(context),
             Command::Gc(arguments) => arguments.run(context).map(done),
+            Command::Free(arguments) => arguments.run(context),
+            Command::Pin(arguments) => arguments.run(context).map(done),
+            Command::Audit(arguments) => arguments.run(context),
             Command::Up(arguments) => arguments.run(context).map(done),
             Command::Pair(arguments) => arguments.run(context).map(done),
             Command::Join(arguments) => arguments.run(context).map(done),

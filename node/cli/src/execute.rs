@@ -67,6 +67,11 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         Request::Restore { path, at, version } => Reply::Restored(locker.restore(&path, at, version)?),
         Request::History { path } => Reply::History(locker.history(&path)?),
         Request::Status { hash } => Reply::Status(Box::new(locker.status(hash)?)),
+        Request::Free { path, copies } => {
+            Reply::Freed(locker.free(&path, copies, remembered(locker)?, &AsObserver(sink))?)
+        }
+        Request::Pin { path } => Reply::Pinned(locker.pin(&path)?),
+        Request::Audit => Reply::Audited(locker.audit(remembered(locker)?, &AsObserver(sink))?),
         Request::Gc { dry_run } => Reply::Collected(locker.gc(dry_run, &AsObserver(sink))?),
         Request::Doctor { bootstrap, lan } => {
             let options = crate::network::options(&[], &crate::network::Resolved { bootstrap, lan })?;

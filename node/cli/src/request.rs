@@ -6,8 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use locker_engine::report::{
-    Added, Collected, Device, Diagnosis, Event, Got, Paired, Removed, Restored, Secret, Shared, SharedLink,
-    StateHash, Status, TicketShown, Verified,
+    Added, Audit, Collected, Device, Diagnosis, Event, Freed, Got, Paired, Pinned, Removed, Restored, Secret,
+    Shared, SharedLink, StateHash, Status, TicketShown, Verified,
 };
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +107,20 @@ pub(crate) enum Request {
         /// Whether to look around on the local network, where no node runs.
         lan: bool,
     },
+    /// Let the content of something go here.
+    Free {
+        /// Of what.
+        path: String,
+        /// How many other devices are to hold it.
+        copies: u32,
+    },
+    /// Get back what was let go here.
+    Pin {
+        /// Of what.
+        path: String,
+    },
+    /// Ask other devices to prove that they hold what they say.
+    Audit,
     /// Give room back.
     Gc {
         /// Whether nothing is to be changed.
@@ -148,6 +162,12 @@ pub(crate) enum Reply {
     Added(Added),
     /// To `Get` and `Leave`.
     Got(Got),
+    /// To `Free`.
+    Freed(Freed),
+    /// To `Pin`.
+    Pinned(Pinned),
+    /// To `Audit`.
+    Audited(Vec<Audit>),
     /// To `Remove`.
     Removed(Removed),
     /// To `Restore`.

@@ -70,7 +70,11 @@ impl<'a> Keeper<'a> {
             let (mut is_here, mut held) = (false, None);
             for place in places {
                 match index::pack(self.snapshot, &place.pack)?.map(|pack| pack.state) {
-                    Some(PackState::Present { .. } | PackState::Wanted | PackState::Lost) => is_here = true,
+                    Some(
+                        PackState::Present { .. } | PackState::Wanted | PackState::Lost | PackState::Away,
+                    ) => {
+                        is_here = true;
+                    }
                     Some(PackState::Released)
                         if pins::is_pinned_by_any(self.snapshot, &self.space, &place.pack)? =>
                     {

@@ -18,6 +18,7 @@
 
 mod care;
 mod config;
+mod copies;
 mod create;
 mod doctor;
 mod env;

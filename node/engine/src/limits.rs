@@ -44,6 +44,18 @@ pub(crate) const EXPORT_AHEAD_BYTES: usize = 32 << 20;
 pub(crate) const EXPORT_WRITERS: usize = 3;
 /// From this size on, on the average, files are large.
 pub(crate) const EXPORT_LARGE: u64 = 1 << 20;
+/// Proofs that a device is asked for in a day.
+pub(crate) const AUDITS_PER_DAY: u32 = 16;
+/// The same of one that is new or failed not long ago, and in one run of `audit`.
+pub(crate) const AUDITS_PER_DAY_CLOSE: u32 = 480;
+/// So many questions in a row without an answer are a failure.
+pub(crate) const MISSES_MAX: u32 = 3;
+/// For how many seconds a proof or a failure counts.
+pub(crate) const PROOF_FRESH_S: u64 = 7 * 86_400;
+/// For how many seconds others promise to keep what is let go here.
+pub(crate) const LEASE_S: u32 = 86_400;
+/// Most copies on other devices that can be asked for.
+pub(crate) const COPIES_MAX: u32 = 8;
 /// Packs that a reader keeps open; with more it begins anew.
 pub(crate) const OPEN_PACKS: usize = 64;
 /// Most reports of progress in a second.

@@ -16,17 +16,20 @@ use tokio::sync::watch;
 
 use crate::care::Suspects;
 use crate::config::Config;
+use crate::copies::Freeing;
 use crate::gc::{Manners, Turns};
 use crate::join::JoinOptions;
 use crate::keys::Keys;
-use crate::node::{Hub, Node, NodeOptions};
+use crate::node::{Hub, NodeOptions};
 use crate::report::{
-    Added, Collected, Created, Device, Diagnosis, Entry, Event, Got, Guide, Joined, Observer, Paired,
-    Removed, Restored, Secret, Shared, SharedLink, StateHash, Status, Verified,
+    Added, Collected, Created, Device, Entry, Event, Got, Guide, Joined, Observer, Removed, Restored, Secret,
+    Shared, SharedLink, StateHash, Status, Verified,
 };
 use crate::share::ShareOptions;
 use crate::vault::{self, Vault};
 use crate::{Env, Error};
+
+mod mesh;
 
 /// What a new locker is to be.
 pub struct InitOptions {
@@ -75,6 +78,8 @@ pub(crate) struct Inner {
     importing: Mutex<()>,
     /// Who relies on content, and who lets it go.
     turns: Turns,
+    /// Packs that are being let go.
+    freeing: Freeing,
     /// Counts commits, for the node.
     committed: watch::Sender<u64>,
     /// The node that runs on this locker.
@@ -157,37 +162,11 @@ impl Locker {
             space: Mutex::new(None),
             importing: Mutex::new(()),
             turns: Turns::default(),
+            freeing: Freeing::default(),
             committed: watch::channel(0).0,
             node: Mutex::new(None),
             suspects: Suspects::default(),
         })))
-    }
-
-    /// Invites a device and waits until it joined, on the node that runs or, with `options`, on one for the time.
-    ///
-    /// # Errors
-    /// [`Error::Network`] if nobody came; [`Error::Pairing`] if it was broken off.
-    pub fn pair(&self, options: NodeOptions, guide: &dyn Guide) -> Result<Paired, Error> {
-        self.on_node(options, |hub| crate::node::pair(hub, guide))
-    }
-
-    /// Waits until every entry and every pack that is known of is here, on the node that runs or on one for the time.
-    ///
-    /// # Errors
-    /// [`Error::Network`] when the time is over.
-    pub fn wait_synced(&self, options: NodeOptions, timeout: Option<Duration>) -> Result<(), Error> {
-        self.on_node(options, |hub| crate::node::wait_synced(hub, timeout))
-    }
-
-    /// Looks at every part of this device, with the node that runs or, with `options`, on one for the time: clock, disk,
-    /// store, listening, local network, meeting points (those of `options` too), DHT, relay, router, and each other device. Takes some ten
-    /// seconds where somebody is missing.
-    ///
-    /// # Errors
-    /// [`Error::Network`] if no node can be started. What does not work is no error but in the answer.
-    pub fn doctor(&self, options: NodeOptions, observer: &dyn Observer) -> Result<Diagnosis, Error> {
-        let asked = options.bootstrap.clone();
-        self.on_node(options, |hub| crate::doctor::diagnose(hub, &asked, observer))
     }
 
     /// How often the store was looked into since the locker was opened, by whomever. A running node looks once in half
@@ -240,22 +219,6 @@ impl Locker {
     /// [`Error::NoSuch`]; [`Error::Argument`] for what is no id, or names several.
     pub fn revoke_share(&self, id: &str) -> Result<Shared, Error> {
         crate::share::revoke(&self.0, id)
-    }
-
-    fn on_node<T>(
-        &self,
-        options: NodeOptions,
-        work: impl FnOnce(&Arc<Hub>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        if let Some(hub) = self.0.node() {
-            return work(&hub);
-        }
-        let node = Node::start(self, options)?;
-        let hub = self.0.node().ok_or_else(|| Error::Network("the node has stopped".into()))?;
-        let result = work(&hub);
-        drop(hub);
-        drop(node);
-        result
     }
 
     /// Takes files and folders in, below the folder `to`, which is made if it is missing. The originals stay as they
@@ -461,6 +424,11 @@ impl Inner {
     /// Who relies on content, and who lets it go.
     pub(crate) fn turns(&self) -> &Turns {
         &self.turns
+    }
+
+    /// Packs that are being let go.
+    pub(crate) fn freeing(&self) -> &Freeing {
+        &self.freeing
     }
 
     /// The last commit: its count, and what it left.

@@ -4,6 +4,7 @@
 //! stopping: no new connections, sessions say goodbye, fetches are given up, the network is closed, the runtime ends.
 
 mod again;
+mod audit;
 mod away;
 mod blobs;
 mod conversation;
@@ -17,8 +18,10 @@ mod idle;
 mod invite;
 mod keeping;
 mod knock;
+mod leases;
 mod ledger;
 mod lost;
+mod prove;
 mod remembered;
 mod resting;
 mod scrub;
@@ -33,6 +36,7 @@ use locker_net::{Clock, Config, Handle, Limits, NodeAddress, Role, both_transpor
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+pub(crate) use self::audit::audit;
 #[cfg(test)]
 pub(crate) use self::dialer::Tried;
 pub(crate) use self::dialer::{Miss, Trail};

@@ -16,7 +16,7 @@ use locker_crypto::file_ref::{ChunkRecord, FileMap, FileRef};
 use locker_crypto::id::{PackHash, SpaceTag};
 use locker_store::index::{self, PackState, Place};
 use locker_store::packs::PackReader;
-use locker_store::{Snapshot, Store, StoreError};
+use locker_store::{Snapshot, Store, StoreError, manifests};
 use rayon::prelude::*;
 
 use crate::Error;
@@ -148,8 +148,29 @@ impl<'a> Reader<'a> {
         Ok(map)
     }
 
-    /// Opens a chunk whole.
+    /// Visits the record of every chunk of a file, and says whether it is one of its manifests, which are opened.
+    ///
+    /// # Errors
+    /// Those of opening a manifest, and of `visit`.
+    pub(crate) fn each_record(
+        &self,
+        file: &FileRef,
+        visit: &mut dyn FnMut(&ChunkRecord, bool) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut map = FileMap::new(file);
+        while let Some(record) = map.wanted() {
+            visit(record, true)?;
+            let plain = self.open_whole(record)?;
+            map.feed(&plain).map_err(|why| Error::damaged("a manifest", why))?;
+        }
+        map.records().iter().try_for_each(|record| visit(record, false))
+    }
+
+    /// Opens a chunk whole. That of a manifest whose pack is away is kept in the database.
     pub(crate) fn open_whole(&self, record: &ChunkRecord) -> Result<Vec<u8>, Error> {
+        if let Some(kept) = manifests::get(self.snapshot, &self.space, &record.tag())? {
+            return Ok(kept);
+        }
         let segments = SegmentRange::covering(record.len, 0, record.len)
             .ok_or_else(|| Error::damaged("a chunk record", Refusal::Canon))?;
         self.open(&Wanted { record, bytes: 0..record.len, segments })
@@ -160,7 +181,7 @@ impl<'a> Reader<'a> {
         let places = index::places(self.snapshot, &self.space, &wanted.record.tag())?;
         for place in &places {
             let state = index::pack(self.snapshot, &place.pack)?.map(|pack| pack.state);
-            if matches!(state, Some(PackState::Wanted | PackState::Released)) {
+            if matches!(state, Some(PackState::Wanted | PackState::Released | PackState::Away)) {
                 failure = Error::Network(
                     "this content is on another device and has not come here yet; while `locker up` runs it is read from there"
                         .into(),
@@ -221,7 +242,7 @@ impl<'a> Reader<'a> {
                 let (head, sealed) = read.ok_or_else(gone)?;
                 open(wanted, &head, sealed.as_deref())
             }
-            PackState::Wanted | PackState::Released | PackState::Deleting => Err(gone()),
+            PackState::Wanted | PackState::Released | PackState::Away | PackState::Deleting => Err(gone()),
         }
     }
 

@@ -2,11 +2,13 @@
 //! fields may be added, never renamed.
 
 mod collected;
+mod copies;
 mod diagnosis;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::collected::{Collected, Fate, PackFate, PackGroup, Why};
+pub use self::copies::{Audit, Copies, Freed, Pinned, Unfreed};
 pub use self::diagnosis::{Check, CheckState, Diagnosis};
 
 /// A new locker. The only time that the phrase is ever told.
@@ -264,6 +266,12 @@ pub struct Device {
     pub path: Option<Way>,
     /// When it was last heard of, in unix milliseconds.
     pub last_seen: u64,
+    /// When it last proved to this device that it holds what it says, in unix milliseconds. Absent if it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved: Option<u64>,
+    /// When it last failed to, for a week. Its copies do not count meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<u64>,
     /// Whether it is this device.
     pub this: bool,
     /// The devices that took its place: it was restored from a backup, or copied. Absent if it is in use.
@@ -280,17 +288,6 @@ pub struct Reborn {
     pub was: String,
     /// Why, as a sentence.
     pub sentence: String,
-}
-
-/// How many copies there are.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Copies {
-    /// How many are wanted.
-    pub wanted: u32,
-    /// How many the worst-off file has.
-    pub least: u32,
-    /// Files with fewer than wanted.
-    pub files_at_risk: u64,
 }
 
 /// One running transfer.

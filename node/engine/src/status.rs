@@ -8,8 +8,9 @@ use locker_crypto::Refusal;
 use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
 use locker_store::index::{self, Pack, PackState};
 use locker_store::pins::{self, PinScope};
-use locker_store::{Reads, Snapshot, unneeded};
+use locker_store::{Reads, Snapshot, audits, unneeded};
 
+use crate::copies::Standing;
 use crate::limits::STATE_HASH_QUICK_NODES;
 use crate::locker::Inner;
 use crate::rebirth::{Doubt, Sign, rebirths};
@@ -29,10 +30,13 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     let snapshot = store.read()?;
     let tree = Tree::new(&snapshot, inner.space_tag());
     let counts = catalog::counts(tree.rows())?;
+    let now_ms = inner.env().now_ms();
     let packs = Packs::read(&snapshot, inner)?;
     let devices = devices(inner)?;
     let mut problems = problems(&tree, &packs)?;
     problems.extend(set_back(inner, &snapshot, &devices)?);
+    problems.extend(devices.iter().filter_map(failed));
+    let oldest_proof = devices.iter().filter(|one| one.failed.is_none()).filter_map(|one| one.proved).min();
     problems.extend(ahead(inner, &snapshot)?);
     problems.extend(inner.turns().trouble().map(|why| Problem {
         code: "E_GC".into(),
@@ -42,7 +46,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     problems.extend(in_doubt(inner, &snapshot)?);
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
-        sentence: sentence(files, bytes, &packs),
+        sentence: sentence(files, bytes, &packs, oldest_proof.map(|at| now_ms.saturating_sub(at))),
         files,
         folders: counts.folders,
         bytes,
@@ -51,6 +55,8 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
         copies: Copies {
             wanted: COPIES_WANTED,
             least: if files == 0 { COPIES_WANTED } else { packs.least },
+            proved: if files == 0 { COPIES_WANTED } else { packs.proved },
+            oldest_proof,
             files_at_risk: if packs.least >= COPIES_WANTED { 0 } else { files },
         },
         transfers: packs.transfer().into_iter().collect(),
@@ -76,26 +82,70 @@ fn state_hash(tree: &Tree<'_>) -> Result<String, Error> {
     Ok(hash.iter().map(|b| format!("{b:02x}")).collect())
 }
 
-fn sentence(files: u64, bytes: u64, packs: &Packs) -> String {
+fn sentence(files: u64, bytes: u64, packs: &Packs, proof_age_ms: Option<u64>) -> String {
     let what = match files {
         0 => return "The locker is empty.".into(),
         1 => format!("1 file, {}", human(bytes)),
         n => format!("{n} files, {}", human(bytes)),
     };
+    let here = match packs.away_bytes {
+        0 => "all here".into(),
+        away => format!("{} of it only on other devices", human(away)),
+    };
     if packs.lost > 0 && packs.least == 0 {
-        format!(
+        return format!(
             "Not safe: of {what} some content is missing on this device, and no other device has it. Run `locker verify`."
-        )
-    } else if packs.lost + packs.wanted > 0 {
-        format!("{what}; some of the content is still to come from other devices.")
-    } else {
-        match packs.least {
-            0 | 1 => format!("{what}, all here, and only here: this device has the one copy."),
-            // Pins are signed words, not proofs: audits come later.
-            2 => format!("{what}, all here; one other device says that it holds everything too."),
-            n => format!("{what}, all here; {} other devices say that they hold everything too.", n - 1),
-        }
+        );
     }
+    if packs.lost + packs.wanted > 0 {
+        return format!("{what}; some of the content is still to come from other devices.");
+    }
+    if packs.proved >= COPIES_WANTED
+        && let Some(age_ms) = proof_age_ms
+    {
+        return format!(
+            "Safe: {what}, {here}. Everything is on {} devices at least, and they proved it; the oldest proof is {} old.",
+            packs.proved,
+            span(age_ms)
+        );
+    }
+    // Pins are signed words, not proofs.
+    match packs.least {
+        0 | 1 if packs.away_bytes == 0 => {
+            format!("{what}, all here, and only here: this device has the one copy.")
+        }
+        0 => format!("Not safe: of {what} some content is not here, and no device says that it has it."),
+        1 => format!("{what}, {here}; of some of it there is one copy."),
+        2 if packs.away_bytes == 0 => {
+            format!("{what}, all here; one other device says that it holds everything too.")
+        }
+        n => format!(
+            "{what}, {here}; {n} devices say that they hold everything, this one counted where it does."
+        ),
+    }
+}
+
+/// A span of time as people read it.
+fn span(ms: u64) -> String {
+    let (number, unit) = match ms / 60_000 {
+        0 => return "less than a minute".into(),
+        minutes @ 1..120 => (minutes, "minute"),
+        minutes @ 120..2_880 => (minutes / 60, "hour"),
+        minutes => (minutes / 1_440, "day"),
+    };
+    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A device that could not prove that it holds what it says.
+fn failed(device: &Device) -> Option<Problem> {
+    device.failed.map(|_| Problem {
+        code: "E_PROOF".into(),
+        message: format!(
+            "the device {:?} was asked to prove that it holds what it says, and could not: its copies are not counted. Run \
+             `locker verify --repair` there, then `locker audit` here",
+            device.name
+        ),
+    })
 }
 
 /// A size as people read it.
@@ -124,23 +174,30 @@ struct Packs {
     lost: u64,
     /// When the one was checked that was checked longest ago, unix seconds.
     oldest_verified: Option<u64>,
-    /// On how many devices the pack is that is on the fewest.
+    /// Bytes of those that were let go here and are read from other devices.
+    away_bytes: u64,
+    /// On how many devices the pack is that is on the fewest, and how many of them proved it.
     least: u32,
+    proved: u32,
 }
 
 impl Packs {
     fn read(snapshot: &Snapshot, inner: &Inner) -> Result<Self, Error> {
         let keys = inner.keys();
-        let devices = crate::keys::active(snapshot, &keys.person)?;
-        let mut packs = Self { least: u32::MAX, ..Self::default() };
+        let mut others = Vec::new();
+        for device in crate::keys::active(snapshot, &keys.person)? {
+            if device != keys.device_id() {
+                others.push((device, inner.standing_of(snapshot, &device)?));
+            }
+        }
+        let mut packs = Self { least: u32::MAX, proved: u32::MAX, ..Self::default() };
         let mut failure = Ok(());
         index::scan_packs(snapshot, &mut |hash, pack| {
             if let PackState::Present { verified_at } = pack.state {
                 packs.oldest_verified =
                     Some(packs.oldest_verified.map_or(verified_at, |oldest: u64| oldest.min(verified_at)));
             }
-            let others = devices.iter().filter(|device| **device != keys.device_id());
-            let step = packs.add(snapshot, &keys.tag, others, (&hash, &pack));
+            let step = packs.add(snapshot, &keys.tag, &others, (&hash, &pack));
             if let Err(error) = step {
                 failure = Err(error);
                 return ControlFlow::Break(());
@@ -150,24 +207,26 @@ impl Packs {
         failure?;
         if packs.least == u32::MAX {
             // Nothing but small things: they lie in the log, which every device has that was heard from.
-            packs.least = 1;
+            (packs.least, packs.proved) = (1, 1);
         }
         Ok(packs)
     }
 
     /// Adds a pack; `others` are the devices beside this one.
-    fn add<'d>(
+    fn add(
         &mut self,
         snapshot: &Snapshot,
         space: &SpaceTag,
-        others: impl Iterator<Item = &'d VerifyingKey>,
+        others: &[(VerifyingKey, Standing)],
         (hash, pack): (&PackHash, &Pack),
     ) -> Result<(), Error> {
         let is_here = matches!(pack.state, PackState::Present { .. });
-        let mut copies = u32::from(is_here);
-        for author in others {
-            copies +=
-                u32::from(pins::is_pinned(snapshot, &PinScope { space: *space, author: *author }, hash)?);
+        let (mut copies, mut proved) = (u32::from(is_here), u32::from(is_here));
+        for (author, standing) in others.iter().filter(|(_, standing)| *standing != Standing::Failed) {
+            if pins::is_pinned(snapshot, &PinScope { space: *space, author: *author }, hash)? {
+                copies += 1;
+                proved += u32::from(*standing == Standing::Proved);
+            }
         }
         match pack.state {
             PackState::Present { .. } => self.bytes += locker_store::packs::file_len(pack.len),
@@ -178,6 +237,7 @@ impl Packs {
                 self.wanted_bytes += u64::from(pack.len);
             }
             PackState::Lost => self.lost += 1,
+            PackState::Away => self.away_bytes += u64::from(pack.len),
             // What was let go on purpose is not missing.
             PackState::Released | PackState::Deleting => return Ok(()),
         }
@@ -186,6 +246,7 @@ impl Packs {
             return Ok(());
         }
         self.least = self.least.min(copies);
+        self.proved = self.proved.min(proved);
         Ok(())
     }
 
@@ -219,24 +280,29 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
     let (online, last_seen) = inner.node().map(|hub| hub.presence()).unwrap_or_default();
     let ways = inner.node().map(|hub| hub.ways()).unwrap_or_default();
     let now = inner.env().now_ms();
-    let told = devices.into_iter().map(|listed| {
+    let mut told = Vec::new();
+    for listed in devices {
         let vk = listed.id;
+        let audited = audits::of(&snapshot, &vk)?;
+        let has_failed = Standing::of(&audited, now / 1_000) == Standing::Failed;
         let this = vk == keys.device_id();
         let online = this || online.contains(&vk);
         let last_seen = if online { now } else { last_seen.get(&vk).copied().unwrap_or(0) };
         let replaced_by = listed.successors.iter().map(ToString::to_string).collect();
-        Device {
+        told.push(Device {
             id: vk.to_string(),
             name: listed.name,
             role: "full".into(),
             online,
             path: ways.get(&vk).copied(),
             last_seen,
+            proved: (audited.proved_s > 0).then_some(audited.proved_s.saturating_mul(1_000)),
+            failed: has_failed.then_some(audited.failed_s.saturating_mul(1_000)),
             this,
             replaced_by,
-        }
-    });
-    Ok(told.collect())
+        });
+    }
+    Ok(told)
 }
 
 /// Devices that had less than before when they were met.

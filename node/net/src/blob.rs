@@ -8,11 +8,13 @@
 mod answer;
 mod fetch;
 mod groups;
+mod hold;
 mod request;
 
 pub use answer::{AnswerError, PackSource, answer};
 pub use fetch::{FetchError, GroupSink, fetch};
 pub use groups::{GROUP_BYTES, GroupRanges, GroupSet};
+pub use hold::{HOLD, HoldPacks, PACKS_PER_HOLD, grant, hold};
 pub use request::{GET, GetPack};
 
 #[cfg(test)]

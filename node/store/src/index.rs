@@ -34,6 +34,8 @@ pub enum PackState {
     Deleting,
     /// Let go here on purpose, while another device still pins it: it can be had again.
     Released,
+    /// Needed, and let go here on purpose: other devices were proved to hold it. It is read from there.
+    Away,
 }
 
 /// A chunk in a pack. Its offset is the sum of the lengths before it.
@@ -197,7 +199,7 @@ pub fn note_checked(txn: &mut WriteTxn<'_>, hash: &PackHash, checked: Checked) -
     let was_here = match pack.state {
         PackState::Present { .. } => true,
         PackState::Lost => false,
-        PackState::Wanted | PackState::Released | PackState::Deleting => return Ok(false),
+        PackState::Wanted | PackState::Released | PackState::Away | PackState::Deleting => return Ok(false),
     };
     pack.state = match checked {
         Checked::Whole(verified_at) => PackState::Present { verified_at },
@@ -521,6 +523,7 @@ fn encode_pack(pack: &Pack) -> Vec<u8> {
         PackState::Lost => (2, 0),
         PackState::Deleting => (3, 0),
         PackState::Released => (4, 0),
+        PackState::Away => (5, 0),
     };
     let mut out = Vec::with_capacity(17 + 16 * pack.spaces.len());
     out.extend_from_slice(&pack.number.to_le_bytes());
@@ -545,6 +548,7 @@ fn decode_pack(value: &[u8]) -> Option<Pack> {
         (2, 0) => PackState::Lost,
         (3, 0) => PackState::Deleting,
         (4, 0) => PackState::Released,
+        (5, 0) => PackState::Away,
         _ => return None,
     };
     let (spaces, left) = rest.as_chunks::<16>();

@@ -17,6 +17,7 @@ mod seal;
 mod tables;
 
 pub mod addresses;
+pub mod audits;
 mod database;
 pub mod direct;
 pub mod failpoints;
@@ -24,8 +25,10 @@ pub mod files;
 pub mod home;
 pub mod index;
 pub mod keyring;
+pub mod leases;
 pub mod limits;
 pub mod links;
+pub mod manifests;
 pub mod objects;
 pub mod packs;
 pub mod persons;

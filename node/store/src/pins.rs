@@ -102,6 +102,30 @@ pub fn scan<R: Reads>(
     })
 }
 
+/// A pack that the author pins: the first from `from` on, or the first of all if there is none. With a random `from` any
+/// of them, about equally likely.
+///
+/// # Errors
+/// As [`newest`].
+pub fn some_from<R: Reads>(
+    reads: &R,
+    scope: &PinScope,
+    from: &PackHash,
+) -> Result<Option<PackHash>, StoreError> {
+    let (prefix, end) = (scope.key(&[]), after(&scope.key(&[])));
+    for start in [scope.key(from.as_bytes()), prefix] {
+        let mut found = None;
+        reads.view().scan(PINS, &start, end.as_deref(), Direction::Ascending, &mut |key, _| {
+            found = key.last_chunk::<32>().map(|pack| PackHash(*pack));
+            ControlFlow::Break(())
+        })?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
 /// Whether anybody pins the pack in this space.
 ///
 /// Cost: one look-up for each author who pins anything there.

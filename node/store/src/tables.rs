@@ -28,6 +28,9 @@
 //! | `files` | BLAKE3.keyed_hash(KDF("dedup-index", VK), b3 of the file) 32 | FileRef bytes |
 //! | `stats` | keyed hash of the absolute path 16 | dev u64, inode u64, size u64, mtime_ns i64, ctime_ns i64, ContentHash 32 |
 //! | `addresses` | device_vk 32 | for each place, the last first, at most 4: IPv6 or mapped IPv4 16, port u16 |
+//! | `leases` | PackHash 32 | u32: for how many seconds another device was promised that the pack stays here |
+//! | `audits` | device_vk 32 | last proof u64, last failure u64 (unix seconds, 0 never), misses in a row u32, proofs u64 |
+//! | `manifests` | SpaceTag 16, ChunkTag 16, part u16 | plain bytes of a manifest chunk whose pack is away, at most 60,000 a part |
 //! | `link-uses` | LinkTag 16 | u64: how often the link was used here |
 //! | `rows/…` | SpaceTag 16, then the catalog's key | the catalog's value; one table for each table of the catalog |
 //!
@@ -38,6 +41,7 @@
 //! | lost | 2 | was present; the file is gone or damaged |
 //! | deleting | 3 | its file is being removed; start-up finishes this |
 //! | released | 4 | let go here on purpose; another device still pins it |
+//! | away | 5 | needed, and let go here on purpose: other devices were proved to hold it |
 //!
 //! | Setting of the store | Id | Value |
 //! |---|---|---|
@@ -92,6 +96,9 @@ pub(crate) const REMEMBERED: TableName = TableName::Own("remembered");
 pub(crate) const FILES: TableName = TableName::Own("files");
 pub(crate) const STATS: TableName = TableName::Own("stats");
 pub(crate) const ADDRESSES: TableName = TableName::Own("addresses");
+pub(crate) const LEASES: TableName = TableName::Own("leases");
+pub(crate) const AUDITS: TableName = TableName::Own("audits");
+pub(crate) const MANIFESTS: TableName = TableName::Own("manifests");
 pub(crate) const LINK_USES: TableName = TableName::Own("link-uses");
 pub(crate) const KEYED_ROWS: &str = "keyed rows";
 pub(crate) const KEYED_PATHS: &str = "keyed paths";

@@ -131,9 +131,9 @@ pub(super) fn home<'f>(places: impl IntoIterator<Item = &'f Facts>) -> Option<u3
     let rank = |facts: &Facts| {
         let can_be_had = match facts.state {
             PackState::Present { .. } => 2,
-            PackState::Wanted | PackState::Lost if facts.pins > 0 => 2,
+            PackState::Wanted | PackState::Lost | PackState::Away if facts.pins > 0 => 2,
             PackState::Released => 1,
-            PackState::Wanted | PackState::Lost | PackState::Deleting => 0,
+            PackState::Wanted | PackState::Lost | PackState::Away | PackState::Deleting => 0,
         };
         (can_be_had, facts.naming.map_or(0, |naming| naming.hlc), std::cmp::Reverse(facts.hash))
     };
@@ -151,9 +151,10 @@ fn one(packs: &BTreeMap<u32, Facts>, facts: &Facts, terms: &Terms, has_many_smal
     let holds = &facts.holds;
     match facts.state {
         PackState::Deleting => return (Fate::Released, Why::Unneeded),
-        PackState::Released if holds.live > 0 => return (Fate::Wanted, Why::InUse),
+        PackState::Away if facts.pins > 0 => return (Fate::Kept, Why::OnOthers),
+        PackState::Released | PackState::Away if holds.live > 0 => return (Fate::Wanted, Why::InUse),
         PackState::Released if facts.pins > 0 => return (Fate::Kept, Why::OnOthers),
-        PackState::Released => return (Fate::Released, Why::Unneeded),
+        PackState::Released | PackState::Away => return (Fate::Released, Why::Unneeded),
         PackState::Present { .. } | PackState::Wanted | PackState::Lost => {}
     }
     if terms.is_blind {

@@ -185,7 +185,8 @@ impl Inner {
         let wanted = self.store()?.write::<_, Error>(|txn| {
             let mut wanted = Vec::new();
             for hash in packs {
-                if let Some(pack) = index::pack(txn, hash)?.filter(|p| p.state == index::PackState::Released)
+                if let Some(pack) = index::pack(txn, hash)?
+                    && matches!(pack.state, index::PackState::Released | index::PackState::Away)
                 {
                     index::set_state(txn, hash, index::PackState::Wanted)?;
                     wanted.push((*hash, pack.len));

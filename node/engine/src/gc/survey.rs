@@ -8,7 +8,6 @@ use locker_catalog::roster::Roster;
 use locker_catalog::space::{OwnState, Space};
 use locker_catalog::tree::{self as catalog, Standing, Version};
 use locker_crypto::chunk::chunk_tag;
-use locker_crypto::file_ref::{ChunkRecord, FileMap, FileRef};
 use locker_crypto::id::{ChunkTag, LinkTag, PackHash, SpaceTag, VerifyingKey};
 use locker_crypto::secret::ChunkKey;
 use locker_store::index::{self, PackState, Spot};
@@ -173,7 +172,7 @@ impl<'a> Survey<'a> {
             self.read_pins(author, &numbers)?;
         }
         let Self { packs, snapshot, space, .. } = self;
-        for facts in packs.values_mut().filter(|f| f.state == PackState::Released && f.pins == 0) {
+        for facts in packs.values_mut().filter(|f| is_let_go(f.state) && f.pins == 0) {
             facts.pins = u32::from(pins::is_pinned_by_any(*snapshot, space, &facts.hash)?);
         }
         Ok(())
@@ -224,7 +223,7 @@ impl<'a> Survey<'a> {
     pub(super) fn chunks(&mut self, note: &mut dyn FnMut(Note) -> Result<(), Error>) -> Result<(), Error> {
         let mut tally = Tally::default();
         self.each_chunk(&mut |survey, &Seen { tag, spots, need, noted }| {
-            let is_here = spots.iter().any(|spot| survey.state(spot) != Some(PackState::Released));
+            let is_here = spots.iter().any(|spot| survey.state(spot).is_some_and(|state| !is_let_go(state)));
             let due = match need {
                 // Who does not see everything begins no new days.
                 Need::Kept(_) if is_here && survey.is_blind => noted,
@@ -274,11 +273,12 @@ impl<'a> Survey<'a> {
         let mut keys = HashMap::new();
         let mut failure = Ok(());
         catalog::walk_versions(&self.snapshot.rows(self.space), &mut |_, version, _| {
-            let found = each_record(&reader, &version.file, &mut |record| {
+            let found = reader.each_record(&version.file, &mut |record, _| {
                 let tag = record.tag();
                 if chunks.contains(&tag) {
                     keys.insert(tag, record.key.clone());
                 }
+                Ok(())
             });
             if let Err(error) = found.or_else(unreadable) {
                 failure = Err(error);
@@ -342,7 +342,7 @@ impl<'a> Survey<'a> {
                 Some(since) if is_over(since, self.today) && reference.is_none() => Need::Over,
                 Some(since) => Need::Kept(since),
                 // What was let go here is not waited for.
-                None if spots.iter().all(|spot| self.state(spot) == Some(PackState::Released)) => Need::Over,
+                None if spots.iter().all(|spot| self.state(spot).is_some_and(is_let_go)) => Need::Over,
                 None => Need::Kept(self.today),
             }
         };
@@ -358,8 +358,9 @@ impl<'a> Survey<'a> {
         let (mut is_blind, meter) = (false, self.meter);
         let mut take = |version: &Version, standing: Standing| {
             let reference = if standing == Standing::Live { Reference::Live } else { Reference::Recent };
-            let found = each_record(&reader, &version.file, &mut |record| {
+            let found = reader.each_record(&version.file, &mut |record, _| {
                 gatherer.add(&chunk_tag(&record.key), reference);
+                Ok(())
             });
             match found {
                 Ok(()) => ControlFlow::Continue(()),
@@ -400,25 +401,14 @@ impl<'a> Survey<'a> {
     }
 }
 
+/// Whether a pack was let go here on purpose.
+fn is_let_go(state: PackState) -> bool {
+    matches!(state, PackState::Released | PackState::Away)
+}
+
 /// Whether what is not needed since a day has been kept for its time.
 fn is_over(since: u32, today: u32) -> bool {
     today.saturating_sub(since) >= KEEP_DAYS
-}
-
-/// Visits the records of every chunk of a file, those of its manifests included.
-fn each_record(
-    reader: &Reader<'_>,
-    file: &FileRef,
-    visit: &mut dyn FnMut(&ChunkRecord),
-) -> Result<(), Error> {
-    let mut map = FileMap::new(file);
-    while let Some(record) = map.wanted() {
-        visit(record);
-        let plain = reader.open_whole(record)?;
-        map.feed(&plain).map_err(|why| Error::damaged("a manifest", why))?;
-    }
-    map.records().iter().for_each(visit);
-    Ok(())
 }
 
 /// Passes over what cannot be read.

@@ -32,7 +32,7 @@ impl Turns {
     }
 
     /// Content alone: waits until nobody relies on any, at most `wait`. Those who begin meanwhile are not held up.
-    pub(super) fn alone(&self, env: &Env, wait: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
+    pub(crate) fn alone(&self, env: &Env, wait: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
         let start = env.elapsed();
         let is_late = || env.elapsed().saturating_sub(start) >= wait;
         loop {

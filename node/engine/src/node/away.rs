@@ -11,7 +11,7 @@ use locker_crypto::file_ref::GroupSet;
 use locker_crypto::id::{PackHash, VerifyingKey};
 use locker_net::{ConnectionId, Protocol};
 use locker_store::pins::{self, PinScope};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use super::hub::Hub;
@@ -29,6 +29,13 @@ const AT_ONCE: usize = 4;
 pub(super) struct Away {
     idle: Idle,
     turns: Semaphore,
+}
+
+impl Away {
+    /// Waits for a turn to ask; nobody ends the turns.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.acquire().await.ok()
+    }
 }
 
 impl Default for Away {
@@ -54,8 +61,7 @@ impl Hub {
         let mut wanted = GroupSet::new();
         bytes.iter().for_each(|range| wanted.add_bytes(range.clone()));
         let asked = Asked { space: self.inner().space_tag(), pack: *pack, len };
-        let fetching = self.until_stop(self.fetch_groups(asked, &wanted, &holders));
-        self.runtime().block_on(fetching).ok_or_else(|| Error::Network("the node is stopping".into()))?
+        self.wait_for(self.fetch_groups(asked, &wanted, &holders))?
     }
 
     async fn fetch_groups(
@@ -66,8 +72,7 @@ impl Hub {
     ) -> Result<Groups, Error> {
         let nobody =
             || Error::Network("this content is on another device, and none that has it is here".into());
-        // Nobody closes it.
-        let _turn = self.away().turns.acquire().await.map_err(|_| nobody())?;
+        let _turn = self.away().turn().await;
         let deadline = Instant::now() + MEET_TIME;
         let (mut groups, mut bad) = (Groups::default(), BTreeSet::new());
         let mut presence = self.presence_changes();
@@ -92,7 +97,8 @@ impl Hub {
         }
     }
 
-    async fn ask(
+    /// Fetches groups from one device.
+    pub(super) async fn ask(
         &self,
         asked: &Asked,
         wanted: &GroupSet,

@@ -1,9 +1,10 @@
 //! Packs over the wire, the serving side: answering what is in scope (`docs/spec/12-sync.md`, "Packs").
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use locker_crypto::id::PackHash;
-use locker_net::blob::{self, GET, GetPack, PackSource};
+use locker_net::blob::{self, GET, GetPack, HOLD, HoldPacks, PackSource};
 use locker_net::{Connection, FrameError, Stream, read_frame, refuse};
 use locker_store::index;
 use locker_store::packs::PackReader;
@@ -37,6 +38,14 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
         let Some(frame) = hub.until_stop(read_frame(&mut stream, limits.frame_bytes)).await else { return };
         let frame_end = Instant::now();
         let request = match frame {
+            Ok((HOLD, body)) => {
+                let granted = promise(&hub, &connection, &body).await;
+                let Some(granted) = granted else { return refuse(stream, frame_end).await };
+                if blob::grant(&mut stream, &granted).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             Ok((GET, body)) => GetPack::decode(&body, limits).ok(),
             Ok(_) => None,
             Err(FrameError::Ended) => return,
@@ -77,6 +86,20 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
             Some(Err(_)) | None => return,
         }
     }
+}
+
+/// Promises an own device to keep packs; nothing for anybody else.
+async fn promise(hub: &Hub, connection: &Connection, body: &[u8]) -> Option<BTreeSet<PackHash>> {
+    let request = HoldPacks::decode(body).ok()?;
+    let admitted = hub.admitted(&connection.peer)?;
+    if admitted.visit.is_some() || !admitted.scope.is_whole() || request.space != hub.inner().space_tag() {
+        return None;
+    }
+    let _turn = hub.turn(&admitted).await?;
+    let HoldPacks { packs, seconds, .. } = request;
+    let granted = hub.blocking(move |inner| inner.grant_leases(&packs, seconds)).await.ok()?;
+    hub.note_leases(&granted, seconds);
+    Some(granted)
 }
 
 /// Has a pack looked at whose bytes were not what its name says, or could not be read. What a peer does wrong leads to

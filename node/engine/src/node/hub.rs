@@ -31,10 +31,12 @@ pub(super) use self::guests::Visit;
 use super::away::Away;
 use super::dialer::Trail;
 use super::invite::Invitation;
+use super::leases::Leases;
 use super::lost::Seen;
 use super::remembered::Remembered;
 use super::{
-    again, blobs, conversation, dialer, fetches, folding, invite, keeping, remembered, resting, scrub,
+    again, audit, blobs, conversation, dialer, fetches, folding, invite, keeping, leases, remembered,
+    resting, scrub,
 };
 use crate::Error;
 use crate::locker::Inner;
@@ -80,6 +82,8 @@ pub(crate) struct Hub {
     invitation: Mutex<Option<Arc<Invitation>>>,
     /// Reading what is on other devices only.
     away: Away,
+    /// What this device promised to others.
+    leases: Leases,
     /// Answers under way to own devices, and to holders of links.
     own_answers: Arc<Semaphore>,
     guest_answers: Arc<Semaphore>,
@@ -195,6 +199,7 @@ impl Hub {
             swept: AtomicBool::new(false),
             invitation: Mutex::new(None),
             away: Away::default(),
+            leases: Leases::default(),
             own_answers: Arc::new(Semaphore::new(guests::OWN_ANSWERS)),
             guest_answers: Arc::new(Semaphore::new(guests::GUEST_ANSWERS)),
         });
@@ -209,6 +214,8 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).let_in_deferred());
         hub.spawn(folding::run(Arc::clone(&hub)));
         hub.spawn(keeping::run(Arc::clone(&hub)));
+        hub.spawn(leases::run(Arc::clone(&hub)));
+        hub.spawn(audit::run(Arc::clone(&hub)));
         hub.spawn(again::run(Arc::clone(&hub)));
         hub.spawn(remembered::run(Arc::clone(&hub)));
         hub.spawn(dialer::run(Arc::clone(&hub)));
@@ -269,6 +276,11 @@ impl Hub {
         &self.away
     }
 
+    /// What this device promised to others.
+    pub(super) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
     /// Addresses on which the node listens.
     pub(crate) fn listen(&self) -> Vec<String> {
         let addresses = self.net.listen_addresses().into_iter();
@@ -311,6 +323,15 @@ impl Hub {
             value = task => Some(value),
             _ = stopping.wait_for(|stop| *stop) => None,
         }
+    }
+
+    /// Waits for something on the threads of the node, for somebody outside of them.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if the node stops meanwhile.
+    pub(crate) fn wait_for<T>(&self, task: impl Future<Output = T>) -> Result<T, Error> {
+        let done = self.runtime.block_on(self.until_stop(task));
+        done.ok_or_else(|| Error::Network("the node is stopping".into()))
     }
 
     /// Begins an invitation, unless one runs.
@@ -474,7 +495,7 @@ impl Hub {
     }
 
     /// The links of the person, as the log lists them now.
-    pub(super) fn register(&self) -> Arc<Register> {
+    pub(crate) fn register(&self) -> Arc<Register> {
         Arc::clone(&self.state().register)
     }
 

@@ -108,7 +108,7 @@ impl Contents<'_> {
             let Some(pack) = index::pack(self.snapshot, &place.pack)? else { continue };
             match pack.state {
                 PackState::Present { .. } => {}
-                PackState::Wanted | PackState::Released => return Ok(()),
+                PackState::Wanted | PackState::Released | PackState::Away => return Ok(()),
                 PackState::Lost => {
                     is_in_lost_pack = true;
                     continue;

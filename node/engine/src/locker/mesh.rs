@@ -1,0 +1,93 @@
+//! What a user can do that needs other devices.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Locker;
+use crate::Error;
+use crate::limits::COPIES_MAX;
+use crate::node::{Hub, Node, NodeOptions};
+use crate::progress::Meter;
+use crate::report::{Audit, Diagnosis, Freed, Guide, Observer, Paired, Pinned};
+
+impl Locker {
+    /// Invites a device and waits until it joined, on the node that runs or, with `options`, on one for the time.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if nobody came; [`Error::Pairing`] if it was broken off.
+    pub fn pair(&self, options: NodeOptions, guide: &dyn Guide) -> Result<Paired, Error> {
+        self.on_node(options, |hub| crate::node::pair(hub, guide))
+    }
+
+    /// Waits until every entry and every pack that is known of is here, on the node that runs or on one for the time.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when the time is over.
+    pub fn wait_synced(&self, options: NodeOptions, timeout: Option<Duration>) -> Result<(), Error> {
+        self.on_node(options, |hub| crate::node::wait_synced(hub, timeout))
+    }
+
+    /// Looks at every part of this device, with the node that runs or, with `options`, on one for the time: clock, disk,
+    /// store, listening, local network, meeting points (those of `options` too), DHT, relay, router, and each other device. Takes some ten
+    /// seconds where somebody is missing.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if no node can be started. What does not work is no error but in the answer.
+    pub fn doctor(&self, options: NodeOptions, observer: &dyn Observer) -> Result<Diagnosis, Error> {
+        let asked = options.bootstrap.clone();
+        self.on_node(options, |hub| crate::doctor::diagnose(hub, &asked, observer))
+    }
+
+    /// Lets the content of `path` go on this device, as far as `copies` other devices prove now that they hold it, and
+    /// promise to keep it for a day. It stays in the tree, and is read from the others.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Argument`] for a number of copies outside 1 to 8; [`Error::Network`] if no node can be
+    /// started. What is not let go is no error but in the answer, with the reason.
+    pub fn free(
+        &self,
+        path: &str,
+        copies: u32,
+        options: NodeOptions,
+        observer: &dyn Observer,
+    ) -> Result<Freed, Error> {
+        if !(1..=COPIES_MAX).contains(&copies) {
+            return Err(Error::Argument(format!("the number of copies must be 1 to {COPIES_MAX}")));
+        }
+        self.on_node(options, |hub| crate::copies::free(hub, path, copies as usize, observer))
+    }
+
+    /// Gets the content of `path` back that was let go on this device; it comes while a node runs.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn pin(&self, path: &str) -> Result<Pinned, Error> {
+        crate::copies::pin(&self.0, path)
+    }
+
+    /// Asks every device that can be reached to prove that it holds what it says, up to 480 questions each.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if no node can be started.
+    pub fn audit(&self, options: NodeOptions, observer: &dyn Observer) -> Result<Vec<Audit>, Error> {
+        let meter = Meter::new(observer, &self.0.env, None);
+        self.on_node(options, |hub| crate::node::audit(hub, &|done| meter.add(done, 0)))
+    }
+
+    /// Works on the node that runs, or on one for the time.
+    pub(super) fn on_node<T>(
+        &self,
+        options: NodeOptions,
+        work: impl FnOnce(&Arc<Hub>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if let Some(hub) = self.0.node() {
+            return work(&hub);
+        }
+        let node = Node::start(self, options)?;
+        let hub = self.0.node().ok_or_else(|| Error::Network("the node has stopped".into()))?;
+        let result = work(&hub);
+        drop(hub);
+        drop(node);
+        result
+    }
+}
