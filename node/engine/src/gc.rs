@@ -165,7 +165,7 @@ impl Pass<'_> {
         }
         // Before the state is read: whoever waits for an import must not keep an old state alive meanwhile.
         let import = (self.manners == Manners::Waits && !self.is_dry).then(|| inner.import_turn());
-        let in_transfer = inner.node().map(|hub| hub.packs_in_transfer()).unwrap_or_default();
+        let in_transfer = inner.packs_in_use()?;
         let store = inner.store()?;
         let today = match self.is_dry {
             true => {

@@ -8,6 +8,7 @@
 )]
 
 mod apart;
+mod copies;
 mod doctor;
 mod healing;
 mod kills;

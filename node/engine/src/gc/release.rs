@@ -162,15 +162,22 @@ impl Inner {
         })
     }
 
+    /// The packs that are being sent or fetched, or that this device promised another one to keep.
+    pub(super) fn packs_in_use(&self) -> Result<BTreeSet<PackHash>, Error> {
+        let mut packs = self.node().map(|hub| hub.packs_in_transfer()).unwrap_or_default();
+        packs.extend(self.leases()?.into_iter().map(|(pack, _)| pack));
+        Ok(packs)
+    }
+
     /// Those of packs that nothing holds here, in one state of the database: no pin of this device, no transfer (rule
     /// G1). Links were asked in the state at which the pins were dropped.
     fn without_holds(&self, store: &Store, packs: Vec<PackHash>) -> Result<BTreeSet<PackHash>, Error> {
-        let in_transfer = self.node().map(|hub| hub.packs_in_transfer()).unwrap_or_default();
+        let in_use = self.packs_in_use()?;
         let snapshot = store.read()?;
         let scope = PinScope { space: self.space_tag(), author: self.keys().device_id() };
         let mut free = BTreeSet::new();
         for hash in packs {
-            if !in_transfer.contains(&hash) && !pins::is_pinned(&snapshot, &scope, &hash)? {
+            if !in_use.contains(&hash) && !pins::is_pinned(&snapshot, &scope, &hash)? {
                 free.insert(hash);
             }
         }
