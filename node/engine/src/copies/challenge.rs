@@ -65,7 +65,7 @@ mod tests {
         let total: u32 = locs.iter().map(|loc| loc.sealed_len).sum();
         let mut dice = ChaCha8Rng::seed_from_u64(7);
         let mut seen = BTreeSet::new();
-        for _ in 0..2_000 {
+        for _ in 0..400_000 {
             let asked = Challenge::draw(PackHash([1; 32]), total, &locs, &mut dice).unwrap();
             let [head, segment] = asked.parts;
             seen.insert((head.start, head.end, segment.start, segment.end));

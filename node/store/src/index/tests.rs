@@ -35,7 +35,7 @@ fn rows_round_trip_and_other_forms_are_refused() {
         }
         assert_eq!(decode_pack(&[sample.as_slice(), &[0]].concat()), None);
         let mut unknown = sample.clone();
-        unknown[8] = 5;
+        unknown[8] = 6;
         assert_eq!(decode_pack(&unknown), None);
     }
     let locs =
