@@ -457,8 +457,10 @@ impl Driver {
         let record = dht::make_record(&one.publication, r, (addresses, relays), now, &mut *self.dice);
         match record {
             Ok(record) if !peers.is_empty() => {
+                // With less than all, the query ends at the first who says yes, and whoever was still being dialed gets
+                // nothing: the first may be one who swallows what he is given.
                 let id =
-                    self.swarm.behaviour_mut().kad.put_record_to(record, peers.iter().copied(), Quorum::One);
+                    self.swarm.behaviour_mut().kad.put_record_to(record, peers.iter().copied(), Quorum::All);
                 metrics::count(&self.metrics.queries);
                 self.queries.running.insert(id, Job::Put { publication, r });
             }
