@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use locker_catalog::roster::Roster;
-use locker_crypto::id::{EpochId, PersonId, SpaceId, SpaceTag, VerifyingKey};
+use locker_crypto::id::{EpochId, ObjectHash, PersonId, SpaceId, SpaceTag, VerifyingKey};
 use locker_crypto::identity::{DeviceKeys, PersonKeys};
 use locker_crypto::person::{self, Entry, Op};
 use locker_crypto::secret::{BoxSeed, DedupSecret, EpochSecret, LogKey, PersonKey, SigningSeed};
@@ -150,4 +150,35 @@ pub(crate) fn devices<R: Reads>(
         }
     }
     Ok(devices)
+}
+
+/// The objects that an entry of a person log names.
+pub(crate) fn named_objects(entry: &Entry) -> Vec<ObjectHash> {
+    let mut named = Vec::new();
+    for op in &entry.body.ops {
+        match op {
+            Op::Genesis { root_box, device, person_box, boxes, .. } => {
+                named.extend([*root_box, device.box_key, *person_box]);
+                named.extend(boxes);
+            }
+            Op::AddDevice { device, boxes } | Op::ReplaceDevice { device, boxes, .. } => {
+                named.push(device.box_key);
+                named.extend(boxes);
+            }
+            Op::RemoveDevice { person_box, boxes, .. } => {
+                named.push(*person_box);
+                named.extend(boxes);
+            }
+            Op::Recover { device, person_box, boxes, .. } => {
+                named.extend([device.box_key, *person_box]);
+                named.extend(boxes);
+            }
+            Op::SetRoot { root_box, boxes, .. } => {
+                named.push(*root_box);
+                named.extend(boxes);
+            }
+            Op::SetHome { .. } | Op::Unknown(_) => {}
+        }
+    }
+    named
 }

@@ -11,6 +11,7 @@
 //! | `share`, `open` | links: made and listed here, opened anywhere |
 //! | `listing`, `organise`, `history`, `status`, `verify` | one verb or family of verbs each |
 //! | `gc` | what is kept and for how long; giving room back |
+//! | `depot` | what is kept for a person who alone can read it: blind replicas, cold drives |
 //! | `doctor` | every part of this device looked at, with cause and cure |
 //! | `care`, `scrub` | packs in which damage was met; when which pack is looked at in the background |
 //!
@@ -20,6 +21,7 @@ mod care;
 mod config;
 mod copies;
 mod create;
+mod depot;
 mod doctor;
 mod env;
 mod error;

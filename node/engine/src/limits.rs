@@ -102,3 +102,7 @@ pub(crate) const EXCLUSIVE_WAIT: std::time::Duration = std::time::Duration::from
 
 /// How far the clock of this device may be from the median of others before it is told, in milliseconds: 5 minutes.
 pub(crate) const CLOCK_APART_MS: u64 = 5 * 60 * 1_000;
+
+/// Items of logs that came to a depot before what they need, and their bytes; the oldest go first.
+pub(crate) const EARLY_ITEMS: usize = 4_096;
+pub(crate) const EARLY_BYTES: usize = 8 << 20;

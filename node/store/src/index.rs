@@ -98,7 +98,8 @@ impl Pack {
 /// Adds a pack to a space, or a space to a pack that is known; its chunks can then be found there.
 ///
 /// `locs` are the chunks in order, empty where they are not known (a replica without keys). A pack that is known keeps
-/// its chunks and, unless it comes as present or was let go, its state.
+/// its chunks and, unless it comes as present or was let go, its state. A length of 0 stands for one that is not known
+/// yet: a pin names a pack and not its length.
 ///
 /// # Errors
 /// [`StoreError::Refused`] with [`Refusal::Limit`] above 16,777,216 bytes or 4,096 chunks, with [`Refusal::Canon`] if the
@@ -116,8 +117,11 @@ pub fn add_pack(
         return Err(StoreError::Refused(Refusal::Canon));
     }
     let (mut pack, locs) = match pack(txn, hash)? {
-        Some(known) if known.len != new.len => return Err(StoreError::Refused(Refusal::Canon)),
-        Some(known) => {
+        Some(known) if known.len != new.len && known.len != 0 && new.len != 0 => {
+            return Err(StoreError::Refused(Refusal::Canon));
+        }
+        Some(mut known) => {
+            known.len = known.len.max(new.len);
             let mut locs = locs(txn, hash)?;
             if locs.is_empty() && !new.locs.is_empty() {
                 locs = new.locs.to_vec();

@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 use locker_crypto::Refusal;
 use locker_crypto::id::{EpochId, SpaceTag};
 use locker_crypto::secret::{
-    BoxSeed, DedupSecret, EpochSecret, NextBoxSeed, NextSigningSeed, PersonKey, RendezvousMaster, SigningSeed,
+    BoxSeed, DedupSecret, EpochSecret, NextBoxSeed, NextSigningSeed, PersonKey, RendezvousMaster,
+    RendezvousSecret, SigningSeed,
 };
 use zeroize::Zeroizing;
 
@@ -75,6 +76,7 @@ kept! {
     RendezvousMaster, u32, 6, "`rdv_master[g]`, by g.";
     NextSigningSeed, (), 7, "The signing key that a device is about to take; there is at most one.";
     NextBoxSeed, (), 8, "The box key that goes with it.";
+    RendezvousSecret, u32, 9, "`rdv_replica[j]` of a replica, by j; there is one.";
 }
 
 /// Names the secret of an epoch.

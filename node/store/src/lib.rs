@@ -3,7 +3,7 @@
 //! - [`home`]: the directory: modes, format, lock.
 //! - [`Store`]: opening, reading ([`Snapshot`]) and changing ([`WriteTxn`]) the database; deleting packs.
 //! - [`rows`]: the catalog's rows of one space.
-//! - [`settings`], [`keyring`], [`objects`], [`persons`], [`index`], [`unneeded`], [`pins`], [`files`], [`links`], [`addresses`]: one module for each kind of
+//! - [`settings`], [`keyring`], [`objects`], [`persons`], [`index`], [`unneeded`], [`pins`], [`files`], [`links`], [`addresses`], [`opaque`], [`replicas`]: one module for each kind of
 //!   row of the store's own; `tables.rs` has every key and value in words.
 //! - [`packs`]: pack files and their outboards; [`direct`]: writing past the page cache.
 //!
@@ -30,10 +30,12 @@ pub mod limits;
 pub mod links;
 pub mod manifests;
 pub mod objects;
+pub mod opaque;
 pub mod packs;
 pub mod persons;
 pub mod pins;
 pub mod remembered;
+pub mod replicas;
 mod reserve;
 pub mod rows;
 pub mod settings;

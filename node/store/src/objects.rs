@@ -1,10 +1,12 @@
 //! Objects beside the log, named by their hash: boxes, keys, capsules (`docs/spec/08-at-rest.md`, "Tables").
 
-use locker_crypto::id::ObjectHash;
+use std::ops::ControlFlow;
+
+use locker_crypto::id::{EpochId, ObjectHash, SpaceTag};
 
 use crate::StoreError;
 use crate::snapshot::Reads;
-use crate::tables::OBJECTS;
+use crate::tables::{BUNDLES, OBJECTS};
 use crate::transaction::WriteTxn;
 
 /// Returns an object. Its bytes were sealed under its name; hashing them again is not needed.
@@ -33,4 +35,29 @@ pub fn put(txn: &mut WriteTxn<'_>, bytes: &[u8]) -> ObjectHash {
 /// Removes an object.
 pub fn delete(txn: &mut WriteTxn<'_>, hash: &ObjectHash) {
     txn.delete(OBJECTS, hash.as_bytes());
+}
+
+/// Writes a box bundle, so that it is found by its epoch too ([`bundles`]). Returns its name.
+pub fn put_bundle(txn: &mut WriteTxn<'_>, space: &SpaceTag, epoch: &EpochId, bytes: &[u8]) -> ObjectHash {
+    let hash = put(txn, bytes);
+    txn.put(BUNDLES, &[space.as_bytes().as_slice(), epoch.as_bytes(), hash.as_bytes()].concat(), &[]);
+    hash
+}
+
+/// Returns the names of the box bundles of an epoch that are here.
+///
+/// # Errors
+/// As [`get`].
+pub fn bundles<R: Reads>(
+    reads: &R,
+    space: &SpaceTag,
+    epoch: &EpochId,
+) -> Result<Vec<ObjectHash>, StoreError> {
+    let mut found = Vec::new();
+    let prefix = [space.as_bytes().as_slice(), epoch.as_bytes()].concat();
+    reads.view().scan_prefix(BUNDLES, &prefix, &mut |key, _| {
+        found.extend(key.last_chunk::<32>().map(|hash| ObjectHash(*hash)));
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
 }

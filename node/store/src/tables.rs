@@ -13,7 +13,7 @@
 //! | `keyring` | kind u8, then the id of that kind | secret, 32 B |
 //! | `objects` | ObjectHash 32 | the object's bytes |
 //! | `person` | PersonId 32, EntryId 32 | the signed `LKP1` entry |
-//! | `packs` | PackHash 32 | number u32, len u32, state u8, verified_at u64 (unix seconds), then SpaceTag 16 of each space that has it |
+//! | `packs` | PackHash 32 | number u32, len u32 (0: not known yet), state u8, verified_at u64 (unix seconds), then SpaceTag 16 of each space that has it |
 //! | `pack-locs` | PackHash 32 | for each chunk in order: ChunkTag 16, sealed_len u32; offsets are the sums |
 //! | `pack-numbers` | number u32 | PackHash 32 |
 //! | `pack-recent` | PackHash 32 | empty; packs written since the last clean closing |
@@ -22,6 +22,11 @@
 //! | `namings` | SpaceTag 16, PackHash 32 | hlc u64, author 32: the last operation that names the pack in the space |
 //! | `unneeded` | SpaceTag 16, ChunkTag 16 | u32: the day of running on which no file was first seen to need the chunk |
 //! | `ended-links` | LinkTag 16 | u32: the day of running on which the link was first seen to be over |
+//! | `unpinned` | PackHash 32 | u32: the day of running on which a replica first saw that nobody pins the pack |
+//! | `opaque` | SpaceTag 16, author 32, seq u64, EntryId 32 | an entry as it was signed, on a device that cannot open it |
+//! | `bundles` | SpaceTag 16, EpochId 32, ObjectHash 32 | empty; the box bundles of an epoch |
+//! | `replicas` | device 32 | unix seconds, bytes kept, quota, packs refused, each u64: what a replica said last |
+//! | `replica-packs` | device 32, PackHash 32 | u64: when a replica last said that it holds the pack, unix seconds |
 //! | `pins` | SpaceTag 16, author 32, PackHash 32 | empty; a standing pin |
 //! | `pin-deltas` | SpaceTag 16, author 32, seq u64 | the signed `LKG1` delta |
 //! | `remembered` | device 32, kind of log u8, SpaceTag 16, author 32 | number of items u64, unix seconds u64: how far another device was, and when it went back |
@@ -90,6 +95,11 @@ pub(crate) const SCOPES: TableName = TableName::Own("scopes");
 pub(crate) const NAMINGS: TableName = TableName::Own("namings");
 pub(crate) const UNNEEDED: TableName = TableName::Own("unneeded");
 pub(crate) const ENDED_LINKS: TableName = TableName::Own("ended-links");
+pub(crate) const UNPINNED: TableName = TableName::Own("unpinned");
+pub(crate) const OPAQUE: TableName = TableName::Own("opaque");
+pub(crate) const BUNDLES: TableName = TableName::Own("bundles");
+pub(crate) const REPLICAS: TableName = TableName::Own("replicas");
+pub(crate) const REPLICA_PACKS: TableName = TableName::Own("replica-packs");
 pub(crate) const PINS: TableName = TableName::Own("pins");
 pub(crate) const PIN_DELTAS: TableName = TableName::Own("pin-deltas");
 pub(crate) const REMEMBERED: TableName = TableName::Own("remembered");

@@ -4,11 +4,11 @@
 
 use std::ops::ControlFlow;
 
-use locker_crypto::id::{ChunkTag, LinkTag, SpaceTag};
+use locker_crypto::id::{ChunkTag, LinkTag, PackHash, SpaceTag};
 
 use crate::StoreError;
 use crate::snapshot::{Direction, Reads, after};
-use crate::tables::{ENDED_LINKS, UNNEEDED};
+use crate::tables::{ENDED_LINKS, UNNEEDED, UNPINNED};
 use crate::transaction::WriteTxn;
 
 /// Returns since which day a chunk is not needed; `None` if it is, or nobody has looked yet.
@@ -67,6 +67,22 @@ pub fn note_link(txn: &mut WriteTxn<'_>, link: &LinkTag, over_since: Option<u32>
     match over_since {
         Some(day) => txn.put(ENDED_LINKS, link.as_bytes(), &day.to_le_bytes()),
         None => txn.delete(ENDED_LINKS, link.as_bytes()),
+    }
+}
+
+/// Returns since which day nobody pins a pack; `None` if somebody does, or nobody has looked yet.
+///
+/// # Errors
+/// As [`since`].
+pub fn unpinned_since<R: Reads>(reads: &R, pack: &PackHash) -> Result<Option<u32>, StoreError> {
+    reads.view().get(UNPINNED, pack.as_bytes())?.map(|value| day(&value)).transpose()
+}
+
+/// Notes since which day nobody pins a pack; `None` if somebody does, or it is gone.
+pub fn note_pack(txn: &mut WriteTxn<'_>, pack: &PackHash, unpinned_since: Option<u32>) {
+    match unpinned_since {
+        Some(day) => txn.put(UNPINNED, pack.as_bytes(), &day.to_le_bytes()),
+        None => txn.delete(UNPINNED, pack.as_bytes()),
     }
 }
 

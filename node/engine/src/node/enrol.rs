@@ -12,9 +12,8 @@ use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::{WriteTxn, objects, persons};
 use locker_sync::pairing::{Enrol, Grant};
 
-use super::ledger::named_objects;
 use crate::Error;
-use crate::keys::person_log;
+use crate::keys::{named_objects, person_log};
 use crate::locker::Inner;
 use crate::rebirth::Doubt;
 

@@ -31,7 +31,7 @@ use locker_sync::session::{Fate, Item};
 
 pub(crate) use self::packs::{Opened, TakenUp, is_held};
 use crate::Error;
-use crate::keys::person_log;
+use crate::keys::{named_objects, person_log};
 use crate::locker::Inner;
 use crate::rebirth::{Doubt, Rebirth, Sign};
 use crate::share::Register;
@@ -546,35 +546,4 @@ impl Inner {
             Ask::Capsule(_) | Ask::Boxes(..) => Vec::new(),
         })
     }
-}
-
-/// The objects that an entry of a person log names.
-pub(crate) fn named_objects(entry: &Entry) -> Vec<ObjectHash> {
-    let mut named = Vec::new();
-    for op in &entry.body.ops {
-        match op {
-            person::Op::Genesis { root_box, device, person_box, boxes, .. } => {
-                named.extend([*root_box, device.box_key, *person_box]);
-                named.extend(boxes);
-            }
-            person::Op::AddDevice { device, boxes } | person::Op::ReplaceDevice { device, boxes, .. } => {
-                named.push(device.box_key);
-                named.extend(boxes);
-            }
-            person::Op::RemoveDevice { person_box, boxes, .. } => {
-                named.push(*person_box);
-                named.extend(boxes);
-            }
-            person::Op::Recover { device, person_box, boxes, .. } => {
-                named.extend([device.box_key, *person_box]);
-                named.extend(boxes);
-            }
-            person::Op::SetRoot { root_box, boxes, .. } => {
-                named.push(*root_box);
-                named.extend(boxes);
-            }
-            person::Op::SetHome { .. } | person::Op::Unknown(_) => {}
-        }
-    }
-    named
 }

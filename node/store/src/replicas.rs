@@ -1,0 +1,151 @@
+//! What the replicas of this person said last, kept so that it can be told while none is reached
+//! (`docs/spec/08-at-rest.md`, "Tables"). A word is no proof.
+
+use std::ops::ControlFlow;
+
+use locker_crypto::id::{PackHash, VerifyingKey};
+
+use crate::StoreError;
+use crate::snapshot::Reads;
+use crate::tables::{REPLICA_PACKS, REPLICAS};
+use crate::transaction::WriteTxn;
+
+/// What a replica said of its room, and when it was heard last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Unix seconds.
+    pub at_s: u64,
+    /// Bytes that it keeps.
+    pub used: u64,
+    /// Bytes that it may keep; 0 for as many as fit.
+    pub quota: u64,
+    /// Packs that it would keep and has no room for.
+    pub refused: u64,
+}
+
+/// Notes what a replica said, over what it said before.
+pub fn put(txn: &mut WriteTxn<'_>, device: &VerifyingKey, heard: &Heard) {
+    let numbers = [heard.at_s, heard.used, heard.quota, heard.refused];
+    let value: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+    txn.put(REPLICAS, device.as_bytes(), &value);
+}
+
+/// Returns what a replica said last.
+///
+/// # Errors
+/// As every reading: [`StoreError::Corrupt`], [`StoreError::Io`], [`StoreError::Poisoned`].
+pub fn get<R: Reads>(reads: &R, device: &VerifyingKey) -> Result<Option<Heard>, StoreError> {
+    let Some(value) = reads.view().get(REPLICAS, device.as_bytes())? else { return Ok(None) };
+    let (numbers, rest) = value.as_chunks::<8>();
+    match (numbers, rest) {
+        ([at_s, used, quota, refused], []) => Ok(Some(Heard {
+            at_s: u64::from_le_bytes(*at_s),
+            used: u64::from_le_bytes(*used),
+            quota: u64::from_le_bytes(*quota),
+            refused: u64::from_le_bytes(*refused),
+        })),
+        _ => Err(StoreError::corrupt("what a replica said")),
+    }
+}
+
+/// Notes that a replica said at a time, in unix seconds, that it holds packs.
+pub fn put_packs(txn: &mut WriteTxn<'_>, device: &VerifyingKey, packs: &[PackHash], at_s: u64) {
+    for pack in packs {
+        txn.put(
+            REPLICA_PACKS,
+            &[device.as_bytes().as_slice(), pack.as_bytes()].concat(),
+            &at_s.to_le_bytes(),
+        );
+    }
+}
+
+/// Returns when a replica last said that it holds a pack, in unix seconds.
+///
+/// # Errors
+/// As [`get`].
+pub fn said<R: Reads>(reads: &R, device: &VerifyingKey, pack: &PackHash) -> Result<Option<u64>, StoreError> {
+    let key = [device.as_bytes().as_slice(), pack.as_bytes()].concat();
+    reads.view().get(REPLICA_PACKS, &key)?.map(|value| time(&value)).transpose()
+}
+
+/// Visits the packs that a replica said it holds, ascending, each with the time, in unix seconds.
+///
+/// # Errors
+/// As [`get`].
+pub fn scan_packs<R: Reads>(
+    reads: &R,
+    device: &VerifyingKey,
+    visit: &mut dyn FnMut(PackHash, u64) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut failure = Ok(());
+    reads.view().scan_prefix(REPLICA_PACKS, device.as_bytes(), &mut |key, value| match (
+        key.last_chunk::<32>(),
+        time(value),
+    ) {
+        (Some(pack), Ok(at_s)) => visit(PackHash(*pack), at_s),
+        (_, wrong) => {
+            failure = wrong.and(Err(damaged()));
+            ControlFlow::Break(())
+        }
+    })?;
+    failure
+}
+
+/// Forgets a replica and all that it said.
+///
+/// # Errors
+/// As [`get`].
+pub fn forget(txn: &mut WriteTxn<'_>, device: &VerifyingKey) -> Result<(), StoreError> {
+    let mut packs = Vec::new();
+    scan_packs(txn, device, &mut |pack, _| {
+        packs.push(pack);
+        ControlFlow::Continue(())
+    })?;
+    for pack in packs {
+        txn.delete(REPLICA_PACKS, &[device.as_bytes().as_slice(), pack.as_bytes()].concat());
+    }
+    txn.delete(REPLICAS, device.as_bytes());
+    Ok(())
+}
+
+fn time(value: &[u8]) -> Result<u64, StoreError> {
+    value.try_into().map(u64::from_le_bytes).map_err(|_| damaged())
+}
+
+fn damaged() -> StoreError {
+    StoreError::corrupt("what a replica said of a pack")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_kit::{Place, begin};
+
+    #[test]
+    fn the_last_word_counts_and_goes_with_the_replica() {
+        let place = Place::new();
+        let store = begin(&place.home);
+        let (one, other) = (VerifyingKey([1; 32]), VerifyingKey([2; 32]));
+        let pack = |n| PackHash([n; 32]);
+        let heard = Heard { at_s: 9, used: 8, quota: 7, refused: 6 };
+        store
+            .write::<_, StoreError>(|txn| {
+                put(txn, &one, &Heard::default());
+                put(txn, &one, &heard);
+                put_packs(txn, &one, &[pack(1), pack(2)], 5);
+                put_packs(txn, &one, &[pack(2)], 6);
+                put_packs(txn, &other, &[pack(3)], 7);
+                Ok(())
+            })
+            .unwrap();
+        let snapshot = store.read().unwrap();
+        assert_eq!(get(&snapshot, &one).unwrap(), Some(heard));
+        assert_eq!(said(&snapshot, &one, &pack(2)).unwrap(), Some(6));
+        assert_eq!(said(&snapshot, &one, &pack(3)).unwrap(), None);
+        store.write::<_, StoreError>(|txn| forget(txn, &one)).unwrap();
+        let snapshot = store.read().unwrap();
+        assert_eq!(get(&snapshot, &one).unwrap(), None);
+        assert_eq!(said(&snapshot, &one, &pack(1)).unwrap(), None);
+        assert_eq!(said(&snapshot, &other, &pack(3)).unwrap(), Some(7));
+    }
+}
