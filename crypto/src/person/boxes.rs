@@ -124,6 +124,26 @@ pub fn open_dedup(keys: &PersonKeys, m: u32, stored: &[u8]) -> Result<DedupSecre
     DedupSecret::from_slice(&secret)
 }
 
+/// Seals a `meta` value of the home space that only the person's devices read: nonce 24, then XChaCha20-Poly1305 under
+/// puk_data, AD = the key text.
+pub fn seal_meta<R: CryptoRng + ?Sized>(
+    key: &PersonKey,
+    meta_key: &str,
+    value: &[u8],
+    dice: &mut R,
+) -> Vec<u8> {
+    let nonce = aead::random_xnonce(dice);
+    aead::xseal_prefixed(key.data_key().expose(), &nonce, meta_key.as_bytes(), value)
+}
+
+/// Opens what [`seal_meta`] made, trying the newest key first.
+///
+/// # Errors
+/// [`Refusal::Tag`] if no key fits or it stands under another key text.
+pub fn open_meta(keys: &PersonKeys, meta_key: &str, stored: &[u8]) -> Result<Vec<u8>, Refusal> {
+    keys.open_data(meta_key.as_bytes(), stored)
+}
+
 fn back_key(newer: &PersonKey) -> AeadKey {
     AeadKey::new(kdf(Purpose::PukBack, &[newer.expose()]))
 }

@@ -82,7 +82,9 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
             let options = VerifyOptions { repair, anew: all };
             Reply::Verified(locker.verify(options, &AsObserver(sink))?)
         }
-        Request::Pair => Reply::Paired(locker.pair(remembered(locker)?, &AsGuide(sink))?),
+        Request::Pair { wanted } => {
+            Reply::Paired(locker.pair(wanted, remembered(locker)?, &AsGuide(sink))?)
+        }
         Request::Devices => Reply::Devices(locker.devices()?),
         Request::Share { path, expires_s, label, passphrase } => {
             Reply::Shared(Box::new(locker.share(&path, &ShareOptions { expires_s, label, passphrase })?))

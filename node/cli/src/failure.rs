@@ -204,6 +204,11 @@ impl From<Error> for Failure {
                  that was saved is lost."
                     .into(),
             ),
+            Error::Blind { .. } => (
+                Exit::Refused,
+                "E_BLIND",
+                "Run the command on a device of that person. Here `locker status`, `verify`, `gc` and `doctor` work.".into(),
+            ),
             Error::Pairing(_) => (
                 Exit::Refused,
                 "E_PAIRING",

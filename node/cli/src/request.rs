@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use locker_engine::JoinAs;
 use locker_engine::report::{
     Added, Audit, Collected, Device, Diagnosis, Event, Freed, Got, Paired, Pinned, Removed, Restored, Secret,
     Shared, SharedLink, StateHash, Status, TicketShown, Verified,
@@ -127,7 +128,10 @@ pub(crate) enum Request {
         dry_run: bool,
     },
     /// Invite a device.
-    Pair,
+    Pair {
+        /// What it is to become.
+        wanted: JoinAs,
+    },
     /// The devices of the person.
     Devices,
     /// Make a link.

@@ -25,7 +25,7 @@ mod packs;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -63,6 +63,8 @@ struct State {
     epochs: BTreeSet<EpochId>,
     /// Packs that are wanted and that there was no room for.
     refused: BTreeSet<PackHash>,
+    /// Bytes for which packs that are being fetched have been promised room.
+    promised: BTreeMap<PackHash, u64>,
 }
 
 impl Depot {
@@ -76,7 +78,7 @@ impl Depot {
         let (epochs, entry_bytes) = outlet::survey(reads, &charge.tag)?;
         let pack_bytes = AtomicU64::new(packs::bytes_here(reads)?);
         let early = Waiting::bounded(EARLY_ITEMS, EARLY_BYTES);
-        let state = Mutex::new(State { early, epochs, refused: BTreeSet::new() });
+        let state = Mutex::new(State { early, epochs, refused: BTreeSet::new(), promised: BTreeMap::new() });
         Ok(Some(Self { charge, pack_bytes, entry_bytes: AtomicU64::new(entry_bytes), state }))
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use locker_catalog::rows::RowError;
 use locker_crypto::Refusal;
+use locker_crypto::id::PersonId;
 use locker_store::StoreError;
 
 /// Why an operation failed. Nothing was changed unless the docstring of the operation says so.
@@ -125,6 +126,12 @@ pub enum Error {
          nothing until it has a new key, which another device of the locker gives it when they meet"
     )]
     Restored,
+    /// This device keeps for somebody what it cannot read, and was asked for something that it would have to read.
+    #[error("this device stores for {person} and cannot read what is there")]
+    Blind {
+        /// The person, as the beginning of its id.
+        person: String,
+    },
     /// A pairing was not completed: who took part broke it off, or the digits differ.
     #[error("{0}")]
     Pairing(String),
@@ -150,6 +157,11 @@ impl Error {
             io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly(path.display().to_string()),
             _ => Error::Io { doing, path, source },
         }
+    }
+
+    /// Makes an [`Error::Blind`].
+    pub(crate) fn blind(person: &PersonId) -> Self {
+        Error::Blind { person: person.to_string().chars().take(16).collect() }
     }
 
     /// Makes an [`Error::Integrity`].

@@ -37,6 +37,7 @@ use self::decide::{Facts, decide};
 use self::survey::{Note, Survey, Surveyed};
 pub(crate) use self::turns::Turns;
 use crate::Error;
+use crate::depot::{Depot, Swept};
 use crate::limits::{FINDINGS_MAX, KEEP_DAYS, LOOKS_MAX, NEED_ROWS, PIN_PACKS};
 use crate::locker::Inner;
 use crate::progress::Meter;
@@ -102,6 +103,11 @@ pub(crate) fn gc(
     observer: &dyn Observer,
 ) -> Result<Collected, Error> {
     let _turn = inner.turns().pass();
+    if let Some(depot) = inner.depot() {
+        let result = blind(inner, depot, is_dry);
+        inner.turns().note(result.as_ref().err().map(ToString::to_string));
+        return result;
+    }
     let pass = Pass {
         inner,
         manners,
@@ -118,6 +124,32 @@ pub(crate) fn gc(
     let result = pass.run();
     inner.turns().note(result.as_ref().err().map(ToString::to_string));
     result
+}
+
+/// The same on a device that stores for somebody: what nobody pins goes after its days.
+fn blind(inner: &Inner, depot: &Depot, is_dry: bool) -> Result<Collected, Error> {
+    let in_transfer = inner.node().map(|hub| hub.packs_in_transfer()).unwrap_or_default();
+    let store = inner.store()?;
+    let today = match is_dry {
+        true => {
+            let mut days = RunDays::read(&store.read()?)?;
+            days.note(inner.env().now_ms());
+            days.count
+        }
+        false => note_today(&store, inner.env())?,
+    };
+    let Swept { checked, over, over_bytes, waiting } = depot.sweep(&store, today, &in_transfer, is_dry)?;
+    let over = PackGroup { fate: Fate::Released, why: Why::Unneeded, packs: over, bytes: over_bytes };
+    let waiting = PackGroup { fate: Fate::Kept, why: Why::Unpinned, packs: waiting, bytes: 0 };
+    Ok(Collected {
+        checked,
+        reclaimed_bytes: over_bytes,
+        run_days: today,
+        dry_run: is_dry,
+        complete: true,
+        groups: [over, waiting].into_iter().filter(|group| group.packs > 0).collect(),
+        ..Collected::default()
+    })
 }
 
 impl Inner {

@@ -1,6 +1,8 @@
 //! `join`: this device becomes one of a person's. Until the one durable commit at the end there is no locker here
 //! (`docs/spec/07-links.md`, section 6).
 
+mod blind;
+
 use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
@@ -19,13 +21,15 @@ use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::{Limits, Store, WriteTxn, objects, persons, settings};
 use locker_sync::limits::{CONFIRM_TIME_S, EARLY_FRAME_TIME_MS};
 use locker_sync::pairing::{Enrol, Grant, NewDevice, NewStep, Role};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use self::blind::Charged;
 use crate::create::{device_name, init_home, make_run_folder};
 use crate::keys::{HOME_SPACE, PERSON};
 use crate::node::NodeOptions;
-use crate::report::{Guide, Joined, Secret};
+use crate::report::{Guide, Joined, ROLE_BLIND, ROLE_FULL, Secret};
 use crate::{Env, Error, Vault, vault};
 
 /// How long it is looked for the other device.
@@ -39,8 +43,32 @@ const STEP_TIME: Duration = Duration::from_millis(EARLY_FRAME_TIME_MS);
 /// How long the other end may take to confirm and to write the new device down.
 const CONFIRM_TIME: Duration = Duration::from_secs(CONFIRM_TIME_S + 60);
 
+/// What a device becomes by joining.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum JoinAs {
+    /// One of the person's devices: it reads and writes.
+    Full,
+    /// A store that cannot read.
+    Blind {
+        /// Bytes that it keeps at most; 0 for as many as fit.
+        quota: u64,
+    },
+}
+
+impl JoinAs {
+    /// Bytes that are kept at most; 0 for as many as fit.
+    pub(crate) fn quota(self) -> u64 {
+        match self {
+            Self::Full => 0,
+            Self::Blind { quota } => quota,
+        }
+    }
+}
+
 /// How this device joins.
 pub struct JoinOptions {
+    /// What it is to become at most: who asks for [`JoinAs::Full`] is content with less, as the inviting one says.
+    pub wanted: JoinAs,
     /// The eight words of the ticket, or its 22 hexadecimal digits.
     pub ticket: Secret,
     /// Name of this device; that of the host if none is given.
@@ -62,8 +90,8 @@ pub(crate) fn join(home: &Path, options: JoinOptions, guide: &dyn Guide, env: &E
         ));
     }
     let search_time = if options.node.lan { SEARCH_TIME_LAN } else { SEARCH_TIME };
-    let joiner =
-        Joiner { search_time, ticket, name, keys: DeviceKeys::random(&mut **env.dice()), env, guide };
+    let keys = DeviceKeys::random(&mut **env.dice());
+    let joiner = Joiner { search_time, wanted: options.wanted, ticket, name, keys, env, guide };
     crate::node::visit(options.node, async |net| joiner.search(net, home, &options.vault).await)
 }
 
@@ -88,6 +116,7 @@ fn read_ticket(text: &Secret) -> Result<Ticket, Error> {
 /// The new device while it joins.
 struct Joiner<'a> {
     search_time: Duration,
+    wanted: JoinAs,
     ticket: Ticket,
     name: String,
     keys: DeviceKeys,
@@ -156,7 +185,11 @@ impl Joiner<'_> {
     }
 
     async fn run(&self, mut stream: Stream, home: &Path, vault: &Vault) -> Result<Joined, Failed> {
-        let (mut new, first) = NewDevice::start(&self.ticket, Role::Full, &self.name, &mut **self.env.dice())
+        let role = match self.wanted {
+            JoinAs::Full => Role::Full,
+            JoinAs::Blind { .. } => Role::BlindStore,
+        };
+        let (mut new, first) = NewDevice::start(&self.ticket, role, &self.name, &mut **self.env.dice())
             .map_err(Error::Refused)?;
         send(&mut stream, &first).await.map_err(|_| Failed::Stranger)?;
         let mut buffer = vec![0; 64 * 1024];
@@ -192,14 +225,25 @@ impl Joiner<'_> {
                     }
                     NewStep::Welcome(whose) => {
                         person = Some(whose);
-                        let enrol = Enrol::new(Role::Full, &self.name, &whose, &self.keys);
+                        let enrol = Enrol::new(role, &self.name, &whose, &self.keys);
                         let bytes = new.enrol(enrol).map_err(Error::Refused)?;
                         send(&mut stream, &bytes).await.map_err(|_| broke())?;
                     }
                     NewStep::Granted(grant) => {
                         let person = person.ok_or(Error::Refused(Refusal::Canon))?;
-                        let given = Given::check(person, &self.keys, &grant).map_err(Error::Refused)?;
-                        given.keep(home, &self.keys, vault, self.env)?;
+                        let role = match &grant.custody {
+                            None => {
+                                let given = Given::check(person, &self.keys, &grant);
+                                given.map_err(Error::Refused)?.keep(home, &self.keys, vault, self.env)?;
+                                ROLE_FULL
+                            }
+                            Some(custody) => {
+                                let quota = self.wanted.quota();
+                                let charged = Charged { person, grant: &grant, custody, quota };
+                                charged.keep(home, &self.keys, vault, self.env)?;
+                                ROLE_BLIND
+                            }
+                        };
                         // Whether it is heard or not: this device is one of the person's.
                         if let Ok(bytes) = new.done() {
                             let _ = send(&mut stream, &bytes).await;
@@ -210,6 +254,7 @@ impl Joiner<'_> {
                             device_id: self.keys.verifying_key().to_string(),
                             person_id: person.to_string(),
                             name: self.name.clone(),
+                            role: role.into(),
                         });
                     }
                 }

@@ -7,26 +7,37 @@ use locker_catalog::roster::Roster;
 use locker_crypto::id::{EpochId, ObjectHash, PersonId, SpaceId, SpaceTag, VerifyingKey};
 use locker_crypto::identity::{DeviceKeys, PersonKeys};
 use locker_crypto::person::{self, Entry, Op};
-use locker_crypto::secret::{BoxSeed, DedupSecret, EpochSecret, LogKey, PersonKey, SigningSeed};
+use locker_crypto::secret::{
+    BoxSeed, DedupSecret, EpochSecret, LogKey, PersonKey, RendezvousSecret, SigningSeed,
+};
 use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::settings::{self, Setting};
 use locker_store::{Reads, persons};
 
 use crate::Error;
+use crate::depot::Charge;
 
 /// Setting: whose locker this is.
 pub(crate) const PERSON: Setting = Setting::engine(0);
 /// Setting: the home space.
 pub(crate) const HOME_SPACE: Setting = Setting::engine(1);
 
-/// Everything that this device needs to read and write the home space.
+/// What a device holds of the person's secrets.
+enum Held {
+    /// The person's keys, all generations: it reads and writes.
+    Keys(PersonKeys),
+    /// The secrets of the slots under which it is found, and nothing else: it stores.
+    Slots(Vec<RendezvousSecret>),
+}
+
+/// Everything that this device needs to read and write the home space, or to store for it.
 pub(crate) struct Keys {
     /// The person.
     pub(crate) person: PersonId,
     /// The device's own keys.
     pub(crate) device: DeviceKeys,
-    /// The person's keys, all generations.
-    pub(crate) person_keys: PersonKeys,
+    /// What it holds of the person's.
+    held: Held,
     /// The dedup secret in use; a device that joined learns it from the home space.
     pub(crate) dedup: OnceLock<DedupSecret>,
     /// The home space.
@@ -48,15 +59,20 @@ impl Keys {
         let space = SpaceId::from_slice(&space).map_err(|_| missing())?;
         let signing = keyring::get::<SigningSeed, _>(reads, &())?.ok_or_else(missing)?;
         let boxes = keyring::get::<BoxSeed, _>(reads, &())?.ok_or_else(missing)?;
-        let generations: Vec<PersonKey> =
-            keyring::all::<PersonKey, _>(reads)?.into_iter().map(|(_, key)| key).collect();
-        let person_keys = PersonKeys::from_generations(generations).map_err(|_| missing())?;
+        let held = if Charge::read(reads)?.is_some() {
+            let slots = keyring::all::<RendezvousSecret, _>(reads)?;
+            Held::Slots(slots.into_iter().map(|(_, secret)| secret).collect())
+        } else {
+            let generations: Vec<PersonKey> =
+                keyring::all::<PersonKey, _>(reads)?.into_iter().map(|(_, key)| key).collect();
+            Held::Keys(PersonKeys::from_generations(generations).map_err(|_| missing())?)
+        };
         let dedup = keyring::all::<DedupSecret, _>(reads)?.pop();
         let dedup = dedup.map_or_else(OnceLock::new, |(_, secret)| OnceLock::from(secret));
         Ok(Some(Self {
             person,
             device: DeviceKeys::from_seeds(signing, boxes),
-            person_keys,
+            held,
             dedup,
             space,
             tag: locker_crypto::entry::space_tag(&space),
@@ -66,6 +82,36 @@ impl Keys {
     /// The device's name in logs.
     pub(crate) fn device_id(&self) -> VerifyingKey {
         self.device.verifying_key()
+    }
+
+    /// The person's keys.
+    ///
+    /// # Errors
+    /// [`Error::Blind`] on a device that only stores.
+    pub(crate) fn person_keys(&self) -> Result<&PersonKeys, Error> {
+        match &self.held {
+            Held::Keys(keys) => Ok(keys),
+            Held::Slots(_) => Err(Error::blind(&self.person)),
+        }
+    }
+
+    /// The secrets under which the person's other devices find this one, the first in use first: of the newest person key
+    /// and the one before; of its slot on a device that only stores.
+    pub(crate) fn doors(&self) -> Vec<RendezvousSecret> {
+        match &self.held {
+            Held::Keys(_) => self.doors_of(&self.device_id()),
+            Held::Slots(slots) => slots.clone(),
+        }
+    }
+
+    /// The secrets under which another device of the person that reads is found; none where this one only stores.
+    pub(crate) fn doors_of(&self, device: &VerifyingKey) -> Vec<RendezvousSecret> {
+        match &self.held {
+            Held::Keys(keys) => {
+                keys.newest_first().take(2).map(|key| key.device_rendezvous(device)).collect()
+            }
+            Held::Slots(_) => Vec::new(),
+        }
     }
 
     /// The dedup secret in use.

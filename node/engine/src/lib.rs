@@ -10,6 +10,7 @@
 //! | `reader`, `export`, `leave`, `place` | bytes out |
 //! | `share`, `open` | links: made and listed here, opened anywhere |
 //! | `listing`, `organise`, `history`, `status`, `verify` | one verb or family of verbs each |
+//! | `replicas` | what this person's devices know of its replicas |
 //! | `gc` | what is kept and for how long; giving room back |
 //! | `depot` | what is kept for a person who alone can read it: blind replicas, cold drives |
 //! | `doctor` | every part of this device looked at, with cause and cure |
@@ -46,6 +47,7 @@ mod process;
 mod progress;
 mod reader;
 mod rebirth;
+mod replicas;
 pub mod report;
 mod restore;
 mod scrub;
@@ -60,7 +62,7 @@ mod writer;
 pub use config::Config;
 pub use env::{Clock, Env};
 pub use error::Error;
-pub use join::JoinOptions;
+pub use join::{JoinAs, JoinOptions};
 pub use locker::{InitOptions, Locker, VerifyOptions};
 pub use node::{Node, NodeOptions};
 pub use open::{OpenOptions, link_needs_passphrase, open_link};

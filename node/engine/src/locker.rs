@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::care::Suspects;
 use crate::config::Config;
 use crate::copies::Freeing;
+use crate::depot::Depot;
 use crate::gc::{Manners, Turns};
 use crate::join::JoinOptions;
 use crate::keys::Keys;
@@ -86,12 +87,22 @@ pub(crate) struct Inner {
     node: Mutex<Option<Arc<Hub>>>,
     /// Packs in which a read met damage.
     suspects: Suspects,
+    /// What is kept here for somebody, on a device that cannot read it.
+    depot: Option<Depot>,
 }
 
 impl Locker {
     /// What the rooms share.
     pub(crate) fn inner(&self) -> Arc<Inner> {
         Arc::clone(&self.0)
+    }
+
+    /// What the rooms share, for what only a device does that can read.
+    pub(crate) fn reading(&self) -> Result<&Arc<Inner>, Error> {
+        match &self.0.depot {
+            None => Ok(&self.0),
+            Some(depot) => Err(Error::blind(&depot.charge().person)),
+        }
     }
 
     /// Makes a new locker in `home` and opens nothing: person, device, home space. Needs no network.
@@ -148,7 +159,11 @@ impl Locker {
         let mut store = Store::open(opened, &key, Box::new(crate::env::system_dice()), Limits::default())?;
         drop(key);
         store.recover()?;
-        let keys = Keys::load(&store.read()?)?.ok_or_else(|| Error::NoLocker(home.to_path_buf()))?;
+        let (keys, depot) = {
+            let snapshot = store.read()?;
+            let keys = Keys::load(&snapshot)?.ok_or_else(|| Error::NoLocker(home.to_path_buf()))?;
+            (keys, Depot::load(&snapshot)?)
+        };
         crate::gc::note_today(&store, &env)?;
         start_workers(config.threads);
         let umask = crate::place::current_umask();
@@ -166,6 +181,7 @@ impl Locker {
             committed: watch::channel(0).0,
             node: Mutex::new(None),
             suspects: Suspects::default(),
+            depot,
         })))
     }
 
@@ -202,7 +218,7 @@ impl Locker {
     /// [`Error::NotFound`]; [`Error::Limit`] for more than 65,536 files and folders; [`Error::Argument`] for a life or
     /// label that a link cannot have.
     pub fn share(&self, path: &str, options: &ShareOptions) -> Result<SharedLink, Error> {
-        crate::share::share(&self.0, path, options)
+        crate::share::share(self.reading()?, path, options)
     }
 
     /// Every link that any device of the person made, newest first.
@@ -210,7 +226,7 @@ impl Locker {
     /// # Errors
     /// What reading gives.
     pub fn shares(&self) -> Result<Vec<Shared>, Error> {
-        crate::share::list(&self.0)
+        crate::share::list(self.reading()?)
     }
 
     /// Ends a link, named by its id or the beginning of it. Devices that hear of it refuse its holder from then on.
@@ -218,7 +234,7 @@ impl Locker {
     /// # Errors
     /// [`Error::NoSuch`]; [`Error::Argument`] for what is no id, or names several.
     pub fn revoke_share(&self, id: &str) -> Result<Shared, Error> {
-        crate::share::revoke(&self.0, id)
+        crate::share::revoke(self.reading()?, id)
     }
 
     /// Takes files and folders in, below the folder `to`, which is made if it is missing. The originals stay as they
@@ -228,7 +244,7 @@ impl Locker {
     /// [`Error::Io`] if one of `paths` cannot be looked at; [`Error::NotFolder`]; [`Error::Full`]; [`Error::Limit`].
     /// Files that cannot be read are not errors but [`Added::skipped`].
     pub fn add(&self, paths: &[&Path], to: &str, observer: &dyn Observer) -> Result<Added, Error> {
-        crate::import::add(&self.0, paths, to, observer)
+        crate::import::add(self.reading()?, paths, to, observer)
     }
 
     /// Lists a folder in the order of names, with all below it if `recursive`; or one file.
@@ -241,7 +257,7 @@ impl Locker {
         recursive: bool,
         visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        crate::listing::list(&self.0, dir, recursive, visit)
+        crate::listing::list(self.reading()?, dir, recursive, visit)
     }
 
     /// Lists everything whose name has all words of `query`, or matches its pattern.
@@ -249,7 +265,7 @@ impl Locker {
     /// # Errors
     /// [`Error::Argument`] for an empty query.
     pub fn find(&self, query: &str, visit: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<(), Error> {
-        crate::listing::find(&self.0, query, visit)
+        crate::listing::find(self.reading()?, query, visit)
     }
 
     /// Writes bytes of a file to `out`; only what is asked for is read, and each byte is checked before it is written.
@@ -263,7 +279,7 @@ impl Locker {
         length: Option<u64>,
         out: &mut dyn Write,
     ) -> Result<(), Error> {
-        crate::export::read(&self.0, path, offset, length, out)
+        crate::export::read(self.reading()?, path, offset, length, out)
     }
 
     /// Writes a plain copy of a file or folder to `to`, which appears whole or not at all.
@@ -271,7 +287,7 @@ impl Locker {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Exists`], [`Error::Integrity`], [`Error::Full`], [`Error::Io`].
     pub fn get(&self, path: &str, to: &Path, observer: &dyn Observer) -> Result<Got, Error> {
-        crate::export::get(&self.0, path, to, observer)
+        crate::export::get(self.reading()?, path, to, observer)
     }
 
     /// Writes everything to the folder `to`, which must be missing or empty, as plain files with records beside them:
@@ -280,7 +296,7 @@ impl Locker {
     /// # Errors
     /// As [`Locker::get`].
     pub fn leave(&self, to: &Path, observer: &dyn Observer) -> Result<Got, Error> {
-        crate::export::leave(&self.0, to, observer)
+        crate::export::leave(self.reading()?, to, observer)
     }
 
     /// Makes a folder; with `parents`, missing ones above it too, and an existing one is fine.
@@ -288,7 +304,7 @@ impl Locker {
     /// # Errors
     /// [`Error::Exists`], [`Error::NotFound`], [`Error::NotFolder`], [`Error::Name`], [`Error::Limit`].
     pub fn make_folder(&self, path: &str, parents: bool) -> Result<(), Error> {
-        crate::organise::make_folder(&self.0, path, parents)
+        crate::organise::make_folder(self.reading()?, path, parents)
     }
 
     /// Moves or renames a file or folder: into `to` if that is a folder, else to that name.
@@ -297,7 +313,7 @@ impl Locker {
     /// [`Error::NotFound`], [`Error::Exists`], [`Error::IsRoot`], [`Error::IntoItself`], [`Error::Name`],
     /// [`Error::Limit`].
     pub fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
-        crate::organise::rename(&self.0, from, to)
+        crate::organise::rename(self.reading()?, from, to)
     }
 
     /// Moves a file or folder to the trash.
@@ -305,7 +321,7 @@ impl Locker {
     /// # Errors
     /// [`Error::NotFound`], [`Error::IsRoot`].
     pub fn remove(&self, path: &str) -> Result<Removed, Error> {
-        crate::organise::remove(&self.0, path)
+        crate::organise::remove(self.reading()?, path)
     }
 
     /// Brings `path` back from the trash; or sets it, and all below it, back to the state at a time; or gives a file
@@ -315,7 +331,7 @@ impl Locker {
     /// [`Error::NotFound`], [`Error::Exists`] if its old name is taken, [`Error::Argument`] for a version that there
     /// is not.
     pub fn restore(&self, path: &str, at: Option<u64>, version: Option<u32>) -> Result<Restored, Error> {
-        crate::restore::restore(&self.0, path, at, version)
+        crate::restore::restore(self.reading()?, path, at, version)
     }
 
     /// Tells what happened to a file or folder, oldest first. Things in the trash are found too.
@@ -323,7 +339,7 @@ impl Locker {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn history(&self, path: &str) -> Result<Vec<Event>, Error> {
-        crate::history::history(&self.0, path)
+        crate::history::history(self.reading()?, path)
     }
 
     /// Tells how the locker is.
@@ -495,6 +511,11 @@ impl Inner {
     /// A node begins or has ended.
     pub(crate) fn set_node(&self, hub: Option<Arc<Hub>>) {
         *self.node.lock().unwrap_or_else(PoisonError::into_inner) = hub;
+    }
+
+    /// What is kept here for somebody, if this device cannot read it.
+    pub(crate) fn depot(&self) -> Option<&Depot> {
+        self.depot.as_ref()
     }
 
     /// Clock and dice.

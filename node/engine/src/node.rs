@@ -26,6 +26,7 @@ mod remembered;
 mod resting;
 mod scrub;
 pub(crate) mod seek;
+mod slots;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,9 +44,10 @@ pub(crate) use self::dialer::{Miss, Trail};
 pub(crate) use self::hub::Hub;
 pub(crate) use self::knock::{KnockError, knock};
 #[cfg(test)]
-pub(crate) use self::ledger::Incoming;
+pub(crate) use self::ledger::{Asker, Incoming};
 pub(crate) use self::lost::Fetched;
 pub(crate) use self::seek::Source as Whence;
+use crate::join::JoinAs;
 use crate::report::{Guide, Observer, Paired};
 use crate::{Error, Locker};
 
@@ -94,8 +96,14 @@ impl Node {
     /// Starts the node of `locker`: listens, publishes, looks for the person's other devices, and keeps equal with them.
     ///
     /// # Errors
-    /// [`Error::Network`] if an address cannot be bound.
+    /// [`Error::Network`] if an address cannot be bound; [`Error::Argument`] for a drive, which nobody looks for.
     pub fn start(locker: &Locker, options: NodeOptions) -> Result<Self, Error> {
+        if locker.inner().keys().doors().is_empty() {
+            return Err(Error::Argument(
+                "this is a cold drive: a device of its locker brings it up to date, and no node runs on it"
+                    .into(),
+            ));
+        }
         let runtime = runtime()?;
         let hub = runtime.block_on(Hub::start(locker.inner(), config(options)))?;
         locker.inner().set_node(Some(Arc::clone(&hub)));
@@ -141,8 +149,8 @@ pub(crate) fn fetch_lost(
 }
 
 /// Invites a device on a running node.
-pub(crate) fn pair(hub: &Arc<Hub>, guide: &dyn Guide) -> Result<Paired, Error> {
-    invite::invite(hub, hub.runtime(), guide)
+pub(crate) fn pair(hub: &Arc<Hub>, wanted: JoinAs, guide: &dyn Guide) -> Result<Paired, Error> {
+    invite::invite(hub, wanted, guide)
 }
 
 /// Makes the threads of a node.

@@ -250,6 +250,34 @@ pub enum Way {
     Relayed,
 }
 
+/// What a device may do that reads and writes.
+pub const ROLE_FULL: &str = "full";
+/// The same of one that stores and cannot read.
+pub const ROLE_BLIND: &str = "blind";
+
+/// What a replica is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicaKind {
+    /// A node that is reached over the network.
+    Node,
+    /// A folder without a process.
+    Drive,
+}
+
+/// What a replica said of its room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreRoom {
+    /// What it is.
+    pub kind: ReplicaKind,
+    /// Bytes that it keeps.
+    pub used: u64,
+    /// Bytes that it may keep; 0 for as many as fit.
+    pub quota: u64,
+    /// Packs that it would keep and has no room for.
+    pub refused: u64,
+}
+
 /// One device in [`Status`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Device {
@@ -277,6 +305,9 @@ pub struct Device {
     /// The devices that took its place: it was restored from a backup, or copied. Absent if it is in use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced_by: Vec<String>,
+    /// Of a replica, how much room it has. Absent for devices that read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreRoom>,
 }
 
 /// A device that goes on under a new key.
@@ -378,6 +409,8 @@ pub struct Paired {
     pub device_id: String,
     /// Its name.
     pub name: String,
+    /// What it may do: [`ROLE_FULL`] or [`ROLE_BLIND`].
+    pub role: String,
 }
 
 /// What this device became by joining.
@@ -389,6 +422,8 @@ pub struct Joined {
     pub person_id: String,
     /// The name of this device.
     pub name: String,
+    /// What it may do: [`ROLE_FULL`] or [`ROLE_BLIND`].
+    pub role: String,
 }
 
 /// What a link is for.

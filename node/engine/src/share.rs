@@ -222,7 +222,7 @@ impl Making<'_> {
         manifest_packs: &[PackOp],
     ) -> Result<(), Error> {
         let keys = self.inner.keys();
-        let person_key = keys.person_keys.newest();
+        let person_key = keys.person_keys()?.newest();
         let extent = {
             let dice = &mut **self.inner.env().dice();
             extent

@@ -1,5 +1,7 @@
 //! `status`: one truthful sentence, then the facts.
 
+mod blind;
+
 use std::ops::ControlFlow;
 
 use locker_catalog::space::{OwnState, Space};
@@ -14,7 +16,10 @@ use crate::copies::Standing;
 use crate::limits::STATE_HASH_QUICK_NODES;
 use crate::locker::Inner;
 use crate::rebirth::{Doubt, Sign, rebirths};
-use crate::report::{Copies, Device, Problem, Reborn, Scrub, StateHash, Status, Transfer};
+use crate::replicas::{self, Told};
+use crate::report::{
+    Copies, Device, Problem, ROLE_BLIND, ROLE_FULL, Reborn, Scrub, StateHash, Status, Transfer,
+};
 use crate::tree::Tree;
 use crate::{Error, vault};
 
@@ -26,17 +31,22 @@ const SET_BACK_SHOWN_S: u64 = 7 * 86_400;
 /// Tells how the locker is, in a time that does not grow with the number of files; but for the hash of the tree, if it is
 /// asked for.
 pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
+    if let Some(depot) = inner.depot() {
+        return blind::status(inner, depot);
+    }
     let store = inner.store()?;
     let snapshot = store.read()?;
     let tree = Tree::new(&snapshot, inner.space_tag());
     let counts = catalog::counts(tree.rows())?;
     let now_ms = inner.env().now_ms();
-    let packs = Packs::read(&snapshot, inner)?;
+    let replicas = inner.told_replicas(&snapshot)?;
+    let packs = Packs::read(&snapshot, inner, &replicas)?;
     let devices = devices(inner)?;
     let mut problems = problems(&tree, &packs)?;
     problems.extend(set_back(inner, &snapshot, &devices)?);
     problems.extend(devices.iter().filter_map(failed));
     let oldest_proof = devices.iter().filter(|one| one.failed.is_none()).filter_map(|one| one.proved).min();
+    problems.extend(replicas::problems(&replicas));
     problems.extend(ahead(inner, &snapshot)?);
     problems.extend(inner.turns().trouble().map(|why| Problem {
         code: "E_GC".into(),
@@ -58,6 +68,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
             proved: if files == 0 { COPIES_WANTED } else { packs.proved },
             oldest_proof,
             files_at_risk: if packs.least >= COPIES_WANTED { 0 } else { files },
+            said: packs.said,
         },
         transfers: packs.transfer().into_iter().collect(),
         traffic: inner.node().map(|hub| hub.traffic()),
@@ -163,6 +174,39 @@ pub(crate) fn human(bytes: u64) -> String {
     if unit == "bytes" { format!("{bytes} bytes") } else { format!("{value:.1} {unit}") }
 }
 
+/// How a device says that it holds a pack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// By a signed pin.
+    Pin,
+    /// When it is asked, as a replica does.
+    Said,
+}
+
+/// A device or replica beside this one.
+struct Other {
+    device: VerifyingKey,
+    standing: Standing,
+    word: Word,
+}
+
+impl Other {
+    fn says(
+        &self,
+        snapshot: &Snapshot,
+        space: &SpaceTag,
+        hash: &PackHash,
+        now_s: u64,
+    ) -> Result<bool, Error> {
+        match self.word {
+            Word::Pin => {
+                Ok(pins::is_pinned(snapshot, &PinScope { space: *space, author: self.device }, hash)?)
+            }
+            Word::Said => replicas::says(snapshot, &self.device, hash, now_s),
+        }
+    }
+}
+
 /// What the pack table sums up to.
 #[derive(Default)]
 struct Packs {
@@ -179,25 +223,36 @@ struct Packs {
     /// On how many devices the pack is that is on the fewest, and how many of them proved it.
     least: u32,
     proved: u32,
+    /// How many replicas say that they hold the pack of which the fewest say so.
+    said: u32,
 }
 
 impl Packs {
-    fn read(snapshot: &Snapshot, inner: &Inner) -> Result<Self, Error> {
+    fn read(snapshot: &Snapshot, inner: &Inner, replicas: &[Told]) -> Result<Self, Error> {
         let keys = inner.keys();
         let mut others = Vec::new();
         for device in crate::keys::active(snapshot, &keys.person)? {
             if device != keys.device_id() {
-                others.push((device, inner.standing_of(snapshot, &device)?));
+                others.push(Other {
+                    device,
+                    standing: inner.standing_of(snapshot, &device)?,
+                    word: Word::Pin,
+                });
             }
         }
-        let mut packs = Self { least: u32::MAX, proved: u32::MAX, ..Self::default() };
+        for Told { replica, .. } in replicas {
+            let standing = inner.standing_of(snapshot, &replica.id)?;
+            others.push(Other { device: replica.id, standing, word: Word::Said });
+        }
+        let mut packs = Self { least: u32::MAX, proved: u32::MAX, said: u32::MAX, ..Self::default() };
+        let now_s = inner.env().now_ms() / 1_000;
         let mut failure = Ok(());
         index::scan_packs(snapshot, &mut |hash, pack| {
             if let PackState::Present { verified_at } = pack.state {
                 packs.oldest_verified =
                     Some(packs.oldest_verified.map_or(verified_at, |oldest: u64| oldest.min(verified_at)));
             }
-            let step = packs.add(snapshot, &keys.tag, &others, (&hash, &pack));
+            let step = packs.add(snapshot, (&keys.tag, now_s), &others, (&hash, &pack));
             if let Err(error) = step {
                 failure = Err(error);
                 return ControlFlow::Break(());
@@ -209,23 +264,28 @@ impl Packs {
             // Nothing but small things: they lie in the log, which every device has that was heard from.
             (packs.least, packs.proved) = (1, 1);
         }
+        if packs.said == u32::MAX {
+            packs.said = 0;
+        }
         Ok(packs)
     }
 
-    /// Adds a pack; `others` are the devices beside this one.
+    /// Adds a pack; `others` are the devices and replicas beside this one.
     fn add(
         &mut self,
         snapshot: &Snapshot,
-        space: &SpaceTag,
-        others: &[(VerifyingKey, Standing)],
+        (space, now_s): (&SpaceTag, u64),
+        others: &[Other],
         (hash, pack): (&PackHash, &Pack),
     ) -> Result<(), Error> {
         let is_here = matches!(pack.state, PackState::Present { .. });
         let (mut copies, mut proved) = (u32::from(is_here), u32::from(is_here));
-        for (author, standing) in others.iter().filter(|(_, standing)| *standing != Standing::Failed) {
-            if pins::is_pinned(snapshot, &PinScope { space: *space, author: *author }, hash)? {
+        let mut said = 0;
+        for other in others.iter().filter(|other| other.standing != Standing::Failed) {
+            if other.says(snapshot, space, hash, now_s)? {
                 copies += 1;
-                proved += u32::from(*standing == Standing::Proved);
+                proved += u32::from(other.standing == Standing::Proved);
+                said += u32::from(other.word == Word::Said);
             }
         }
         match pack.state {
@@ -247,6 +307,7 @@ impl Packs {
         }
         self.least = self.least.min(copies);
         self.proved = self.proved.min(proved);
+        self.said = self.said.min(said);
         Ok(())
     }
 
@@ -274,17 +335,19 @@ fn is_unneeded(snapshot: &Snapshot, space: &SpaceTag, hash: &PackHash) -> Result
 
 /// The devices of the person. Whether others can be reached now only a running node knows.
 pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
+    if let Some(depot) = inner.depot() {
+        return blind::devices(inner, depot);
+    }
     let snapshot = inner.store()?.read()?;
     let keys = inner.keys();
-    let devices = crate::keys::devices(&snapshot, &keys.person, &keys.person_keys)?;
+    let devices = crate::keys::devices(&snapshot, &keys.person, keys.person_keys()?)?;
     let (online, last_seen) = inner.node().map(|hub| hub.presence()).unwrap_or_default();
     let ways = inner.node().map(|hub| hub.ways()).unwrap_or_default();
     let now = inner.env().now_ms();
     let mut told = Vec::new();
     for listed in devices {
         let vk = listed.id;
-        let audited = audits::of(&snapshot, &vk)?;
-        let has_failed = Standing::of(&audited, now / 1_000) == Standing::Failed;
+        let (proved, failed) = audited(&snapshot, &vk, now)?;
         let this = vk == keys.device_id();
         let online = this || online.contains(&vk);
         let last_seen = if online { now } else { last_seen.get(&vk).copied().unwrap_or(0) };
@@ -292,17 +355,48 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
         told.push(Device {
             id: vk.to_string(),
             name: listed.name,
-            role: "full".into(),
+            role: ROLE_FULL.into(),
             online,
             path: ways.get(&vk).copied(),
             last_seen,
-            proved: (audited.proved_s > 0).then_some(audited.proved_s.saturating_mul(1_000)),
-            failed: has_failed.then_some(audited.failed_s.saturating_mul(1_000)),
+            proved,
+            failed,
             this,
             replaced_by,
+            store: None,
+        });
+    }
+    for Told { replica, room, heard_ms } in inner.told_replicas(&snapshot)? {
+        let id = replica.id;
+        let online = online.contains(&id);
+        let (proved, failed) = audited(&snapshot, &id, now)?;
+        told.push(Device {
+            id: id.to_string(),
+            name: replica.name,
+            role: ROLE_BLIND.into(),
+            online,
+            path: ways.get(&id).copied(),
+            last_seen: if online { now } else { heard_ms.max(last_seen.get(&id).copied().unwrap_or(0)) },
+            proved,
+            failed,
+            this: false,
+            replaced_by: Vec::new(),
+            store: Some(room),
         });
     }
     Ok(told)
+}
+
+/// When a device last proved what it says, and when it failed to, if that counts still: unix milliseconds.
+fn audited(
+    snapshot: &Snapshot,
+    device: &VerifyingKey,
+    now_ms: u64,
+) -> Result<(Option<u64>, Option<u64>), Error> {
+    let audited = audits::of(snapshot, device)?;
+    let has_failed = Standing::of(&audited, now_ms / 1_000) == Standing::Failed;
+    let proved = (audited.proved_s > 0).then_some(audited.proved_s.saturating_mul(1_000));
+    Ok((proved, has_failed.then_some(audited.failed_s.saturating_mul(1_000))))
 }
 
 /// Devices that had less than before when they were met.

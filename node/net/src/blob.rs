@@ -12,7 +12,7 @@ mod hold;
 mod request;
 
 pub use answer::{AnswerError, PackSource, answer};
-pub use fetch::{FetchError, GroupSink, fetch};
+pub use fetch::{FetchError, GroupSink, fetch, fetch_length};
 pub use groups::{GROUP_BYTES, GroupRanges, GroupSet};
 pub use hold::{HOLD, HoldPacks, PACKS_PER_HOLD, grant, hold};
 pub use request::{GET, GetPack};

@@ -63,16 +63,14 @@ pub fn newest<R: Reads>(reads: &R, chain: &Chain) -> Result<Option<(u64, EntryId
     Ok(found)
 }
 
+/// Sees an entry: its number, its id and its bytes.
+pub type Visit<'a> = &'a mut dyn FnMut(u64, &EntryId, &[u8]) -> ControlFlow<()>;
+
 /// Visits an author's entries from a number on, in the order of their numbers.
 ///
 /// # Errors
 /// As [`at`]; [`StoreError::Corrupt`] for a row whose key has another length.
-pub fn scan<R: Reads>(
-    reads: &R,
-    chain: &Chain,
-    from: u64,
-    visit: &mut dyn FnMut(u64, &EntryId, &[u8]) -> ControlFlow<()>,
-) -> Result<(), StoreError> {
+pub fn scan<R: Reads>(reads: &R, chain: &Chain, from: u64, visit: Visit<'_>) -> Result<(), StoreError> {
     let (start, prefix) = (chain.key(&from.to_be_bytes()), chain.key(&[]));
     let mut is_damaged = false;
     reads.view().scan(

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use locker_crypto::id::{PackHash, VerifyingKey};
 
 use crate::StoreError;
-use crate::snapshot::Reads;
+use crate::snapshot::{Direction, Reads, after};
 use crate::tables::{REPLICA_PACKS, REPLICAS};
 use crate::transaction::WriteTxn;
 
@@ -66,6 +66,30 @@ pub fn put_packs(txn: &mut WriteTxn<'_>, device: &VerifyingKey, packs: &[PackHas
 pub fn said<R: Reads>(reads: &R, device: &VerifyingKey, pack: &PackHash) -> Result<Option<u64>, StoreError> {
     let key = [device.as_bytes().as_slice(), pack.as_bytes()].concat();
     reads.view().get(REPLICA_PACKS, &key)?.map(|value| time(&value)).transpose()
+}
+
+/// A pack that a replica said it holds: the first from `from` on, or the first of all if there is none.
+///
+/// # Errors
+/// As [`get`].
+pub fn some_from<R: Reads>(
+    reads: &R,
+    device: &VerifyingKey,
+    from: &PackHash,
+) -> Result<Option<PackHash>, StoreError> {
+    let prefix = device.as_bytes().to_vec();
+    let (start, end) = ([prefix.as_slice(), from.as_bytes()].concat(), after(&prefix));
+    for start in [start, prefix] {
+        let mut found = None;
+        reads.view().scan(REPLICA_PACKS, &start, end.as_deref(), Direction::Ascending, &mut |key, _| {
+            found = key.last_chunk::<32>().map(|pack| PackHash(*pack));
+            ControlFlow::Break(())
+        })?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 /// Visits the packs that a replica said it holds, ascending, each with the time, in unix seconds.
@@ -142,6 +166,10 @@ mod tests {
         assert_eq!(get(&snapshot, &one).unwrap(), Some(heard));
         assert_eq!(said(&snapshot, &one, &pack(2)).unwrap(), Some(6));
         assert_eq!(said(&snapshot, &one, &pack(3)).unwrap(), None);
+        for (from, expected) in [(0, 1), (2, 2), (3, 1)] {
+            assert_eq!(some_from(&snapshot, &one, &pack(from)).unwrap(), Some(pack(expected)), "{from}");
+        }
+        assert_eq!(some_from(&snapshot, &VerifyingKey([9; 32]), &pack(0)).unwrap(), None);
         store.write::<_, StoreError>(|txn| forget(txn, &one)).unwrap();
         let snapshot = store.read().unwrap();
         assert_eq!(get(&snapshot, &one).unwrap(), None);

@@ -27,7 +27,7 @@ mod message;
 mod runs;
 
 pub use machine::{NewDevice, NewStep, OldDevice, OldStep};
-pub use message::{Enrol, Grant, Name, Role};
+pub use message::{Custody, Enrol, Grant, Name, Role};
 pub use runs::Runs;
 
 #[cfg(test)]

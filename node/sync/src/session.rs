@@ -231,6 +231,7 @@ impl Session {
                     actions.push(Action::Send(Message::Have(tag, packs).encode()));
                 }
             }
+            Event::Room(room) => actions.push(Action::Send(Message::Room(room).encode())),
             Event::Tick => {}
             Event::Close { reason } => {
                 actions.push(Action::Send(Message::Bye(reason).encode()));

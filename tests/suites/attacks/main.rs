@@ -13,12 +13,12 @@
 //! | T4 | confirmation of a file by a thief of the disk | `crypto::chunk`; `end_to_end::secrecy` |
 //! | T14 | a ciphertext as one's own | `crypto::entry`; [`forged`] |
 //! | T16 | names as paths | `catalog::name`; `refusals::paths` |
-//! | T17 | rollback by a peer | `sync::session` |
+//! | T17 | rollback by a peer | `sync::session`; `replica::set_back` |
 //! | T19 | splices | `crypto::entry`; `sync::session`; [`forged`] |
 //! | T20 | a foreign person key | `crypto::person`; `sync::session` |
-//! | T21 | injected entries | `catalog::access`, `catalog::space`; [`forged`] |
-//! | T22 | 100,000 turned bits | `crypto::entry`; `sync::session`; [`forged`] |
-//! | T23, T25, T27, T28, T50, T52, T53, T73, T93, T94 | members and trees | `catalog`; `crypto::person` |
+//! | T21 | injected entries | `catalog::access`, `catalog::space`; `engine::depot`; [`forged`] |
+//! | T22 | 100,000 turned bits | `crypto::entry`; `sync::session`; `engine::depot`; [`forged`] |
+//! | T23, T25, T27, T28, T50, T52, T53, T73, T93, T94 | members and trees | `catalog`; `crypto::person`; `engine::depot` |
 //! | T29 | lapsed and early tokens | `crypto::capability`; `sync::session`, `sync::handshake` |
 //! | T30 | spliced tokens | `crypto::capability` |
 //! | T33 | substituted capsules | `crypto::capsule` |

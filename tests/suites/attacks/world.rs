@@ -9,7 +9,7 @@ use locker_crypto::id::PackHash;
 use locker_crypto::rendezvous::Address;
 use locker_crypto::secret::Ticket;
 use locker_engine::report::{Guide, Silent, StateHash, TicketShown};
-use locker_engine::{Env, InitOptions, Locker, Node, NodeOptions, Vault};
+use locker_engine::{Env, InitOptions, JoinAs, Locker, Node, NodeOptions, Vault};
 use locker_net::{Limits, NodeAddress};
 use locker_tests::files::{walk, write};
 
@@ -83,7 +83,8 @@ impl Device {
         let (over, is_over) = mpsc::channel::<()>();
         let locker = self.locker.clone();
         let host = Host { tell, is_over: std::sync::Mutex::new(is_over) };
-        let thread = std::thread::spawn(move || locker.pair(NodeOptions::default(), &host).is_ok());
+        let thread =
+            std::thread::spawn(move || locker.pair(JoinAs::Full, NodeOptions::default(), &host).is_ok());
         let ticket = hear.recv_timeout(Duration::from_secs(30)).unwrap();
         Inviting { ticket, over: Some(over), thread: Some(thread) }
     }

@@ -1,13 +1,13 @@
 //! `locker device`
 
 use clap::{Args, Subcommand};
-use locker_engine::report::{Device, Way};
+use locker_engine::report::{Device, ReplicaKind, Way};
 use serde::Serialize;
 
 use super::reply_of;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{printable, time};
+use crate::output::{printable, size, time};
 use crate::request::Request;
 
 /// The devices of this locker
@@ -60,5 +60,14 @@ pub(super) fn line(device: &Device) -> String {
         }
     };
     let id = device.id.get(..8).unwrap_or(&device.id);
-    format!("{id}  {}  ({seen})", printable(&device.name))
+    let what = device.store.map_or_else(String::new, |store| {
+        let kind = match store.kind {
+            ReplicaKind::Node => "stores and cannot read",
+            ReplicaKind::Drive => "a drive",
+        };
+        let most = if store.quota > 0 { format!(" of {}", size(store.quota)) } else { String::new() };
+        let is_full = if store.refused > 0 { ", full" } else { "" };
+        format!(", {kind}: {}{most}{is_full}", size(store.used))
+    });
+    format!("{id}  {}  ({seen}{what})", printable(&device.name))
 }

@@ -73,6 +73,7 @@ fn row(group: &PackGroup, is_dry: bool) -> [String; 4] {
         Why::Unknown => "what some file is made of is not here, so anything may be needed",
         Why::AwaitsCopies => "stored twice, and the other devices do not have the new copy yet",
         Why::OnOthers => "let go here; another device still has it",
+        Why::Unpinned => "no device pins it any more, for less days of running than are set",
         Why::Unneeded => "nothing needs it any more",
         Why::StoredTwice => "all that is needed of it is stored elsewhere too",
         Why::MostlyUnneeded => "less than half of it is needed",

@@ -4,11 +4,11 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use locker_engine::report::Guide;
+use locker_engine::report::{Guide, ROLE_BLIND};
 use locker_engine::{Env, JoinOptions, Locker};
 
 use super::init::VaultKind;
-use super::pair::Screen;
+use super::pair::{Role, Screen, parse_size};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::network::{self, Network};
@@ -23,7 +23,8 @@ use crate::secret_input;
 #[command(after_help = "\
 Examples:
   locker join
-  locker join --ticket-file words.txt --bootstrap 192.0.2.1:24766")]
+  locker join --ticket-file words.txt --bootstrap 192.0.2.1:24766
+  locker join --role blind --quota 500G")]
 pub(crate) struct Arguments {
     /// Read the words from FILE, or from standard input with -
     #[arg(long, value_name = "FILE")]
@@ -39,13 +40,21 @@ pub(crate) struct Arguments {
     /// How the keys on this device are closed
     #[arg(long, value_enum, default_value = "file")]
     vault: VaultKind,
+    /// What this device becomes at most: with blind it stores and cannot read, whatever the other one offers
+    #[arg(long, value_enum, default_value = "full")]
+    role: Role,
+    /// Bytes that this device keeps at most when it stores, such as 500G [default: as the other device says]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    quota: Option<u64>,
 }
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         Locker::check_new_home(&context.home)?;
         let ticket = secret_input::ticket(self.ticket_file.as_deref())?;
+        let wanted = self.role.wanted(self.quota)?;
         let options = JoinOptions {
+            wanted,
             ticket,
             name: self.name,
             vault: self.vault.ask(context)?,
@@ -55,11 +64,16 @@ impl Arguments {
         context.terminal.say("Looking for the other device…");
         let joined = Locker::join(&context.home, options, &Asked(screen), &Env::system())?;
         self.network.remember(&context.home)?;
-        context.terminal.result(&joined, || {
-            format!(
+        let person = joined.person_id.get(..16).unwrap_or(&joined.person_id);
+        context.terminal.result(&joined, || match joined.role.as_str() {
+            ROLE_BLIND => format!(
+                "This device ({}) stores for {person}, and cannot read it. Run `locker up` to begin.",
+                printable(&joined.name)
+            ),
+            _ => format!(
                 "This device ({}) is now one of the locker. Run `locker up` to get what is in it.",
                 printable(&joined.name)
-            )
+            ),
         })
     }
 }

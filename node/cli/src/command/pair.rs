@@ -3,7 +3,8 @@
 use std::io::{self, BufRead, Write};
 
 use clap::Args;
-use locker_engine::report::{Entry, Observer};
+use locker_engine::JoinAs;
+use locker_engine::report::{Entry, Observer, ROLE_BLIND};
 use serde_json::json;
 
 use super::reply_of;
@@ -21,21 +22,76 @@ use crate::request::{PairEvent, Request};
 #[command(after_help = "\
 Examples:
   locker pair
+  locker pair --role blind --quota 500G
   locker --json pair --assume-yes")]
 pub(crate) struct Arguments {
     /// Confirm the digits without asking; only where nobody else can know the words
     #[arg(long)]
     assume_yes: bool,
+    /// What the new device becomes: one that reads and writes, or one that stores and cannot read
+    #[arg(long, value_enum, default_value = "full")]
+    role: Role,
+    /// Bytes that a blind device keeps at most, such as 500G [default: as many as fit on its disk]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    quota: Option<u64>,
+}
+
+/// What a device may become.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Role {
+    /// It reads and writes.
+    Full,
+    /// It stores and cannot read.
+    Blind,
+}
+
+impl Role {
+    /// What is asked of the engine.
+    pub(super) fn wanted(self, quota: Option<u64>) -> Result<JoinAs, Failure> {
+        match (self, quota) {
+            (Self::Blind, quota) => Ok(JoinAs::Blind { quota: quota.unwrap_or(0) }),
+            (Self::Full, None) => Ok(JoinAs::Full),
+            (Self::Full, Some(_)) => Err(Failure::usage(
+                "a quota is for a device that only stores",
+                "Add --role blind, or leave --quota out.",
+            )),
+        }
+    }
+}
+
+/// Reads a number of bytes as people write it: 1500, 20M, 500G, 2T (powers of 1,024).
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no number of bytes: write 1500, 20M, 500G or 2T");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0).ok_or_else(wrong)
 }
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let screen = Screen { terminal: context.terminal, assume_yes: self.assume_yes };
-        let paired = reply_of!(context.ask(Request::Pair, &screen)?, Paired);
-        let joined = json!({ "event": "joined", "device_id": paired.device_id, "name": paired.name });
-        context
-            .terminal
-            .result(&joined, || format!("{} is now a device of this locker.", printable(&paired.name)))
+        let wanted = self.role.wanted(self.quota)?;
+        let paired = reply_of!(context.ask(Request::Pair { wanted }, &screen)?, Paired);
+        let joined = json!({
+            "event": "joined",
+            "device_id": paired.device_id,
+            "name": paired.name,
+            "role": paired.role,
+        });
+        context.terminal.result(&joined, || match paired.role.as_str() {
+            ROLE_BLIND => {
+                format!("{} stores for this locker now, and cannot read it.", printable(&paired.name))
+            }
+            _ => format!("{} is now a device of this locker.", printable(&paired.name)),
+        })
     }
 }
 
@@ -118,5 +174,22 @@ impl Sink for Screen {
             PairEvent::Confirm { digits, name } => return self.confirm(&digits, name.as_deref()),
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        let cases =
+            [("1500", 1_500), ("20M", 20 << 20), ("500g", 500 << 30), ("2TiB", 2 << 40), ("7kb", 7 << 10)];
+        for (text, bytes) in cases {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for wrong in ["", "0", "G", "-1", "1.5G", "5X", "99999999999999T", "5 G"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
     }
 }

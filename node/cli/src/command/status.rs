@@ -1,7 +1,7 @@
 //! `locker status`
 
 use clap::Args;
-use locker_engine::report::StateHash;
+use locker_engine::report::{ROLE_BLIND, StateHash};
 
 use super::reply_of;
 use crate::context::Context;
@@ -30,14 +30,16 @@ impl Arguments {
         let watch = context.terminal.watch("Looking");
         let status = *reply_of!(context.ask(Request::Status { hash }, &watch)?, Status);
         context.terminal.result(&status, || {
-            let mut text = format!(
-                "{}\n\n{} in {}, {}; {} on this disk\n",
-                status.sentence,
-                count(status.files, "file", "files"),
-                count(status.folders, "folder", "folders"),
-                size(status.bytes),
-                size(status.store_bytes)
-            );
+            let mut text = format!("{}\n\n", status.sentence);
+            if !status.devices.iter().any(|device| device.this && device.role == ROLE_BLIND) {
+                text.push_str(&format!(
+                    "{} in {}, {}; ",
+                    count(status.files, "file", "files"),
+                    count(status.folders, "folder", "folders"),
+                    size(status.bytes)
+                ));
+            }
+            text.push_str(&format!("{} on this disk\n", size(status.store_bytes)));
             for device in &status.devices {
                 text.push_str(&format!("device {}\n", super::device::line(device)));
             }

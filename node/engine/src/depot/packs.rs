@@ -46,17 +46,34 @@ impl Depot {
         Ok(wanted)
     }
 
-    /// Whether a pack of `len` bytes may be kept beside what is here. What may not is noted.
+    /// Whether a pack of `len` bytes may be kept beside what is here and what is under way. It is promised its room then,
+    /// until it is kept or nobody wants it; what has none is noted.
     pub(crate) fn has_room(&self, hash: &PackHash, len: u32) -> bool {
-        let used = self.used().saturating_add(file_len(len));
-        let has_room = self.charge.quota == 0 || used <= self.charge.quota;
         let mut state = self.state();
+        let others = state.promised.iter().filter(|(other, _)| *other != hash).map(|(_, bytes)| bytes);
+        let used = self.used().saturating_add(file_len(len)).saturating_add(others.sum());
+        let has_room = self.charge.quota == 0 || used <= self.charge.quota;
         if has_room {
             state.refused.remove(hash);
+            state.promised.insert(*hash, file_len(len));
         } else {
             state.refused.insert(*hash);
         }
         has_room
+    }
+
+    /// Whether there was no room for a pack.
+    pub(crate) fn is_refused(&self, hash: &PackHash) -> bool {
+        self.state().refused.contains(hash)
+    }
+
+    /// Takes back what was noted of packs that nobody wants.
+    pub(crate) fn forget(&self, packs: &[PackHash]) {
+        let mut state = self.state();
+        for hash in packs {
+            state.refused.remove(hash);
+            state.promised.remove(hash);
+        }
     }
 
     /// Notes a pack that is durable here now. Its bytes are counted when the commit stands: [`Depot::count_kept`].
@@ -74,9 +91,11 @@ impl Depot {
         Ok(index::add_pack(txn, &self.charge.tag, hash, &new)?)
     }
 
-    /// Counts packs whose commit stands and that were not here before.
-    pub(crate) fn count_kept(&self, lens: impl IntoIterator<Item = u32>) {
-        let bytes: u64 = lens.into_iter().map(file_len).sum();
+    /// Counts packs whose commit stands and that were not here before, with their lengths.
+    pub(crate) fn count_kept(&self, packs: &[(PackHash, u32)]) {
+        let bytes: u64 = packs.iter().map(|(_, len)| file_len(*len)).sum();
+        let mut state = self.state();
+        packs.iter().for_each(|(hash, _)| _ = state.promised.remove(hash));
         self.pack_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 

@@ -184,7 +184,7 @@ impl Kept {
         self.store.packs().write_all(&[(hash, &bytes)]).unwrap();
         let len = u32::try_from(len).unwrap();
         self.store.write(|txn| self.depot.hold(txn, &hash, len, 5)).unwrap();
-        self.depot.count_kept([len]);
+        self.depot.count_kept(&[(hash, len)]);
         hash
     }
 }
@@ -422,6 +422,9 @@ fn a_full_quota_refuses_what_is_new_and_evicts_nothing() {
     assert!(!kept.depot.has_room(&pack(2), 100_000));
     assert_eq!(kept.depot.refused(), 1);
     assert!(kept.depot.has_room(&pack(3), 1_000));
+    assert!(!kept.depot.has_room(&pack(5), 48_500) && kept.depot.is_refused(&pack(5)), "it was promised");
+    kept.depot.forget(&[pack(3), pack(2), pack(5)]);
+    assert_eq!(kept.depot.refused(), 0);
     let genesis = world.genesis.clone();
     assert_eq!(kept.entry(&genesis), Fate::Durable, "there is room for it");
     kept.keep_pack(4, 48_700);

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::Error;
 use crate::locker::Inner;
 use crate::node::{Hub, Miss, Trail, Whence};
-use crate::report::{Check, Device};
+use crate::report::{Check, Device, ReplicaKind};
 
 const NAME: &str = "device";
 /// How long devices that are missing are looked for.
@@ -24,8 +24,13 @@ pub(super) struct Other {
 
 /// The other devices that are in use.
 pub(super) fn others(inner: &Inner) -> Result<Vec<Other>, Error> {
+    // A device that stores is looked for, and looks for nobody.
+    if inner.depot().is_some() {
+        return Ok(Vec::new());
+    }
     let listed = crate::status::devices(inner)?.into_iter();
-    let others = listed.filter(|device| !device.this && device.replaced_by.is_empty());
+    let is_drive = |device: &Device| device.store.is_some_and(|store| store.kind == ReplicaKind::Drive);
+    let others = listed.filter(|device| !device.this && device.replaced_by.is_empty() && !is_drive(device));
     let with_key = |told: Device| {
         let key = VerifyingKey::from_slice(&hex(&told.id)?).ok()?;
         Some(Other { key, told })

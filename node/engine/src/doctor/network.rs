@@ -85,7 +85,8 @@ pub(super) async fn lan(hub: &Hub, probe: &Handle) -> Check {
     if !hub.has_lan() {
         return judge_lan(Lan::Off);
     }
-    let Ok(mut find) = probe.find(&hub.own_door(), Publishers::One, None).await else {
+    let Some(door) = hub.own_door() else { return judge_lan(Lan::Off) };
+    let Ok(mut find) = probe.find(&door, Publishers::One, None).await else {
         return judge_lan(Lan::Deaf);
     };
     let heard = async {
@@ -207,16 +208,14 @@ fn judge_bootstrap(points: &[(SocketAddr, Point)]) -> Check {
 
 /// Whether this node stands in the DHT, so that whoever knows its secret finds it.
 pub(super) async fn dht(hub: &Hub, has_points: bool, probe: &Handle) -> Check {
-    if !has_points {
-        return judge_dht(None);
-    }
+    let Some(door) = hub.own_door().filter(|_| has_points) else { return judge_dht(None) };
     let net = hub.net();
     let mut standing = net.standing();
     let stands = |standing: &Standing| standing.stored > 0;
     let is_stored = matches!(timeout(DHT_TIME, standing.wait_for(stands)).await, Ok(Ok(_)));
     let nodes = net.figures().dht_nodes;
     let own = Some(hub.inner().keys().device_id());
-    let is_found = match probe.find(&hub.own_door(), Publishers::One, own).await {
+    let is_found = match probe.find(&door, Publishers::One, own).await {
         Ok(mut find) if is_stored => timeout(DHT_TIME, is_found(&mut find, net)).await.unwrap_or(false),
         _ => false,
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Locker;
 use crate::Error;
+use crate::join::JoinAs;
 use crate::limits::COPIES_MAX;
 use crate::node::{Hub, Node, NodeOptions};
 use crate::progress::Meter;
@@ -14,9 +15,10 @@ impl Locker {
     /// Invites a device and waits until it joined, on the node that runs or, with `options`, on one for the time.
     ///
     /// # Errors
-    /// [`Error::Network`] if nobody came; [`Error::Pairing`] if it was broken off.
-    pub fn pair(&self, options: NodeOptions, guide: &dyn Guide) -> Result<Paired, Error> {
-        self.on_node(options, |hub| crate::node::pair(hub, guide))
+    /// [`Error::Network`] if nobody came; [`Error::Pairing`] if it was broken off; [`Error::Blind`].
+    pub fn pair(&self, wanted: JoinAs, options: NodeOptions, guide: &dyn Guide) -> Result<Paired, Error> {
+        self.reading()?;
+        self.on_node(options, |hub| crate::node::pair(hub, wanted, guide))
     }
 
     /// Waits until every entry and every pack that is known of is here, on the node that runs or on one for the time.
@@ -54,6 +56,7 @@ impl Locker {
         if !(1..=COPIES_MAX).contains(&copies) {
             return Err(Error::Argument(format!("the number of copies must be 1 to {COPIES_MAX}")));
         }
+        self.reading()?;
         self.on_node(options, |hub| crate::copies::free(hub, path, copies as usize, observer))
     }
 
@@ -62,7 +65,7 @@ impl Locker {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn pin(&self, path: &str) -> Result<Pinned, Error> {
-        crate::copies::pin(&self.0, path)
+        crate::copies::pin(self.reading()?, path)
     }
 
     /// Asks every device that can be reached to prove that it holds what it says, up to 480 questions each.
@@ -70,7 +73,7 @@ impl Locker {
     /// # Errors
     /// [`Error::Network`] if no node can be started.
     pub fn audit(&self, options: NodeOptions, observer: &dyn Observer) -> Result<Vec<Audit>, Error> {
-        let meter = Meter::new(observer, &self.0.env, None);
+        let meter = Meter::new(observer, &self.reading()?.env, None);
         self.on_node(options, |hub| crate::node::audit(hub, &|done| meter.add(done, 0)))
     }
 

@@ -7,12 +7,14 @@ use locker_crypto::id::{PackHash, VerifyingKey};
 use locker_net::ConnectionId;
 use locker_store::index;
 use locker_store::pins::{self, PinScope};
+use locker_store::replicas as heard;
 
 use super::hub::Hub;
 use crate::Error;
 use crate::copies::{Challenge, Proof};
 use crate::limits::{AUDITS_PER_DAY, AUDITS_PER_DAY_CLOSE};
 use crate::locker::Inner;
+use crate::replicas;
 use crate::report::Audit;
 
 /// Milliseconds of a day.
@@ -29,7 +31,7 @@ pub(super) async fn run(hub: Arc<Hub>) {
         if hub.until_stop(tokio::time::sleep(Duration::from_millis(pause / 2 + jitter))).await.is_none() {
             return;
         }
-        for (device, connection) in hub.within_reach(&hub.roster()) {
+        for (device, connection) in hub.within_reach(&hub.others()) {
             let now_s = hub.now_s();
             let is_due = hub.blocking(move |inner| inner.is_audit_due(&device, now_s)).await;
             if !is_due.unwrap_or(false) {
@@ -102,7 +104,10 @@ impl Inner {
         let scope = PinScope { space: self.space_tag(), author: *device };
         let mut from = [0; 32];
         self.env().dice().fill_bytes(&mut from);
-        let Some(pack) = pins::some_from(&snapshot, &scope, &PackHash(from))? else {
+        let pinned = pins::some_from(&snapshot, &scope, &PackHash(from))?;
+        // A replica pins nothing: it says what it holds.
+        let said = || heard::some_from(&snapshot, device, &PackHash(from));
+        let Some(pack) = pinned.map_or_else(said, |pack| Ok(Some(pack)))? else {
             return Ok(None);
         };
         let Some(row) = index::pack(&snapshot, &pack)? else { return Ok(None) };
@@ -110,9 +115,14 @@ impl Inner {
         Ok(Challenge::draw(pack, row.len, &locs, &mut **self.env().dice()))
     }
 
-    /// Whether a device says that it holds a pack.
+    /// Whether a device says that it holds a pack: a replica keeps what somebody pins.
     fn is_pinned_by(&self, device: &VerifyingKey, pack: &PackHash) -> Result<bool, Error> {
-        let scope = PinScope { space: self.space_tag(), author: *device };
-        Ok(pins::is_pinned(&self.store()?.read()?, &scope, pack)?)
+        let store = self.store()?;
+        let (snapshot, space, now_s) = (store.read()?, self.space_tag(), self.env().now_ms() / 1_000);
+        if pins::is_pinned(&snapshot, &PinScope { space, author: *device }, pack)? {
+            return Ok(true);
+        }
+        let says = replicas::says(&snapshot, device, pack, now_s)?;
+        Ok(says && pins::is_pinned_by_any(&snapshot, &space, pack)?)
     }
 }

@@ -1,5 +1,8 @@
 //! One peer: the handshake, then the session, carried out against the store.
 
+mod greet;
+mod with;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,24 +11,24 @@ use locker_crypto::Refusal;
 use locker_crypto::capability::{Rights, VerifiedChains};
 use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
 use locker_net::{Connection, REFUSAL_DELAY, Stream, refuse};
+use locker_store::replicas::Heard;
 use locker_sync::frontier::{Log, Warning};
 use locker_sync::handshake::{
-    Admission, Credential, Directory, Expected, Grant, Nonce, Person, Proofs, Server, ServerStep, Showing,
-    Standing, TransportKeys, Welcome,
+    Admission, Directory, Grant, Nonce, Person, Proofs, Server, ServerStep, Showing, Standing, TransportKeys,
 };
 use locker_sync::message::REFUSAL;
-use locker_sync::message::v1::Ask;
-use locker_sync::scope::Scope;
+use locker_sync::message::v1::{Ask, Room};
 use locker_sync::session::{Action, End, Event, Fate, Notice, Session, Source, Terms};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+pub(super) use self::greet::{Greeted, greet, greet_stray};
+use self::with::With;
 use super::guest;
 use super::hub::{Hub, Place};
-use super::knock::{HANDSHAKE_TIME, KnockError, knock};
-use super::ledger::Incoming;
-use super::seek::Tentative;
+use super::knock::HANDSHAKE_TIME;
+use super::ledger::{Asker, Incoming};
 use crate::Error;
 
 /// Frames of the other end in a handshake, on either side.
@@ -34,6 +37,8 @@ const HANDSHAKE_FRAMES: u32 = 3;
 const READ_BYTES: usize = 64 * 1024;
 /// Packs that are wanted are asked for again after this time: their holder may have them now.
 const WANT_AGAIN: Duration = Duration::from_secs(60);
+/// Entries of the person log that wait for their authors in one session.
+const LATE_MAX: usize = 64;
 /// Chains of tokens that are remembered as verified.
 const CHAINS: usize = 64;
 
@@ -95,7 +100,8 @@ async fn welcome(
     let (mut server, first) = Server::start(keys, nonce, hub.now_s());
     stream.write_all(&first).await.map_err(|_| Failed::broken())?;
     stream.flush().await.map_err(|_| Failed::broken())?;
-    let (doors, showing) = (hub.doors(), Showing { certificate: hub.certificate(), token: None });
+    let token = hub.inner().depot().and_then(|depot| depot.charge().token.clone());
+    let (doors, showing) = (hub.doors(), Showing { certificate: hub.certificate(), token });
     let mut buffer = vec![0; 4 * 1024];
     // A frame in many small pieces gains no time.
     let deadline = now() + HANDSHAKE_TIME * HANDSHAKE_FRAMES;
@@ -157,37 +163,16 @@ fn judge(hub: &Hub, proofs: &Proofs) -> Result<Admission, Refusal> {
 /// What is known of the own person when a device proves itself.
 fn own_person(hub: &Hub) -> Person {
     let keys = hub.inner().keys();
-    let rights = Rights::READ | Rights::WRITE | Rights::MANAGE;
+    let rights = match hub.reads() {
+        true => Rights::READ | Rights::WRITE | Rights::MANAGE,
+        false => Rights::READ | Rights::REPLICATE,
+    };
     Person {
         standing: Standing::Own,
         active: hub.admitted_devices(),
         root: VerifyingKey(keys.person.0),
         grants: vec![Grant { tag: keys.tag, rights, folder: None }],
     }
-}
-
-/// A device that answered and let us in.
-pub(super) struct Greeted {
-    connection: Connection,
-    stream: Stream,
-    device: VerifyingKey,
-    rest: Vec<u8>,
-}
-
-/// Proves over a connection that we dialed to be a device of the person, to the one that is `expected`.
-pub(super) async fn greet(
-    hub: &Hub,
-    connection: Tentative,
-    expected: VerifyingKey,
-) -> Result<Greeted, KnockError> {
-    let own = hub.inner().keys();
-    let credential = Credential::Device { person: own.person, device: own.device.signing() };
-    let (net, env, secrets) = (hub.net(), hub.inner().env(), hub.secrets_of(&expected));
-    let expected = BTreeSet::from([expected]);
-    let whom = Expected::OneOf(&expected);
-    let (stream, Welcome { device, rest, .. }) =
-        knock(net, env, connection.get(), secrets, &whom, credential).await?;
-    Ok(Greeted { connection: connection.keep(), stream, device, rest })
 }
 
 /// Holds the session with a device that let us in, to its end.
@@ -216,8 +201,8 @@ async fn talk(
     rest: Vec<u8>,
     we_dialed: bool,
 ) {
-    let scope = Scope::whole([hub.inner().keys().person]);
-    let Some(place) = hub.admit(device, &connection, scope.clone(), we_dialed).await else {
+    let with = With::new(&hub, &device);
+    let Some(place) = hub.admit(device, &connection, with.peer.clone(), we_dialed).await else {
         // Both ends keep the other connection.
         drop(stream);
         if we_dialed && hub.connection_to(&device) != Some(connection.id) {
@@ -230,9 +215,11 @@ async fn talk(
         hub.spawn(Arc::clone(&hub).improve(connection.peer));
     }
     let remembered = hub.with_remembered(|known| known.of(&device));
-    let own = hub.inner().keys().device_id();
-    let terms = Terms { peer: scope.clone(), own: scope, remembered, device: Some(own), ends_ms: None };
-    let mut talk = Talk::new(Arc::clone(&hub), connection.clone(), device, terms);
+    // Whoever stores writes nothing of its own that others could know more of.
+    let own = hub.reads().then(|| hub.inner().keys().device_id());
+    let With { peer, own: asked, asker } = with;
+    let terms = Terms { peer, own: asked, remembered, device: own, ends_ms: None };
+    let mut talk = Talk::new(Arc::clone(&hub), connection.clone(), device, terms, asker);
     talk.run(stream, rest, place).await;
     hub.leave(&device, &connection).await;
     hub.save_remembered().await;
@@ -248,9 +235,20 @@ struct Talk {
     told: BTreeMap<(Log, VerifyingKey), u64>,
     asked: HashSet<PackHash>,
     asked_at: Instant,
+    /// Who the peer is among the person's devices.
+    asker: Asker,
+    /// What was asked for beside the logs.
+    asks: BTreeSet<Ask>,
+    /// Packs of which a replica was asked whether it has them, and the count of commits at which that was.
+    questioned: HashSet<PackHash>,
+    questioned_at: Option<u64>,
+    /// What this node, which stores, told of its room.
+    room: Option<Room>,
     out: mpsc::UnboundedSender<Vec<u8>>,
     outgoing: Option<mpsc::UnboundedReceiver<Vec<u8>>>,
     takes: Vec<Incoming>,
+    /// Entries of the person log that came before their authors were brought in: tried again with what comes next.
+    late: Vec<Incoming>,
     missing: Vec<(VerifyingKey, u64)>,
     forked: BTreeMap<VerifyingKey, u64>,
     /// Authors of whose pins nothing more is awaited.
@@ -264,7 +262,7 @@ struct Talk {
 }
 
 impl Talk {
-    fn new(hub: Arc<Hub>, connection: Connection, device: VerifyingKey, terms: Terms) -> Self {
+    fn new(hub: Arc<Hub>, connection: Connection, device: VerifyingKey, terms: Terms, asker: Asker) -> Self {
         // Unbounded in form only: what a session sends is bounded by the peer's credit of 1 MiB and small frames.
         let (out, outgoing) = mpsc::unbounded_channel();
         Self {
@@ -276,13 +274,20 @@ impl Talk {
             told: BTreeMap::new(),
             asked: HashSet::new(),
             asked_at: Instant::now(),
+            asker,
+            asks: BTreeSet::new(),
+            questioned: HashSet::new(),
+            questioned_at: None,
+            room: None,
             out,
             outgoing: Some(outgoing),
             takes: Vec::new(),
+            late: Vec::new(),
             missing: Vec::new(),
             forked: BTreeMap::new(),
             closed: BTreeSet::new(),
-            has_asked_to_succeed: false,
+            // A replica cannot bring in a key.
+            has_asked_to_succeed: asker == Asker::Replica,
             arrived_count: 0,
             heard_at: Instant::now(),
             is_over: false,
@@ -318,8 +323,10 @@ impl Talk {
         let mut asks_again = false;
         loop {
             if std::mem::take(&mut asks_again) {
+                self.asks.clear();
                 self.ask_missing().await;
             }
+            self.question().await;
             self.work_off().await;
             let is_level = self.session.has_heard() && self.session.is_level();
             self.hub.set_level(&self.device, self.connection.id, is_level);
@@ -390,6 +397,10 @@ impl Talk {
                 }
             }
         }
+        if let Some(room) = self.hub.inner().room().filter(|room| self.room != Some(*room)) {
+            self.room = Some(room);
+            self.queue.push_back(Event::Room(room));
+        }
         if known.missing != self.missing {
             self.missing.clone_from(&known.missing);
             self.queue.push_back(Event::Missing { log, items: known.missing });
@@ -408,7 +419,13 @@ impl Talk {
     /// Asks for the objects that are named here and missing.
     async fn ask_missing(&mut self) {
         let missing = self.hub.blocking(|inner| inner.missing_objects()).await.unwrap_or_default();
-        self.queue.extend(missing.into_iter().map(|hash| Event::Ask(Ask::Object(hash))));
+        self.ask(missing);
+    }
+
+    /// Asks for what lies beside the logs, each thing once until it is time to ask again.
+    fn ask(&mut self, asks: Vec<Ask>) {
+        let new = asks.into_iter().filter(|ask| self.asks.insert(*ask));
+        self.queue.extend(new.map(Event::Ask));
     }
 
     /// Hands the session what is queued and carries out what it says, until nothing is left.
@@ -430,20 +447,18 @@ impl Talk {
     async fn carry_out(&mut self, action: Action) {
         match action {
             Action::Send(bytes) => self.send(bytes),
-            Action::Take { ticket, log, bytes, .. } => self.takes.push(Incoming { ticket, log, bytes }),
+            Action::Take { ticket, log, bytes, .. } => {
+                self.takes.push(Incoming { ticket, log, bytes, from: self.asker });
+            }
             Action::TakeObject { ticket, bytes, .. } => {
-                let stored = self
-                    .hub
-                    .blocking(move |inner| {
-                        inner.store()?.write(|txn| {
-                            locker_store::objects::put(txn, &bytes);
-                            Ok::<_, Error>(())
-                        })
-                    })
-                    .await;
+                let stored = self.hub.blocking(move |inner| inner.take_object(&bytes)).await;
                 // What was waited for may be here now.
                 self.hub.inner().note_commit();
-                let fate = if stored.is_ok() { Fate::Durable } else { Fate::Refused(Refusal::Limit) };
+                let fate = match stored {
+                    Ok(()) => Fate::Durable,
+                    Err(Error::Refused(why)) => Fate::Refused(why),
+                    Err(_) => Fate::Refused(Refusal::Quota),
+                };
                 self.queue.push_back(Event::Taken { ticket, fate });
             }
             Action::Load { request, log, author, from, to, bytes_max } => {
@@ -452,7 +467,8 @@ impl Talk {
                 self.queue.push_back(Event::Loaded { request, items: items.unwrap_or_default() });
             }
             Action::LookUp(ask) => {
-                let objects = self.hub.blocking(move |inner| inner.look_up(&ask)).await;
+                let asker = self.asker;
+                let objects = self.hub.blocking(move |inner| inner.look_up(&ask, asker)).await;
                 self.queue.push_back(Event::Found { ask, objects: objects.unwrap_or_default() });
             }
             Action::LookUpPacks { tag, packs } => {
@@ -461,6 +477,13 @@ impl Talk {
             }
             Action::PacksOffered { packs, .. } => {
                 let device = self.device;
+                if self.asker == Asker::Replica {
+                    // Nothing that was not asked: a replica does not set the size of a table.
+                    let asked = packs.iter().filter(|pack| self.questioned.contains(*pack));
+                    let said: Vec<PackHash> = asked.copied().collect();
+                    // What cannot be noted is told again in the next session.
+                    let _ = self.hub.blocking(move |inner| inner.note_said(&device, &said)).await;
+                }
                 self.hub.with_plan(|plan| plan.offer(device, packs));
                 self.hub.fetches.notify_one();
             }
@@ -488,6 +511,11 @@ impl Talk {
                 // Whoever asks hears of it by the person log; refused, it asks somebody else.
                 let _ = self.hub.blocking(move |inner| inner.succeed(&device, &succeed)).await;
             }
+            Action::Room(Room { used, quota, refused, .. }) => {
+                let (device, at_s) = (self.device, self.hub.now_s());
+                let heard = Heard { at_s, used, quota, refused };
+                let _ = self.hub.blocking(move |inner| inner.note_room(&device, &heard)).await;
+            }
             Action::Notice(Notice::Clock { ahead_ms }) => self.hub.note_clock(&self.device, ahead_ms),
             Action::Acknowledged { .. } | Action::DepositStored(_) | Action::Notice(_) => {}
         }
@@ -500,7 +528,8 @@ impl Talk {
 
     /// Takes what came in one durable commit.
     async fn take(&mut self) {
-        let items = std::mem::take(&mut self.takes);
+        let mut items = std::mem::take(&mut self.takes);
+        items.append(&mut self.late);
         let tickets: Vec<u64> = items.iter().map(|item| item.ticket).collect();
         match self.hub.blocking(move |inner| inner.take_items(items)).await {
             Ok(taken) => {
@@ -508,8 +537,9 @@ impl Talk {
                     .extend(taken.fates.into_iter().map(|(ticket, fate)| Event::Taken { ticket, fate }));
                 self.hub.want(&taken.wanted);
                 self.hub.unwant(&taken.unwanted);
-                let asks = taken.objects.into_iter().map(|hash| Event::Ask(Ask::Object(hash)));
-                self.queue.extend(asks);
+                self.ask(taken.asks);
+                self.late = taken.late;
+                self.late.truncate(LATE_MAX);
             }
             Err(_) => {
                 // The store failed; nothing was kept and nothing is acknowledged.

@@ -1,5 +1,7 @@
 //! A new device in the person log, and what it is given (`docs/spec/02-identity.md`, "Person log").
 
+mod replica;
+
 use locker_catalog::clock::{self, Now};
 use locker_catalog::roster::Roster;
 use locker_catalog::space::Space;
@@ -17,6 +19,9 @@ use crate::keys::{named_objects, person_log};
 use crate::locker::Inner;
 use crate::rebirth::Doubt;
 
+/// Entries or objects, each in its bytes.
+type Sealed = Vec<Vec<u8>>;
+
 impl Inner {
     /// Adds a device to the person, in one durable commit, and returns what it is given.
     ///
@@ -32,7 +37,7 @@ impl Inner {
             let author = Author { person: keys.person, device: &keys.device, place };
             let candidate = enrol.candidate();
             let made = author
-                .add_device(&candidate, &enrol.name, &keys.person_keys, &mut **self.env().dice())
+                .add_device(&candidate, &enrol.name, keys.person_keys()?, &mut **self.env().dice())
                 .map_err(Error::Refused)?;
             let (entries, roster) = self.append_person(txn, space, entries, &made)?;
             if !roster.active.contains(&enrol.device) {
@@ -87,20 +92,15 @@ impl Inner {
     }
 
     /// Gathers what a full device gets.
-    fn grant(&self, txn: &WriteTxn<'_>, mut entries: Vec<Entry>, enrol: &Enrol) -> Result<Grant, Error> {
+    fn grant(&self, txn: &WriteTxn<'_>, entries: Vec<Entry>, enrol: &Enrol) -> Result<Grant, Error> {
         let keys = self.keys();
-        // Whatever an entry names has a lesser clock.
-        entries.sort_by_key(|entry| (entry.body.hlc, entry.author, entry.seq));
-        let mut granted = Vec::new();
-        for hash in entries.iter().flat_map(named_objects) {
-            granted.extend(objects::get(txn, &hash)?);
-        }
+        let (person_log, mut granted) = self.log_and_objects(txn, entries)?;
         for (id, secret) in keyring::all::<EpochSecret, _>(txn)? {
             let SpaceEpoch { space, .. } = id;
             if space != keys.tag {
                 continue;
             }
-            let recipient = keys.person_keys.newest().box_keys();
+            let recipient = keys.person_keys()?.newest().box_keys();
             let signing = keys.device.signing();
             let dice = &mut **self.env().dice();
             let bundle = Bundle::seal(&keys.space, &secret, signing, [recipient.public()], dice);
@@ -110,11 +110,28 @@ impl Inner {
         granted.dedup();
         Ok(Grant {
             role: enrol.role,
-            person_log: entries.iter().map(|entry| entry.to_bytes(&keys.person)).collect(),
-            person_key: Some((keys.person_keys.generation(), keys.person_keys.newest().clone())),
+            person_log,
+            person_key: Some((keys.person_keys()?.generation(), keys.person_keys()?.newest().clone())),
             master: keyring::all::<RendezvousMaster, _>(txn)?.pop(),
             replicas: Vec::new(),
             objects: granted,
+            custody: None,
         })
+    }
+
+    /// A person log in an order in which every entry fits, and the objects that it names.
+    fn log_and_objects(
+        &self,
+        txn: &WriteTxn<'_>,
+        mut entries: Vec<Entry>,
+    ) -> Result<(Sealed, Sealed), Error> {
+        // Whatever an entry names has a lesser clock.
+        entries.sort_by_key(|entry| (entry.body.hlc, entry.author, entry.seq));
+        let mut named = Vec::new();
+        for hash in entries.iter().flat_map(named_objects) {
+            named.extend(objects::get(txn, &hash)?);
+        }
+        let person = self.keys().person;
+        Ok((entries.iter().map(|entry| entry.to_bytes(&person)).collect(), named))
     }
 }

@@ -33,6 +33,8 @@ const SILENCE_TIME: Duration = Duration::from_secs(12);
 const SILENCE_LOOK: Duration = Duration::from_secs(1);
 /// Pause of a fetch whose partial file could not be opened.
 const TROUBLE_TIME: Duration = Duration::from_secs(10);
+/// From this length on, that of a pack is worth a commit of its own.
+const NOTED_LEN_MIN: u32 = 1 << 20;
 /// How soon a pack is looked at again that another fetch, which is about to end, has open.
 const BUSY_TIME: Duration = Duration::from_millis(50);
 
@@ -78,6 +80,10 @@ pub(super) async fn run(hub: Arc<Hub>) {
                     None => return,
                 };
                 task_hub.with_plan(|plan| plan.end(&fetch, outcome));
+                if task_hub.inner().depot().is_some_and(|depot| depot.is_refused(&fetch.pack)) {
+                    // It is asked for again when there is room.
+                    task_hub.unwant(&[fetch.pack]);
+                }
                 task_hub.fetches.notify_one();
             });
         }
@@ -148,6 +154,11 @@ async fn fetch_one(
     fetch: &Fetch,
     groups: &AtomicU64,
 ) -> Result<Option<PartialPack>, Outcome> {
+    let mut fetch = *fetch;
+    if fetch.len == 0 {
+        fetch.len = learn_length(hub, idle, &fetch).await?.into();
+    }
+    let fetch = &fetch;
     let Some(mut partial) = open(hub, fetch).await? else { return Ok(None) };
     if partial.is_complete() {
         return Ok(Some(partial));
@@ -177,6 +188,32 @@ async fn fetch_one(
     Ok(Some(partial))
 }
 
+/// Asks how long a pack is of which only the name is known. That of a long one is noted, so that what comes of it outlives a
+/// restart.
+async fn learn_length(hub: &Hub, idle: &Idle, fetch: &Fetch) -> Result<u32, Outcome> {
+    let pack = fetch.pack;
+    let connection = hub.connection_to(&fetch.source).ok_or(Outcome::Broken)?;
+    let (mut stream, was_idle) = match idle.take(&fetch.source, connection) {
+        Some(stream) => (stream, true),
+        None => (hub.net().open(connection, Protocol::Blob).await.map_err(|_| Outcome::Broken)?, false),
+    };
+    let mut learned = blob::fetch_length(&mut stream, fetch.tag, pack).await;
+    if was_idle && matches!(learned, Err(FetchError::Stream(_))) {
+        stream = hub.net().open(connection, Protocol::Blob).await.map_err(|_| Outcome::Broken)?;
+        learned = blob::fetch_length(&mut stream, fetch.tag, pack).await;
+    }
+    let len = learned.map_err(|error| match error {
+        FetchError::Denied | FetchError::Size | FetchError::Hash => Outcome::Refused,
+        _ => Outcome::Broken,
+    })?;
+    idle.put(fetch.source, stream);
+    if len >= NOTED_LEN_MIN {
+        // What cannot be noted is fetched all the same.
+        let _ = hub.blocking(move |inner| inner.note_pack_len(&pack, len)).await;
+    }
+    Ok(len)
+}
+
 /// Opens the partial file of a pack, once an earlier fetch of it has let go of it.
 async fn open(hub: &Hub, fetch: &Fetch) -> Result<Option<PartialPack>, Outcome> {
     let (pack, len) = (fetch.pack, u32::try_from(fetch.len).map_err(|_| Outcome::Refused)?);
@@ -184,6 +221,7 @@ async fn open(hub: &Hub, fetch: &Fetch) -> Result<Option<PartialPack>, Outcome> 
         match hub.blocking(move |inner| inner.open_partial(&pack, len)).await {
             Ok(Opened::Partial(partial)) => return Ok(Some(*partial)),
             Ok(Opened::Here) => return Ok(None),
+            Ok(Opened::NoRoom) => return Err(Outcome::Refused),
             Ok(Opened::Busy) => tokio::time::sleep(BUSY_TIME).await,
             // The disk is full, or in trouble: tried again later, and not at once with all others.
             Err(_) => {

@@ -36,10 +36,11 @@ use super::lost::Seen;
 use super::remembered::Remembered;
 use super::{
     again, audit, blobs, conversation, dialer, fetches, folding, invite, keeping, leases, remembered,
-    resting, scrub,
+    resting, scrub, slots,
 };
 use crate::Error;
 use crate::locker::Inner;
+use crate::replicas::{Grounds, Reachable};
 use crate::report::{Traffic, Way};
 use crate::share::Register;
 
@@ -111,6 +112,11 @@ struct State {
     roster: BTreeSet<VerifyingKey>,
     /// Those that are let in: the roster, and devices that were replaced and may not know it.
     admitted: BTreeSet<VerifyingKey>,
+    /// The replicas of the person that can be reached, and what their tokens are judged by.
+    replicas: BTreeMap<VerifyingKey, Reachable>,
+    grounds: Arc<Grounds>,
+    /// Replicas that were found and do not stand in what is known of the home space.
+    strays: BTreeMap<VerifyingKey, Reachable>,
     /// What this device asks for that needs a new key, and when somebody was asked last.
     succession: Option<(Succeed, Option<Instant>)>,
     last_seen: HashMap<VerifyingKey, u64>,
@@ -211,14 +217,18 @@ impl Hub {
         hub.announce().await;
         hub.spawn(Arc::clone(&hub).listen_to(events));
         hub.spawn(Arc::clone(&hub).watch_commits());
-        hub.spawn(Arc::clone(&hub).let_in_deferred());
-        hub.spawn(folding::run(Arc::clone(&hub)));
+        if hub.reads() {
+            hub.spawn(Arc::clone(&hub).let_in_deferred());
+            hub.spawn(folding::run(Arc::clone(&hub)));
+            hub.spawn(again::run(Arc::clone(&hub)));
+            // A device that stores is looked for, and looks for nobody.
+            hub.spawn(dialer::run(Arc::clone(&hub)));
+            hub.spawn(slots::run(Arc::clone(&hub)));
+            hub.spawn(audit::run(Arc::clone(&hub)));
+        }
         hub.spawn(keeping::run(Arc::clone(&hub)));
         hub.spawn(leases::run(Arc::clone(&hub)));
-        hub.spawn(audit::run(Arc::clone(&hub)));
-        hub.spawn(again::run(Arc::clone(&hub)));
         hub.spawn(remembered::run(Arc::clone(&hub)));
-        hub.spawn(dialer::run(Arc::clone(&hub)));
         hub.spawn(fetches::run(Arc::clone(&hub)));
         hub.spawn(scrub::run(Arc::clone(&hub)));
         hub.spawn(resting::run(Arc::clone(&hub)));
@@ -249,6 +259,11 @@ impl Hub {
     /// The locker.
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.inner
+    }
+
+    /// Whether this device reads what it holds; else it stores it for somebody.
+    pub(super) fn reads(&self) -> bool {
+        self.inner.depot().is_none()
     }
 
     /// The threads of the node, for who waits on it from outside.
@@ -385,7 +400,7 @@ impl Hub {
     }
 
     /// Wants every pack that the logs name and that is not here.
-    async fn want_all(&self) -> Result<(), Error> {
+    pub(super) async fn want_all(&self) -> Result<(), Error> {
         let wanted = self.blocking(Inner::wanted_packs).await?;
         self.want(&wanted);
         Ok(())
@@ -540,7 +555,8 @@ impl Hub {
     async fn watch_commits(self: Arc<Self>) {
         let mut stopping = self.stopping();
         let mut commits = self.inner.commits();
-        let mut told = (self.roster(), self.register().heard_tags(self.now_s()));
+        let known = || (self.roster(), self.others(), self.register().heard_tags(self.now_s()));
+        let mut told = known();
         let mut announced = Instant::now();
         loop {
             tokio::select! {
@@ -558,7 +574,7 @@ impl Hub {
                 continue;
             }
             self.turn_out();
-            let now = (self.roster(), self.register().heard_tags(self.now_s()));
+            let now = known();
             if now != told || announced.elapsed() >= ANNOUNCE_INTERVAL {
                 told = now;
                 announced = Instant::now();

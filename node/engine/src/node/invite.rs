@@ -17,8 +17,11 @@ use tokio::time::Instant;
 
 use super::hub::Hub;
 use crate::Error;
-use crate::report::{Guide, Paired, Secret, TicketShown};
+use crate::join::JoinAs;
+use crate::report::{Guide, Paired, ROLE_BLIND, ROLE_FULL, Secret, TicketShown};
 
+/// What is shown behind the name of a device that is to store and not to read.
+const STORES_ONLY: &str = " (stores for you, cannot read)";
 /// How often it is looked whether the person still wants to pair.
 const LOOK: Duration = Duration::from_millis(500);
 /// A frame of the handshake must come within this time.
@@ -29,6 +32,8 @@ const RUN_TIME: Duration = Duration::from_secs(CONFIRM_TIME_S + 60);
 /// A ticket that runs.
 pub(crate) struct Invitation {
     ticket: Ticket,
+    /// What a device is to become.
+    wanted: JoinAs,
     runs: Mutex<Runs>,
     news: mpsc::Sender<News>,
 }
@@ -40,10 +45,27 @@ enum News {
     /// A run failed.
     Failed,
     /// A device joined.
-    Joined(VerifyingKey, String),
+    Joined(Joined),
+}
+
+/// Who joined.
+#[derive(Clone)]
+struct Joined {
+    device: VerifyingKey,
+    name: String,
+    role: Role,
 }
 
 impl Invitation {
+    /// What a device becomes that asks to be `asked`: the lesser of both; nothing if that is not offered.
+    fn role(&self, asked: Role) -> Option<Role> {
+        match (self.wanted, asked) {
+            (_, Role::Player) => None,
+            (JoinAs::Full, Role::Full) => Some(Role::Full),
+            (JoinAs::Blind { .. }, _) | (JoinAs::Full, Role::BlindStore) => Some(Role::BlindStore),
+        }
+    }
+
     /// The secret under which the new device finds this one.
     pub(super) fn rendezvous(&self) -> RendezvousSecret {
         self.ticket.rendezvous()
@@ -64,11 +86,8 @@ impl Invitation {
 /// # Errors
 /// [`Error::Exists`] if a ticket runs already; [`Error::Network`] when nobody came; [`Error::Pairing`] when the ticket
 /// ended otherwise.
-pub(crate) fn invite(
-    hub: &Arc<Hub>,
-    runtime: &tokio::runtime::Handle,
-    guide: &dyn Guide,
-) -> Result<Paired, Error> {
+pub(crate) fn invite(hub: &Arc<Hub>, wanted: JoinAs, guide: &dyn Guide) -> Result<Paired, Error> {
+    let runtime = hub.runtime();
     let ticket = Ticket::random(&mut **hub.inner().env().dice());
     let (news, hear) = mpsc::channel();
     let shown = TicketShown {
@@ -76,7 +95,8 @@ pub(crate) fn invite(
         words: Secret::new(ticket.words().to_string()),
         expires: hub.inner().env().now_ms() + TICKET_LIFE_S * 1_000,
     };
-    let invitation = Arc::new(Invitation { ticket, runs: Mutex::new(Runs::new(hub.now_s())), news });
+    let runs = Mutex::new(Runs::new(hub.now_s()));
+    let invitation = Arc::new(Invitation { ticket, wanted, runs, news });
     if !hub.set_invitation(&invitation) {
         return Err(Error::Pairing("another invitation is running".into()));
     }
@@ -112,7 +132,10 @@ fn wait(
             }
             Ok(News::Failed) if invitation.with_runs(|runs| runs.is_open(hub.now_s())) => {}
             Ok(News::Failed) => return Err(Error::Pairing("the invitation ended after failed tries".into())),
-            Ok(News::Joined(device, name)) => return Ok(Paired { device_id: device.to_string(), name }),
+            Ok(News::Joined(Joined { device, name, role })) => {
+                let role = if role == Role::BlindStore { ROLE_BLIND } else { ROLE_FULL };
+                return Ok(Paired { device_id: device.to_string(), name, role: role.into() });
+            }
             Err(RecvTimeoutError::Timeout) => {
                 guide.waiting().map_err(gave_up)?;
                 if *hub.stopping().borrow() {
@@ -157,7 +180,7 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
         .map_err(|_| Failed { frame_end: Instant::now(), has_begun: false })?;
     let mut deadline = Instant::now() + FRAME_TIME;
     let mut answer: Option<oneshot::Receiver<bool>> = None;
-    let mut enrolled: Option<(VerifyingKey, String)> = None;
+    let mut enrolled: Option<Joined> = None;
     loop {
         let agreed = async {
             match &mut answer {
@@ -174,8 +197,8 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
                         old.receive(&buffer[..len], hub.now_s()).map_err(|_| failed(&old))?
                     }
                     // What was given is given: the device is in the log, though it did not say that it keeps it.
-                    (_, Some((device, name)), Some(invitation)) => {
-                        invitation.tell(News::Joined(*device, name.clone()));
+                    (_, Some(joined), Some(invitation)) => {
+                        invitation.tell(News::Joined(joined.clone()));
                         return Ok(());
                     }
                     _ => return Err(failed(&old)),
@@ -206,28 +229,37 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
                 }
                 OldStep::Send(bytes) => send(stream, &bytes).await.map_err(|_| failed())?,
                 OldStep::Compare(digits, name) => {
-                    if name.role != Role::Full {
-                        return Err(failed());
-                    }
+                    let invitation = invitation.ok_or_else(failed)?;
+                    let role = invitation.role(name.role).ok_or_else(failed)?;
+                    let name = match role {
+                        Role::BlindStore => format!("{}{STORES_ONLY}", name.name),
+                        Role::Full | Role::Player => name.name,
+                    };
                     deadline = Instant::now() + RUN_TIME;
                     let (sender, receiver) = oneshot::channel();
                     answer = Some(receiver);
-                    let news = News::Compare { digits: digits.to_string(), name: name.name, answer: sender };
-                    invitation.ok_or_else(failed)?.tell(news);
+                    invitation.tell(News::Compare { digits: digits.to_string(), name, answer: sender });
                 }
                 OldStep::Enrol(enrol) => {
+                    let invitation = invitation.ok_or_else(failed)?;
+                    let role = invitation.role(enrol.role).ok_or_else(failed)?;
                     let (device, name) = (enrol.device, enrol.name.clone());
-                    invitation.ok_or_else(failed)?.with_runs(Runs::end);
-                    let grant = hub.blocking(move |inner| inner.enrol(&enrol)).await.map_err(|_| failed())?;
+                    invitation.with_runs(Runs::end);
+                    let quota = invitation.wanted.quota();
+                    let grant = hub.blocking(move |inner| match role {
+                        Role::BlindStore => inner.enrol_replica(&enrol, quota),
+                        Role::Full | Role::Player => inner.enrol(&enrol),
+                    });
+                    let grant = grant.await.map_err(|_| failed())?;
                     // The new device may knock before the commit is heard of; it looks again at the worst.
                     let _ = hub.look().await;
-                    enrolled = Some((device, name));
+                    enrolled = Some(Joined { device, name, role });
                     let bytes = old.grant(grant).map_err(|_: Refusal| failed())?;
                     send(stream, &bytes).await.map_err(|_| failed())?;
                 }
                 OldStep::Done => {
-                    if let (Some((device, name)), Some(invitation)) = (enrolled, invitation) {
-                        invitation.tell(News::Joined(device, name));
+                    if let (Some(joined), Some(invitation)) = (enrolled, invitation) {
+                        invitation.tell(News::Joined(joined));
                     }
                     return Ok(());
                 }

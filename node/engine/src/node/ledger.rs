@@ -3,6 +3,8 @@
 //!
 //! An item is acknowledged only after its commit; a pack is held only after it is durable and its row says so.
 
+mod beside;
+mod blind;
 mod packs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +18,7 @@ use locker_catalog::space::{OpenedEntry, Outcome, Space};
 use locker_catalog::tree;
 use locker_crypto::Refusal;
 use locker_crypto::entry::Envelope;
-use locker_crypto::id::{NodeId, ObjectHash, PackHash, TokenId, VerifyingKey};
+use locker_crypto::id::{NodeId, PackHash, TokenId, VerifyingKey};
 use locker_crypto::identity::person_tag;
 use locker_crypto::pack::PackOp;
 use locker_crypto::person::{self, Entry};
@@ -29,11 +31,13 @@ use locker_sync::frontier::Log;
 use locker_sync::message::v1::{Ask, Head, LogKind};
 use locker_sync::session::{Fate, Item};
 
+pub(crate) use self::beside::Asker;
 pub(crate) use self::packs::{Opened, TakenUp, is_held};
 use crate::Error;
 use crate::keys::{named_objects, person_log};
 use crate::locker::Inner;
 use crate::rebirth::{Doubt, Rebirth, Sign};
+use crate::replicas::{self, Grounds, Reachable};
 use crate::share::Register;
 
 /// An item that a peer sent.
@@ -44,6 +48,8 @@ pub(crate) struct Incoming {
     pub(crate) log: Log,
     /// Its bytes.
     pub(crate) bytes: Vec<u8>,
+    /// Who sent it.
+    pub(crate) from: Asker,
 }
 
 /// What became of a batch of items.
@@ -55,8 +61,10 @@ pub(crate) struct Taken {
     pub(crate) wanted: Vec<(PackHash, u32)>,
     /// Packs that nobody holds any more.
     pub(crate) unwanted: Vec<PackHash>,
-    /// Objects that the new entries name and that are not here.
-    pub(crate) objects: Vec<ObjectHash>,
+    /// What the new entries name beside the logs and is not here.
+    pub(crate) asks: Vec<Ask>,
+    /// Entries of the person log whose author may be brought in by what comes next.
+    pub(crate) late: Vec<Incoming>,
 }
 
 /// How this node stands in its logs.
@@ -75,6 +83,10 @@ pub(crate) struct LogStanding {
     pub(crate) rebirth: Rebirth,
     /// The person's links.
     pub(crate) register: Register,
+    /// The person's replicas that can be reached.
+    pub(crate) replicas: BTreeMap<VerifyingKey, Reachable>,
+    /// What their tokens are judged by.
+    pub(crate) grounds: Grounds,
 }
 
 impl Inner {
@@ -95,6 +107,9 @@ impl Inner {
 
     /// How this node stands in every log that it shares with own devices.
     pub(crate) fn standing(&self) -> Result<LogStanding, Error> {
+        if let Some(depot) = self.depot() {
+            return self.blind_standing(depot);
+        }
         let store = self.store()?;
         let snapshot = store.read()?;
         let keys = self.keys();
@@ -124,6 +139,7 @@ impl Inner {
         }
         let register = Register::of(self, &snapshot, &space, &roster)?;
         let rebirth = self.rebirth(&snapshot, &roster)?;
+        let (replicas, grounds) = replicas::reachable(&snapshot, &keys, &roster)?;
         let forked = space.forked().collect();
         // What waits is known only to the space that is open for writing.
         let waiting = self.space().as_ref().map(|space| space.waiting().missing()).unwrap_or_default();
@@ -143,6 +159,8 @@ impl Inner {
             active: roster.active,
             rebirth,
             register,
+            replicas,
+            grounds,
         })
     }
 
@@ -192,13 +210,16 @@ impl Inner {
     /// # Errors
     /// What the store gives; nothing of the batch is kept then.
     pub(crate) fn take_items(&self, items: Vec<Incoming>) -> Result<Taken, Error> {
+        if let Some(depot) = self.depot() {
+            return self.blind_take_items(depot, items);
+        }
         self.change_space(|txn, space| {
             let mut taken = Taken::default();
             for item in items {
                 let fate = match item.log.kind {
-                    LogKind::Person => self.take_person(txn, space, &item.bytes, &mut taken),
+                    LogKind::Person => self.take_person(txn, space, &item, &mut taken),
                     LogKind::Entries => self.take_entry(txn, space, &item.bytes, &mut taken),
-                    LogKind::Pins => self.take_pins(txn, &item.bytes, &mut taken),
+                    LogKind::Pins => self.take_pins(txn, &item, &mut taken),
                 };
                 let fate = match fate {
                     Ok(fate) => fate,
@@ -206,6 +227,9 @@ impl Inner {
                     Err(error) => return Err(error),
                 };
                 taken.fates.push((item.ticket, fate));
+                if (item.log.kind, fate) == (LogKind::Person, Fate::Waiting) {
+                    taken.late.push(item);
+                }
             }
             self.learn_dedup(txn)?;
             Ok(taken)
@@ -225,7 +249,7 @@ impl Inner {
         });
         let Some((m, sealed)) = numbered.max_by_key(|(m, _)| *m) else { return Ok(()) };
         // What does not open was sealed under keys that are still to come.
-        if let Ok(secret) = person::open_dedup(&keys.person_keys, m, sealed) {
+        if let Ok(secret) = person::open_dedup(keys.person_keys()?, m, sealed) {
             keyring::put(txn, &m, &secret);
             // Nobody else sets it: there is one writer.
             let _ = keys.dedup.set(secret);
@@ -237,23 +261,31 @@ impl Inner {
         &self,
         txn: &mut WriteTxn<'_>,
         space: &mut Space,
-        bytes: &[u8],
+        item: &Incoming,
         taken: &mut Taken,
     ) -> Result<Fate, Error> {
         let person = self.keys().person;
-        let entry = Entry::read(&person, bytes).map_err(Error::Refused)?;
+        let entry = Entry::read(&person, &item.bytes).map_err(Error::Refused)?;
         if persons::get(txn, &person, &entry.id)?.is_some() {
             return Ok(Fate::Durable);
+        }
+        if item.from == Asker::Replica {
+            // It could make up any number of authors: only what the log leads to is taken from there.
+            let mut log = person_log(txn, &person)?;
+            log.push(entry.clone());
+            if !Roster::read(person, &log).brought_in.contains(&entry.author) {
+                return Ok(Fate::Waiting);
+            }
         }
         // It is kept all the same: it may have brought in a device.
         let own = self.keys().device_id();
         if entry.author == own {
             self.note_own(txn, self.person_log(), &Head { author: own, seq: entry.seq, id: entry.id.0 })?;
         }
-        persons::put(txn, &person, &entry.id, bytes);
+        persons::put(txn, &person, &entry.id, &item.bytes);
         for hash in named_objects(&entry) {
             if objects::get(txn, &hash)?.is_none() {
-                taken.objects.push(hash);
+                taken.asks.push(Ask::Object(hash));
             }
         }
         let roster = Roster::read(person, &person_log(txn, &person)?);
@@ -366,13 +398,13 @@ impl Inner {
     /// Asks for what it takes to serve a link of this person.
     fn want_objects(&self, txn: &WriteTxn<'_>, share: &ShareOp, taken: &mut Taken) -> Result<(), Error> {
         let root = TokenId(share.token);
-        let Ok(registered) = Registered::open(&self.keys().person_keys, &root, &share.sealed) else {
+        let Ok(registered) = Registered::open(self.keys().person_keys()?, &root, &share.sealed) else {
             return Ok(());
         };
         for hash in [Some(registered.capsule), registered.extent, Some(share.link_box)].into_iter().flatten()
         {
             if !objects::holds(txn, &hash)? {
-                taken.objects.push(hash);
+                taken.asks.push(Ask::Object(hash));
             }
         }
         Ok(())
@@ -389,22 +421,6 @@ impl Inner {
             return Ok(());
         }
         self.store()?.write(|txn| Ok(addresses::note(txn, device, at)?))
-    }
-
-    /// Objects that the logs name and that are not here.
-    pub(crate) fn missing_objects(&self) -> Result<Vec<ObjectHash>, Error> {
-        let store = self.store()?;
-        let snapshot = store.read()?;
-        let now_s = self.env().now_ms() / 1_000;
-        let mut missing = Register::read(self, &snapshot)?.missing_objects(&snapshot, now_s)?;
-        for entry in person_log(&snapshot, &self.keys().person)? {
-            for hash in named_objects(&entry) {
-                if !objects::holds(&snapshot, &hash)? {
-                    missing.push(hash);
-                }
-            }
-        }
-        Ok(missing)
     }
 
     fn want_pack(
@@ -433,11 +449,18 @@ impl Inner {
         Ok(())
     }
 
-    fn take_pins(&self, txn: &mut WriteTxn<'_>, bytes: &[u8], taken: &mut Taken) -> Result<Fate, Error> {
+    fn take_pins(&self, txn: &mut WriteTxn<'_>, item: &Incoming, taken: &mut Taken) -> Result<Fate, Error> {
+        let bytes = item.bytes.as_slice();
         let (delta, id) = PinDelta::open(bytes).map_err(Error::Refused)?;
         let scope = PinScope { space: self.space_tag(), author: delta.author };
         if delta.space_tag != scope.space {
             return Err(Error::Refused(Refusal::Scope));
+        }
+        if item.from == Asker::Replica {
+            let person = self.keys().person;
+            if !Roster::read(person, &person_log(txn, &person)?).brought_in.contains(&delta.author) {
+                return Ok(Fate::Waiting);
+            }
         }
         if delta.author == self.keys().device_id() {
             let item = Head { author: delta.author, seq: delta.seq, id: id.0 };
@@ -492,6 +515,9 @@ impl Inner {
     ) -> Result<Vec<Item>, Error> {
         let store = self.store()?;
         let snapshot = store.read()?;
+        if let Some(depot) = self.depot() {
+            return depot.items(&snapshot, log, author, from, to, bytes_max);
+        }
         let mut items = Vec::new();
         let mut bytes = 0;
         let mut add = |seq: u64, item: Vec<u8>| {
@@ -535,15 +561,5 @@ impl Inner {
             _ => {}
         }
         Ok(items)
-    }
-
-    /// Looks for what an own device asked for beside the logs.
-    pub(crate) fn look_up(&self, ask: &Ask) -> Result<Vec<Vec<u8>>, Error> {
-        let store = self.store()?;
-        let snapshot = store.read()?;
-        Ok(match ask {
-            Ask::Object(hash) => objects::get(&snapshot, hash)?.into_iter().collect(),
-            Ask::Capsule(_) | Ask::Boxes(..) => Vec::new(),
-        })
     }
 }

@@ -123,7 +123,12 @@ impl Inner {
     pub(super) fn load_remembered(&self) -> Result<Remembered, Error> {
         let store = self.store()?;
         let snapshot = store.read()?;
-        let active = crate::keys::active(&snapshot, &self.keys().person)?;
+        let mut active = crate::keys::active(&snapshot, &self.keys().person)?;
+        if self.depot().is_none() {
+            active.extend(
+                crate::replicas::list(&snapshot, &self.keys())?.into_iter().map(|replica| replica.id),
+            );
+        }
         let (mut remembered, mut gone) = (Remembered::default(), Vec::new());
         for (chain, mark) in remembered::all(&snapshot)? {
             match kind_of(chain.kind).filter(|_| active.contains(&chain.device)) {

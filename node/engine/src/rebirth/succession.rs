@@ -88,7 +88,7 @@ impl Inner {
                     next
                 }
             };
-            let devices = keys::devices(txn, &keys.person, &keys.person_keys)?;
+            let devices = keys::devices(txn, &keys.person, keys.person_keys()?)?;
             let own = devices.into_iter().find(|device| device.id == keys.device_id());
             let name = own.map(|device| device.name).unwrap_or_default();
             Ok(Some(Succeed { succession: Succession::new(&keys.person, &keys.device, &next), name }))
@@ -120,7 +120,7 @@ impl Inner {
             let place = self.person_place(&entries)?;
             let author = Author { person: keys.person, device: &keys.device, place };
             let made = author
-                .replace_device(succession, name, &keys.person_keys, &mut **self.env().dice())
+                .replace_device(succession, name, keys.person_keys()?, &mut **self.env().dice())
                 .map_err(Error::Refused)?;
             let (_, roster) = self.append_person(txn, space, entries, &made)?;
             if roster.active.contains(&succession.candidate.device) {

@@ -14,7 +14,7 @@ use locker_sync::session::Fate;
 
 use super::*;
 use crate::join::Given;
-use crate::node::Incoming;
+use crate::node::{Asker, Incoming};
 use crate::report::{Silent, StateHash};
 use crate::{Env, Error, InitOptions, Locker, Secret, Vault};
 
@@ -95,8 +95,10 @@ fn items(locker: &Locker) -> Vec<(Log, VerifyingKey, Vec<u8>)> {
 fn pass(from: &Locker, to: &Locker) -> Vec<(VerifyingKey, Fate)> {
     let items = items(from);
     let authors: Vec<VerifyingKey> = items.iter().map(|(_, author, _)| *author).collect();
-    let incoming =
-        (0..).zip(items).map(|(ticket, (log, _, bytes))| Incoming { ticket, log, bytes }).collect();
+    let incoming = (0..)
+        .zip(items)
+        .map(|(ticket, (log, _, bytes))| Incoming { ticket, log, bytes, from: Asker::Device })
+        .collect();
     let taken = to.inner().take_items(incoming).unwrap();
     taken.fates.into_iter().map(|(ticket, fate)| (authors[ticket as usize], fate)).collect()
 }

@@ -95,6 +95,8 @@ pub enum Why {
     AwaitsCopies,
     /// It was let go here, and another device still holds it.
     OnOthers,
+    /// Nobody pins it, for less days of running than the owner set.
+    Unpinned,
     /// Nothing needs it any more.
     Unneeded,
     /// All that is needed of it is in other packs too.

@@ -17,6 +17,10 @@ pub struct Copies {
     pub oldest_proof: Option<u64>,
     /// Files with fewer than wanted.
     pub files_at_risk: u64,
+    /// How many replicas say that they hold the pack which the fewest of them say they hold. A word; what they proved is
+    /// counted above.
+    #[serde(default)]
+    pub said: u32,
 }
 
 /// What `free` let go.

@@ -104,7 +104,7 @@ impl Register {
             match standing.op {
                 Op::Share(share) => {
                     let root = TokenId(share.token);
-                    let Ok(registered) = Registered::open(&keys.person_keys, &root, &share.sealed) else {
+                    let Ok(registered) = Registered::open(keys.person_keys()?, &root, &share.sealed) else {
                         continue;
                     };
                     let author = standing.at.entry.author;
@@ -221,7 +221,7 @@ pub(crate) fn extent(snapshot: &Snapshot, inner: &Inner, door: &Door) -> Result<
     let Some(hash) = door.registered.extent else { return Ok(None) };
     let Some(object) = objects::get(snapshot, &hash)? else { return Ok(None) };
     let root = door.registered.token.root_id();
-    Extent::open(&inner.keys().person_keys, &root, &object)
+    Extent::open(inner.keys().person_keys()?, &root, &object)
         .map(Some)
         .map_err(|why| Error::damaged("what a link gives", why))
 }

@@ -4,10 +4,13 @@ use locker_catalog::operation::Body;
 use locker_catalog::space::Space;
 use locker_crypto::Refusal;
 use locker_crypto::entry::{AuthorHead, EntryHeader, Envelope};
+use locker_crypto::id::SpaceId;
+use locker_store::opaque::{self, Chain};
 use locker_store::{Reads, Snapshot};
 
 use super::Check;
 use crate::Error;
+use crate::depot::Depot;
 use crate::keys::Keys;
 
 impl Check<'_> {
@@ -15,9 +18,12 @@ impl Check<'_> {
     pub(super) fn logs(&mut self) -> Result<(), Error> {
         let store = self.inner.store()?;
         let snapshot = &store.read()?;
+        if let Some(depot) = self.inner.depot() {
+            return self.sealed_logs(depot, snapshot);
+        }
         let keys = self.inner.keys();
         self.verified.checked += 1;
-        if let Err(error) = crate::keys::devices(snapshot, &keys.person, &keys.person_keys) {
+        if let Err(error) = crate::keys::devices(snapshot, &keys.person, keys.person_keys()?) {
             match error {
                 Error::Integrity { why, .. } => self.add(why, "the person log is damaged".into()),
                 other => return Err(other),
@@ -40,6 +46,32 @@ impl Check<'_> {
             }
             if !known.last.iter().any(|last| last.seq == head.seq && last.id == head.id) {
                 self.add(Refusal::Chain, format!("log entries of device {} are missing", head.author));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Check<'_> {
+    /// The same on a device that cannot open them: form, key, signature, space and chain of every entry.
+    fn sealed_logs(&mut self, depot: &Depot, snapshot: &Snapshot) -> Result<(), Error> {
+        self.verified.checked += 1;
+        let (space, tag) = (depot.charge().space, depot.charge().tag);
+        depot.roster(snapshot)?;
+        for author in opaque::authors(snapshot, &tag)? {
+            let mut known = Known::default();
+            opaque::scan(snapshot, &Chain { space: tag, author }, 0, &mut |_, _, bytes| {
+                let flow = self.checked(bytes.len() as u64);
+                match check_envelope(&space, bytes, &known) {
+                    Ok(envelope) => {
+                        known.add(AuthorHead { seq: envelope.header().seq, id: envelope.id() });
+                    }
+                    Err(why) => self.add(why, format!("a log entry of device {author} is damaged")),
+                }
+                flow
+            })?;
+            if self.is_over.get() {
+                break;
             }
         }
         Ok(())
@@ -71,13 +103,19 @@ impl Known {
     }
 }
 
-/// Everything that can be said of one entry: layout, key, signature, space, chain, seal, body.
-fn check_entry(keys: &Keys, snapshot: &Snapshot, bytes: &[u8], known: &Known) -> Result<AuthorHead, Refusal> {
+/// What can be said of an entry without a key: layout, key, signature, space, chain.
+fn check_envelope<'b>(space: &SpaceId, bytes: &'b [u8], known: &Known) -> Result<Envelope<'b>, Refusal> {
     let envelope = Envelope::parse(bytes)?;
     envelope.verify()?;
-    envelope.check_space(&keys.space)?;
+    envelope.check_space(space)?;
+    envelope.check_chain(known.followed_by(envelope.header()), None)?;
+    Ok(envelope)
+}
+
+/// Everything that can be said of one entry: layout, key, signature, space, chain, seal, body.
+fn check_entry(keys: &Keys, snapshot: &Snapshot, bytes: &[u8], known: &Known) -> Result<AuthorHead, Refusal> {
+    let envelope = check_envelope(&keys.space, bytes, known)?;
     let header = envelope.header();
-    envelope.check_chain(known.followed_by(header), None)?;
     let key = keys.log_key(snapshot, &header.epoch).map_err(|_| Refusal::Epoch)?;
     Body::read(envelope.open(Some(&key))?)?;
     Ok(AuthorHead { seq: header.seq, id: envelope.id() })

@@ -5,13 +5,15 @@ use std::io;
 use bao_tree::io::fsm::BaoContentItem;
 use iroh::endpoint::VarInt;
 use iroh_blobs::get::StreamPair;
-use iroh_blobs::get::fsm::{AtConnected, BlobContentNext, ConnectedNext, DecodeError, RequestCounters};
+use iroh_blobs::get::fsm::{
+    AtBlobContent, AtConnected, BlobContentNext, ConnectedNext, DecodeError, RequestCounters,
+};
 use iroh_blobs::util::{AsyncReadRecvStream, AsyncReadRecvStreamExtra, SendStream};
 use locker_crypto::encode::Writer;
-use locker_crypto::id::SpaceTag;
+use locker_crypto::id::{PackHash, SpaceTag};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadHalf, WriteHalf, split};
 
-use super::groups::{GROUP_BYTES, GroupSet, tree};
+use super::groups::{GROUP_BYTES, GroupRanges, GroupSet, PACK_LEN_MAX, tree};
 use super::request::{GET, GetPack, frame_body};
 use crate::frame::write_frame;
 use crate::refusal::REFUSAL;
@@ -70,19 +72,7 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin + Send>(
     held: &mut GroupSet,
     sink: &mut impl GroupSink,
 ) -> Result<u64, FetchError> {
-    let (reading, writing) = split(stream);
-    let reader = AsyncReadRecvStream::new(Receiving(BufReader::with_capacity(READ_BUFFER, reading)));
-    let writer = Asking { space: request.space, request: Vec::new(), stream: writing };
-    let pair = StreamPair::new(0, reader, writer);
-    let counters = RequestCounters::default();
-    let connected = AtConnected::new(pair.t0, pair.recv, pair.send, request.to_request(), counters);
-    let next = connected.next().await.map_err(|error| FetchError::Stream(io::Error::other(error)))?;
-    let ConnectedNext::StartRoot(start) = next else {
-        // Requests ask for something at offset 0, so there is no other state.
-        return Err(FetchError::Stream(io::ErrorKind::InvalidInput.into()));
-    };
-    let (mut content, size) =
-        start.next().next().await.map_err(|error| FetchError::Stream(io::Error::from(error)))?;
+    let (mut content, size) = begin(stream, request).await?;
     let len = u64::from(held.byte_len());
     if size != len {
         return Err(if size == refusal_size() { FetchError::Denied } else { FetchError::Size });
@@ -113,6 +103,56 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin + Send>(
             BlobContentNext::Done(_) => return Ok(received),
         }
     }
+}
+
+/// Asks how long a pack is, of which nothing but the hash is known: fetches its first group, whose bytes and place the hash
+/// vouches for under that length. Nothing is reserved. A length that is false is found out by the last group at the latest.
+///
+/// # Errors
+/// [`FetchError`]; [`FetchError::Size`] for a length that no pack has.
+pub async fn fetch_length<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    stream: &mut S,
+    space: SpaceTag,
+    pack: PackHash,
+) -> Result<u32, FetchError> {
+    let ranges = GroupRanges::covering(0..1).map_err(|_| FetchError::Size)?;
+    let (mut content, size) = begin(stream, &GetPack { space, pack, ranges }).await?;
+    if size == refusal_size() {
+        return Err(FetchError::Denied);
+    }
+    let len =
+        u32::try_from(size).ok().filter(|len| (1..=PACK_LEN_MAX).contains(len)).ok_or(FetchError::Size)?;
+    loop {
+        match content.next().await {
+            BlobContentNext::More((more, item)) => {
+                content = more;
+                item.map_err(fetch_error)?;
+            }
+            BlobContentNext::Done(_) => return Ok(len),
+        }
+    }
+}
+
+/// An answer whose length was read.
+type Content<'s, S> = AtBlobContent<AsyncReadRecvStream<Receiving<&'s mut S>>>;
+
+/// Sends a request and reads the length with which the answer begins.
+async fn begin<'s, S: AsyncRead + AsyncWrite + Unpin + Send>(
+    stream: &'s mut S,
+    request: &GetPack,
+) -> Result<(Content<'s, S>, u64), FetchError> {
+    let (reading, writing) = split(stream);
+    let reader = AsyncReadRecvStream::new(Receiving(BufReader::with_capacity(READ_BUFFER, reading)));
+    let writer = Asking { space: request.space, request: Vec::new(), stream: writing };
+    let pair = StreamPair::new(0, reader, writer);
+    let counters = RequestCounters::default();
+    let connected = AtConnected::new(pair.t0, pair.recv, pair.send, request.to_request(), counters);
+    let next = connected.next().await.map_err(|error| FetchError::Stream(io::Error::other(error)))?;
+    let ConnectedNext::StartRoot(start) = next else {
+        // Requests ask for something at offset 0, so there is no other state.
+        return Err(FetchError::Stream(io::ErrorKind::InvalidInput.into()));
+    };
+    start.next().next().await.map_err(|error| FetchError::Stream(io::Error::from(error)))
 }
 
 /// What a refusal reads as where a size is expected.

@@ -9,8 +9,10 @@ use locker_crypto::Refusal;
 pub const GROUP_BYTES: u32 = 16_384;
 /// Chunks of 1,024 bytes in a group.
 const GROUP_CHUNKS: u64 = 16;
-/// Groups in the largest pack.
-const GROUPS_MAX: u32 = 16_777_216 / GROUP_BYTES;
+/// Bytes of the largest pack.
+pub(super) const PACK_LEN_MAX: u32 = 16_777_216;
+/// Groups in it.
+const GROUPS_MAX: u32 = PACK_LEN_MAX / GROUP_BYTES;
 
 /// Returns the tree over a pack of `len` bytes.
 pub(super) fn tree(len: u32) -> BaoTree {

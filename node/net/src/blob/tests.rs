@@ -490,3 +490,43 @@ async fn a_pack_survives_the_end_of_its_server_over_both_transports() {
         assert_eq!(runs, 2, "{transport:?}");
     }
 }
+
+/// Goal: who knows nothing but the hash of a pack learns its length, and no other; the stream goes on. Method: lengths at the
+/// edges of groups and trees; one who says another length; one who refuses.
+#[tokio::test]
+async fn the_length_of_a_pack_is_learned_with_its_first_group() {
+    for len in [1, 4_096, 16_384, 16_385, 65_536, 262_145, 1_000_000] {
+        let pack = Pack::random(len);
+        let (mut here, there) = duplex(1 << 20);
+        let serving = tokio::spawn(serve(there, pack.clone()));
+        for _ in 0..2 {
+            let learned = fetch_length(&mut here, SPACE, pack.hash).await.unwrap();
+            assert_eq!(learned as usize, len);
+        }
+        drop(here);
+        serving.await.unwrap().unwrap();
+    }
+    let pack = Pack::random(262_145);
+    for (said, is_whole) in [(0, false), (1, false), (300_000, true), (16_777_217, false), (1 << 40, false)] {
+        let (mut here, mut there) = duplex(1 << 20);
+        let answer = async {
+            let (_, body) = read_frame(&mut there, 65_536).await.unwrap();
+            let get = GetPack::decode(&body, &Limits::default()).unwrap();
+            let mut whole = Vec::new();
+            answer(&mut whole, &get.pack, pack.clone(), &get.ranges).await.unwrap();
+            whole[..8].copy_from_slice(&u64::to_le_bytes(said));
+            there.write_all(&whole).await.unwrap();
+            drop(there);
+        };
+        let (learned, ()) = tokio::join!(fetch_length(&mut here, SPACE, pack.hash), answer);
+        match learned {
+            Err(FetchError::Size) => assert!(!is_whole, "{said}"),
+            // The tree has another form, so that what comes fits nowhere.
+            Err(FetchError::Hash | FetchError::Stream(_)) => assert!(is_whole, "{said}"),
+            other => panic!("{said}: {other:?}"),
+        }
+    }
+    let (mut here, mut there) = duplex(1 << 20);
+    there.write_all(&REFUSAL).await.unwrap();
+    assert!(matches!(fetch_length(&mut here, SPACE, pack.hash).await, Err(FetchError::Denied)));
+}

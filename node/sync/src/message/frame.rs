@@ -56,6 +56,8 @@ pub mod kind {
     pub const STORED: u8 = 31;
     /// A device asks to go on under a new key. 32 to 37 are those of pairing.
     pub const SUCCEED: u8 = 38;
+    /// How much room a blind store has.
+    pub const ROOM: u8 = 39;
 }
 
 /// Which frames may come, and how long they may be.

@@ -102,6 +102,19 @@ pub struct Succeed {
     pub name: String,
 }
 
+/// What a blind store says of its room in one space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// The space.
+    pub tag: SpaceTag,
+    /// Bytes that it keeps.
+    pub used: u64,
+    /// Bytes that it may keep; 0 for as many as fit.
+    pub quota: u64,
+    /// Packs that it would keep and has no room for.
+    pub refused: u64,
+}
+
 /// A message of a session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
@@ -148,6 +161,8 @@ pub enum Message {
     Stored(ObjectHash),
     /// The sender asks to go on under a new key.
     Succeed(Box<Succeed>),
+    /// How much room the sender has.
+    Room(Room),
 }
 
 impl Message {
@@ -186,6 +201,11 @@ impl Message {
             kind::ASK => Self::Ask(read_ask(&mut from)?),
             kind::STORED => Self::Stored(ObjectHash(from.fixed()?)),
             kind::SUCCEED => Self::Succeed(Box::new(read_succeed(&mut from)?)),
+            kind::ROOM => {
+                from.array_of(4)?;
+                let tag = SpaceTag(from.fixed()?);
+                Self::Room(Room { tag, used: from.u64()?, quota: from.u64()?, refused: from.u64()? })
+            }
             _ => return Err(Refusal::Canon),
         };
         from.finish()?;
@@ -259,6 +279,10 @@ impl Message {
                 out.bytes(candidate.box_key.as_bytes()).bytes(&candidate.pop_sig);
                 out.bytes(old.as_bytes()).bytes(old_sig);
                 kind::SUCCEED
+            }
+            Self::Room(Room { tag, used, quota, refused }) => {
+                out.array(4).bytes(tag.as_bytes()).u64(*used).u64(*quota).u64(*refused);
+                kind::ROOM
             }
         };
         encode_frame(kind, &out.finish())

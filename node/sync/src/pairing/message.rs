@@ -1,12 +1,13 @@
 //! What the two ends say inside the channel.
 
 use locker_crypto::Refusal;
+use locker_crypto::capability::Capability;
 use locker_crypto::encode::{Reader, Writer};
 use locker_crypto::id::{PersonId, VerifyingKey};
 use locker_crypto::identity::{DeviceKeys, Slot};
 use locker_crypto::person::{Candidate, DEVICE_NAME_LEN_MAX};
 use locker_crypto::sealed_box::BoxPublicKey;
-use locker_crypto::secret::{PersonKey, RendezvousMaster};
+use locker_crypto::secret::{PersonKey, RendezvousMaster, RendezvousSecret};
 use locker_crypto::sign::Signature;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -101,6 +102,24 @@ pub struct Grant {
     pub replicas: Vec<(Slot, VerifyingKey)>,
     /// Boxes and keys that the log and the spaces name.
     pub objects: Vec<Vec<u8>>,
+    /// What a blind store gets, and nobody else; it gets no key.
+    pub custody: Option<Custody>,
+}
+
+/// What makes a device a blind store: under which slot it is found, how much it keeps and how long, and the token that
+/// says so.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Custody {
+    /// The slot.
+    pub slot: Slot,
+    /// `rdv_replica[j]` of it.
+    pub secret: RendezvousSecret,
+    /// Bytes that may be kept; 0 for as many as fit.
+    pub quota: u64,
+    /// Days of running for which a pack stays that nobody pins.
+    pub keep_days: u32,
+    /// With REPLICATE, for this device.
+    pub token: Capability,
 }
 
 /// A message inside the channel.
@@ -176,7 +195,8 @@ fn read_name(from: &mut Reader<'_>) -> Result<String, Refusal> {
 }
 
 fn write_grant(grant: &Grant, out: &mut Writer) {
-    out.array(6).u64(grant.role.code()).array(grant.person_log.len());
+    let len = 6 + usize::from(grant.custody.is_some());
+    out.array(len).u64(grant.role.code()).array(grant.person_log.len());
     grant.person_log.iter().for_each(|entry| _ = out.bytes(entry));
     match &grant.person_key {
         Some((n, key)) => out.array(2).u64((*n).into()).bytes(key.expose()),
@@ -192,11 +212,18 @@ fn write_grant(grant: &Grant, out: &mut Writer) {
     }
     out.array(grant.objects.len());
     grant.objects.iter().for_each(|object| _ = out.bytes(object));
+    if let Some(custody) = &grant.custody {
+        out.array(5).u64(custody.slot.index().into()).bytes(custody.secret.expose()).u64(custody.quota);
+        out.u64(custody.keep_days.into()).bytes(&custody.token.encode());
+    }
 }
 
 fn read_grant(from: &mut Reader<'_>) -> Result<Grant, Refusal> {
-    from.array_of(6)?;
+    let len = from.array()?;
     let role = Role::from_code(from.u64()?)?;
+    if len != 6 + usize::from(role == Role::BlindStore) {
+        return Err(Refusal::Canon);
+    }
     let person_log = read_list(from)?;
     let person_key = read_numbered(from)?.map(|(n, key)| (n, PersonKey::new(*key)));
     let master = read_numbered(from)?.map(|(n, master)| (n, RendezvousMaster::new(*master)));
@@ -205,7 +232,30 @@ fn read_grant(from: &mut Reader<'_>) -> Result<Grant, Refusal> {
         from.array_of(2)?;
         replicas.push((Slot::new(from.u32()?)?, VerifyingKey(from.fixed()?)));
     }
-    Ok(Grant { role, person_log, person_key, master, replicas, objects: read_list(from)? })
+    let objects = read_list(from)?;
+    let custody = match role {
+        Role::BlindStore => Some(read_custody(from)?),
+        Role::Full | Role::Player => None,
+    };
+    // Whoever keeps blindly is given no key, whatever the other end says.
+    if custody.is_some() && (person_key.is_some() || master.is_some() || !replicas.is_empty()) {
+        return Err(Refusal::Canon);
+    }
+    Ok(Grant { role, person_log, person_key, master, replicas, objects, custody })
+}
+
+fn read_custody(from: &mut Reader<'_>) -> Result<Custody, Refusal> {
+    from.array_of(5)?;
+    let slot = Slot::new(from.u32()?)?;
+    if !slot.is_replica() {
+        return Err(Refusal::Canon);
+    }
+    let mut secret: [u8; 32] = from.fixed()?;
+    let kept = RendezvousSecret::new(secret);
+    secret.zeroize();
+    let (quota, keep_days) = (from.u64()?, from.u32()?);
+    let token = Capability::decode(from.bytes()?)?;
+    Ok(Custody { slot, secret: kept, quota, keep_days, token })
 }
 
 /// A secret and its generation.

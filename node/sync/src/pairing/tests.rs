@@ -1,10 +1,11 @@
 //! Whole runs of a pairing: the gate of both users, the times, the tries, and what a wire can do.
 
 use locker_crypto::Refusal;
-use locker_crypto::id::{PersonId, VerifyingKey};
+use locker_crypto::capability::{self, Capability, Rights, Scope, Terms};
+use locker_crypto::id::{PersonId, SpaceTag, VerifyingKey};
 use locker_crypto::identity::{DeviceKeys, Slot};
 use locker_crypto::pairing::Digits;
-use locker_crypto::secret::{PersonKey, RendezvousMaster, Ticket};
+use locker_crypto::secret::{PersonKey, RendezvousMaster, RendezvousSecret, Ticket};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -121,7 +122,97 @@ fn grant(object_len: usize) -> Grant {
         master: Some((1, RendezvousMaster::new([0x5b; 32]))),
         replicas: vec![(Slot::new(2).unwrap(), VerifyingKey([9; 32]))],
         objects: vec![vec![0x77; object_len], Vec::new()],
+        custody: None,
     }
+}
+
+/// What a blind store gets, under a slot.
+fn custody(slot: u32) -> Custody {
+    let mut dice = ChaCha8Rng::seed_from_u64(5);
+    let owner = DeviceKeys::random(&mut dice);
+    let grant = capability::Grant {
+        audience: DeviceKeys::random(&mut dice).verifying_key(),
+        space_tag: SpaceTag([4; 16]),
+        rights: Rights::REPLICATE,
+        scope: Scope::Space,
+        not_before: NOW,
+        expires: NOW + 1,
+        depth: 0,
+        quota: None,
+        terms: Terms::default(),
+    };
+    Custody {
+        slot: Slot::new(slot).unwrap(),
+        secret: RendezvousSecret::new([0x5c; 32]),
+        quota: 1 << 40,
+        keep_days: 30,
+        token: Capability::issue(owner.signing(), grant, &mut dice).unwrap(),
+    }
+}
+
+/// Runs a pairing to its grant; whether the new device takes it.
+fn takes(asked: Role, granted: Grant) -> bool {
+    let mut dice = ChaCha8Rng::seed_from_u64(1);
+    let (mut new, mut to_old) = NewDevice::start(&ticket(1), asked, "shelf", &mut dice).unwrap();
+    let mut old = OldDevice::start(&ticket(1), PERSON, &mut dice).unwrap();
+    let keys = DeviceKeys::random(&mut dice);
+    let (mut granted, mut to_new, mut are_confirmed) = (Some(granted), Vec::new(), false);
+    loop {
+        for step in old.receive(&std::mem::take(&mut to_old), NOW).unwrap() {
+            match step {
+                OldStep::Send(bytes) => to_new.extend(bytes),
+                OldStep::Enrol(enrol) => {
+                    assert_eq!(enrol.role, asked);
+                    to_new.extend(old.grant(granted.take().unwrap()).unwrap());
+                }
+                OldStep::Begun | OldStep::Compare(..) | OldStep::Done => {}
+            }
+        }
+        let Ok(steps) = new.receive(&std::mem::take(&mut to_new), NOW) else { return false };
+        let mut is_shown = false;
+        for step in steps {
+            match step {
+                NewStep::Send(bytes) => to_old.extend(bytes),
+                NewStep::Compare(_) => is_shown = true,
+                NewStep::Welcome(person) => {
+                    let enrol = Enrol::new(asked, "shelf", &person, &keys);
+                    to_old.extend(new.enrol(enrol).unwrap());
+                }
+                NewStep::Granted(_) => return true,
+            }
+        }
+        if are_confirmed {
+            continue;
+        }
+        for step in old.receive(&std::mem::take(&mut to_old), NOW).unwrap() {
+            if let OldStep::Send(bytes) = step {
+                to_new.extend(bytes);
+            }
+        }
+        if is_shown {
+            are_confirmed = true;
+            to_new.extend(old.confirm(NOW).unwrap());
+            for step in new.confirm(NOW).unwrap() {
+                if let NewStep::Send(bytes) = step {
+                    to_old.extend(bytes);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_device_takes_less_than_it_asked_for_and_never_more() {
+    let blind = || Grant {
+        role: Role::BlindStore,
+        person_key: None,
+        master: None,
+        replicas: Vec::new(),
+        custody: Some(custody(0)),
+        ..grant(1)
+    };
+    assert!(takes(Role::Full, grant(1)) && takes(Role::Full, blind()) && takes(Role::BlindStore, blind()));
+    assert!(!takes(Role::BlindStore, grant(1)));
 }
 
 #[test]
@@ -253,13 +344,16 @@ fn messages_have_one_form() {
     let mut dice = ChaCha8Rng::seed_from_u64(11);
     let name = || Name { role: Role::BlindStore, name: "shelf".into() };
     let few = Grant { person_key: None, master: None, ..grant(3) };
+    let blind =
+        || Grant { role: Role::BlindStore, replicas: Vec::new(), custody: Some(custody(7)), ..few.clone() };
     let samples = [
         Message::Name(name()).encode(),
         Message::Confirm.encode(),
         Message::Welcome(PERSON).encode(),
         Message::Enrol(Box::new(enrol())).encode(),
         Message::Grant(Box::new(grant(10))).encode(),
-        Message::Grant(Box::new(few)).encode(),
+        Message::Grant(Box::new(few.clone())).encode(),
+        Message::Grant(Box::new(blind())).encode(),
         Message::Done.encode(),
     ];
     let read = |bytes: &[u8]| {
@@ -269,6 +363,17 @@ fn messages_have_one_form() {
     };
     for sample in &samples {
         assert_eq!(read(sample).unwrap().encode(), *sample);
+    }
+    // Whoever keeps blindly gets a slot of its own and no key; nobody else gets a slot.
+    let key = Some((0, PersonKey::new([1; 32])));
+    for wrong in [
+        Grant { custody: None, ..blind() },
+        Grant { custody: Some(custody(16)), ..blind() },
+        Grant { person_key: key, ..blind() },
+        Grant { master: grant(1).master, ..blind() },
+        Grant { role: Role::Full, ..blind() },
+    ] {
+        assert!(read(&Message::Grant(Box::new(wrong)).encode()).is_none());
     }
     let mut accepted = 0;
     for round in 0..20_000 {

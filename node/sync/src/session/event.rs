@@ -4,7 +4,7 @@ use locker_crypto::Refusal;
 use locker_crypto::id::{ObjectHash, PackHash, SpaceTag, VerifyingKey};
 
 use crate::frontier::{Log, Warning};
-use crate::message::v1::{Ask, Head, Succeed};
+use crate::message::v1::{Ask, Head, Room, Succeed};
 use crate::scope::Scope;
 
 /// What a session begins with.
@@ -110,6 +110,8 @@ pub enum Event {
         /// The packs.
         packs: Vec<PackHash>,
     },
+    /// This node, a blind store, tells how much room it has.
+    Room(Room),
     /// Time passes. Due at [`super::Session::due_ms`].
     Tick,
     /// This node ends the session.
@@ -232,6 +234,8 @@ pub enum Action {
     },
     /// The peer, a device of the person, asks to be brought in under a new key.
     Succession(Box<Succeed>),
+    /// The peer, a blind store, tells how much room it has.
+    Room(Room),
     /// The peer has stored an envelope of this node durably.
     DepositStored(ObjectHash),
     /// Tell the user, or write it to the log.

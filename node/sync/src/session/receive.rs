@@ -73,6 +73,14 @@ impl Session {
                 actions.push(Action::DepositStored(hash));
                 Ok(())
             }
+            Message::Room(room) => {
+                // A replica says it, and no device that reads.
+                if self.peer.is_whole() || !self.peer.may_swap_packs(&room.tag) {
+                    return Err(Refusal::Scope);
+                }
+                actions.push(Action::Room(room));
+                Ok(())
+            }
             Message::Succeed(succeed) => {
                 if !self.peer.is_whole() {
                     return Err(Refusal::Scope);

@@ -28,27 +28,20 @@ impl Hub {
         doors
     }
 
-    /// The secrets under which this device is found: of the newest person key and the one before.
+    /// The secrets under which this device is found by the person's others.
     fn own_doors(&self) -> Vec<RendezvousSecret> {
-        let keys = self.inner.keys();
-        let own = keys.device_id();
-        keys.person_keys.newest_first().take(2).map(|key| key.device_rendezvous(&own)).collect()
+        self.inner.keys().doors()
     }
 
-    /// The secret under which this device is found first.
-    pub(crate) fn own_door(&self) -> RendezvousSecret {
-        self.inner.keys().person_keys.newest().device_rendezvous(&self.inner.keys().device_id())
+    /// The secret under which this device is found first; a drive is found under none.
+    pub(crate) fn own_door(&self) -> Option<RendezvousSecret> {
+        self.own_doors().into_iter().next()
     }
 
-    /// The secrets under which another own device is found.
+    /// The secrets under which another own device, or a replica, is found.
     pub(in crate::node) fn secrets_of(&self, device: &VerifyingKey) -> Vec<RendezvousSecret> {
-        self.inner
-            .keys()
-            .person_keys
-            .newest_first()
-            .take(2)
-            .map(|key| key.device_rendezvous(device))
-            .collect()
+        let of_replica = self.state().replicas.get(device).map(|replica| replica.secrets.clone());
+        of_replica.unwrap_or_else(|| self.inner.keys().doors_of(device))
     }
 
     /// Where this node tells others that it is. For threads that may block.
@@ -76,7 +69,7 @@ impl Hub {
         doors.extend(links);
         let _ = self.net.set_beacons(doors).await;
         let others: Vec<RendezvousSecret> =
-            self.roster().iter().filter(|vk| **vk != own).flat_map(|vk| self.secrets_of(vk)).collect();
+            self.others().iter().flat_map(|device| self.secrets_of(device)).collect();
         let _ = self.net.lan_watch(others).await;
     }
 }

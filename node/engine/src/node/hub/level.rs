@@ -28,7 +28,12 @@ impl Hub {
     /// Whether this device is, of those that are here now, the one with the smallest key.
     pub(in crate::node) fn is_first_present(&self) -> bool {
         let own = self.inner.keys().device_id();
-        self.state().sessions.keys().all(|device| own < *device)
+        let state = self.state();
+        state
+            .sessions
+            .keys()
+            .filter(|device| !state.replicas.contains_key(*device))
+            .all(|device| own < *device)
     }
 
     /// Notes the count of commits at which nothing was left to fold.
@@ -47,12 +52,13 @@ impl Hub {
     /// level, no pack is wanted, nothing is to be folded or written again, and this device has a key that is its own.
     pub(crate) fn is_synced(&self) -> bool {
         let state = self.state();
-        let alone = state.roster.len() <= 1;
+        let alone = self.reads() && state.roster.len() <= 1;
         let met = !state.sessions.is_empty() && state.sessions.values().all(|session| session.is_level);
         let commits = *self.inner.commits().borrow();
         let is_folded = self.folded.load(Ordering::Acquire) == commits;
         let is_written = self.written_again.load(Ordering::Acquire) == commits;
-        (alone || met) && state.wanted.is_empty() && state.succession.is_none() && is_folded && is_written
+        let is_written_out = !self.reads() || (is_folded && is_written);
+        (alone || met) && state.wanted.is_empty() && state.succession.is_none() && is_written_out
     }
 
     /// Waits until [`Hub::is_synced`].

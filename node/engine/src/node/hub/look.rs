@@ -46,11 +46,16 @@ impl Hub {
         state.missing = standing.missing;
         state.forked = standing.forked;
         state.register = Arc::new(standing.register);
+        let has_other_replicas = !state.replicas.keys().eq(standing.replicas.keys());
+        state.replicas = standing.replicas;
+        let strays = state.strays.clone();
+        state.replicas.extend(strays);
+        state.grounds = Arc::new(standing.grounds);
         for (log, heads) in standing.heads {
             state.heads.insert(log, heads.into_iter().map(|head| (head.author, head)).collect());
         }
         drop(state);
-        if is_other_roster {
+        if is_other_roster || has_other_replicas {
             self.note_presence();
         }
         self.bump();

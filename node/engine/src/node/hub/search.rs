@@ -1,21 +1,65 @@
 //! Who is missing, who is looked for, and how the last search for each device went.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use locker_crypto::id::VerifyingKey;
+use locker_catalog::operation::EntryRef;
+use locker_crypto::id::{EntryId, VerifyingKey};
+use locker_crypto::secret::RendezvousSecret;
 use tokio::sync::watch;
 
 use super::{Hub, State};
 use crate::node::dialer::{Miss, Trail};
 use crate::node::seek::Source;
+use crate::replicas::{Grounds, Reachable};
 
 impl Hub {
-    /// Other active devices without a session.
-    pub(in crate::node) fn unreached(&self) -> BTreeSet<VerifyingKey> {
+    /// Other active devices and replicas: those that this one looks for.
+    pub(in crate::node) fn others(&self) -> BTreeSet<VerifyingKey> {
+        if !self.reads() {
+            return BTreeSet::new();
+        }
         let own = self.inner.keys().device_id();
         let state = self.state();
-        state.roster.iter().filter(|vk| **vk != own && !state.sessions.contains_key(*vk)).copied().collect()
+        state.roster.iter().chain(state.replicas.keys()).filter(|vk| **vk != own).copied().collect()
+    }
+
+    /// Those of them without a session.
+    pub(in crate::node) fn unreached(&self) -> BTreeSet<VerifyingKey> {
+        let mut others = self.others();
+        others.retain(|device| !self.state().sessions.contains_key(device));
+        others
+    }
+
+    /// Whether a device is a replica of this person.
+    pub(in crate::node) fn is_replica(&self, device: &VerifyingKey) -> bool {
+        self.state().replicas.contains_key(device)
+    }
+
+    /// Notes a replica that was found under a slot, until its session ends: what is known of the home space may not name it
+    /// yet.
+    pub(in crate::node) fn note_stray(&self, device: VerifyingKey, secret: RendezvousSecret) {
+        let mut state = self.state();
+        let stray = Reachable { secrets: vec![secret] };
+        state.strays.insert(device, stray.clone());
+        state.replicas.entry(device).or_insert(stray);
+    }
+
+    /// Whether all of the home space is here that any device ever showed.
+    pub(in crate::node) fn knows_home(&self) -> bool {
+        let log = self.inner().entry_log();
+        let heads: Vec<EntryRef> = {
+            let state = self.state();
+            let known = state.heads.get(&log).into_iter().flat_map(BTreeMap::values);
+            known.map(|head| EntryRef { author: head.author, seq: head.seq, id: EntryId(head.id) }).collect()
+        };
+        !heads.is_empty() && self.has_what_was_shown(&heads)
+    }
+
+    /// What the tokens of replicas are judged by.
+    pub(in crate::node) fn grounds(&self) -> Arc<Grounds> {
+        Arc::clone(&self.state().grounds)
     }
 
     /// Tells that devices came or went, that one is to be looked for, or that a search ended.
@@ -51,9 +95,9 @@ impl Hub {
     /// A search for a device begins; gives its number.
     pub(in crate::node) fn begin_trail(&self, device: VerifyingKey) -> u64 {
         let mut state = self.state();
-        let State { searches, trails, roster, .. } = &mut *state;
+        let State { searches, trails, roster, replicas, .. } = &mut *state;
         *searches += 1;
-        trails.retain(|known, _| roster.contains(known));
+        trails.retain(|known, _| roster.contains(known) || replicas.contains_key(known));
         trails.insert(device, Trail::new(*searches));
         *searches
     }

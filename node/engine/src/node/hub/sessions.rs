@@ -110,9 +110,9 @@ impl Hub {
 
     /// Lets those in first who come from where own devices were last.
     pub(super) async fn expect_known(&self) {
-        let roster = self.roster();
+        let known = self.roster().into_iter().chain(self.others()).collect::<BTreeSet<_>>();
         let known = self.blocking(move |inner| {
-            roster.iter().map(|device| inner.known_addresses(device)).collect::<Result<Vec<_>, _>>()
+            known.iter().map(|device| inner.known_addresses(device)).collect::<Result<Vec<_>, _>>()
         });
         // Without them strangers come no sooner.
         let known = known.await.unwrap_or_default().into_iter().flatten().map(|at| at.ip());
@@ -184,7 +184,9 @@ impl Hub {
             let is_of_peer =
                 |session: &Session| session.connection.peer == peer && session.connection.is_relayed();
             let found = state.sessions.iter().find(|(_, session)| is_of_peer(session));
-            let device = found.map(|(device, _)| *device).filter(|device| own < *device);
+            // A replica never greets, so it is for this end to do.
+            let is_ours = |device: &VerifyingKey| own < *device || state.replicas.contains_key(device);
+            let device = found.map(|(device, _)| *device).filter(|device| is_ours(device) && self.reads());
             // Twice on one connection they would end one another.
             device.filter(|device| state.moving.insert(*device))
         };
@@ -220,6 +222,7 @@ impl Hub {
                 });
             if current.is_some_and(|current| current.id == connection.id) {
                 state.sessions.remove(device);
+                state.strays.remove(device);
                 state.plan.lose(device);
             }
             if !state.sessions.values().any(|session| session.connection.peer == connection.peer) {
@@ -241,8 +244,9 @@ impl Hub {
     pub(super) fn turn_out(&self) {
         let now_s = self.now_s();
         let mut state = self.state();
-        let State { sessions, guests, admitted, register, scopes, .. } = &mut *state;
-        for (_, session) in sessions.iter().filter(|(device, _)| !admitted.contains(*device)) {
+        let State { sessions, guests, admitted, replicas, register, scopes, .. } = &mut *state;
+        let is_ours = |device: &VerifyingKey| admitted.contains(device) || replicas.contains_key(device);
+        for (_, session) in sessions.iter().filter(|(device, _)| !is_ours(device)) {
             session.end.send_replace(true);
         }
         for (transport, guest) in guests.iter().filter(|(_, guest)| !register.is_open(&guest.link, now_s)) {

@@ -20,6 +20,8 @@ pub(crate) enum Opened {
     Here,
     /// Another fetch of it has not ended yet.
     Busy,
+    /// There is no room for it: a quota is full.
+    NoRoom,
     /// What of it is here.
     Partial(Box<PartialPack>),
 }
@@ -47,10 +49,25 @@ impl Inner {
         Ok(held)
     }
 
+    /// The packs of the home space that are durable here.
+    pub(crate) fn packs_here(&self) -> Result<Vec<PackHash>, Error> {
+        let (mut here, tag) = (Vec::new(), self.space_tag());
+        index::scan_packs(&self.store()?.read()?, &mut |hash, pack| {
+            if matches!(pack.state, PackState::Present { .. }) && pack.spaces.contains(&tag) {
+                here.push(hash);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(here)
+    }
+
     /// Every pack that the logs name, that some device says it holds, and that is not here.
     pub(crate) fn wanted_packs(&self) -> Result<Vec<(PackHash, u32)>, Error> {
         let store = self.store()?;
         let snapshot = store.read()?;
+        if let Some(depot) = self.depot() {
+            return depot.wanted(&snapshot);
+        }
         let mut missing = Vec::new();
         index::scan_packs(&snapshot, &mut |hash, pack| {
             if matches!(pack.state, PackState::Wanted | PackState::Lost) {
@@ -82,6 +99,9 @@ impl Inner {
                 }
             }
             _ => {}
+        }
+        if self.depot().is_some_and(|depot| !depot.has_room(hash, len)) {
+            return Ok(Opened::NoRoom);
         }
         match store.packs().open_partial(hash, len) {
             Ok(partial) => {
@@ -123,6 +143,9 @@ impl Inner {
     /// Makes packs that came from own devices durable, and pins them. Returns those that are; another one is not what
     /// was written to its file.
     pub(crate) fn keep_packs(&self, packs: &mut [PartialPack]) -> Result<Vec<PackHash>, Error> {
+        if let Some(depot) = self.depot() {
+            return self.blind_keep_packs(depot, packs);
+        }
         let _content = self.turns().rely();
         let mut kept = {
             let store = self.store()?;
@@ -146,7 +169,7 @@ impl Inner {
 
     /// Takes out what replaced a damaged file and, read through a fresh handle, is damaged again: the disk is not to be
     /// trusted with it.
-    fn leave_damaged(&self, kept: &mut Vec<PackHash>) -> Result<(), Error> {
+    pub(super) fn leave_damaged(&self, kept: &mut Vec<PackHash>) -> Result<(), Error> {
         let store = self.store()?;
         let snapshot = store.read()?;
         let mut failure = None;

@@ -50,6 +50,7 @@ fn samples() -> Vec<Message> {
         Message::Ask(Ask::Boxes(tag, EpochId([9; 32]))),
         Message::Stored(ObjectHash([1; 32])),
         Message::Succeed(Box::new(succeed("a name"))),
+        Message::Room(Room { tag, used: 70_000, quota: 0, refused: u64::MAX }),
     ]
 }
 
@@ -62,7 +63,7 @@ fn one(bytes: &[u8]) -> Result<Option<Message>, Refusal> {
 #[test]
 fn every_message_survives_the_way() {
     let samples = samples();
-    assert_eq!(samples.len(), 19);
+    assert_eq!(samples.len(), 20);
     let mut stream = Vec::new();
     for message in &samples {
         assert_eq!(one(&message.encode()).unwrap().as_ref(), Some(message));

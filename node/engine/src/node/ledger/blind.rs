@@ -1,0 +1,108 @@
+//! The same for a device that stores for somebody and cannot read: what a session needs of its depot.
+
+use locker_crypto::id::PackHash;
+use locker_store::index::{self, PackState};
+use locker_store::packs::PartialPack;
+use locker_sync::message::v1::{Ask, LogKind, Room};
+use locker_sync::session::Fate;
+
+use super::{Incoming, LogStanding, Taken};
+use crate::Error;
+use crate::depot::{Depot, Intake};
+use crate::locker::Inner;
+use crate::rebirth::Rebirth;
+
+impl Inner {
+    pub(super) fn blind_standing(&self, depot: &Depot) -> Result<LogStanding, Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let roster = depot.roster(&snapshot)?;
+        Ok(LogStanding {
+            heads: depot.heads(&snapshot)?,
+            missing: Vec::new(),
+            forked: depot.forked(&snapshot)?,
+            admitted: roster.admitted(),
+            active: roster.active,
+            rebirth: Rebirth::None,
+            register: Default::default(),
+            replicas: Default::default(),
+            grounds: Default::default(),
+        })
+    }
+
+    pub(super) fn blind_take_items(&self, depot: &Depot, items: Vec<Incoming>) -> Result<Taken, Error> {
+        let store = self.store()?;
+        let (mut taken, mut has_named) = (Taken::default(), false);
+        let mut txn = store.begin_write()?;
+        let mut intake = Intake::begin(depot, &txn)?;
+        for item in items {
+            let fate = intake.take(&mut txn, item.log.kind, &item.bytes)?;
+            has_named |= fate == Fate::Durable && item.log.kind != LogKind::Pins;
+            taken.fates.push((item.ticket, fate));
+        }
+        txn.commit()?;
+        intake.count();
+        self.note_commit();
+        if has_named {
+            taken.asks = depot.missing(&store.read()?)?;
+        }
+        (taken.wanted, taken.unwanted) = (intake.wanted, intake.unwanted);
+        depot.forget(&taken.unwanted);
+        Ok(taken)
+    }
+
+    /// Makes packs durable that came from own devices of the person.
+    pub(super) fn blind_keep_packs(
+        &self,
+        depot: &Depot,
+        packs: &mut [PartialPack],
+    ) -> Result<Vec<PackHash>, Error> {
+        let store = self.store()?;
+        let snapshot = store.read()?;
+        let (mut named, mut new) = (Vec::new(), Vec::new());
+        for pack in packs {
+            let row = index::pack(&snapshot, &pack.hash())?.map(|row| row.state);
+            if row.is_some_and(|state| matches!(state, PackState::Wanted | PackState::Lost)) {
+                // The file of a lost one is counted still.
+                new.extend((row == Some(PackState::Wanted)).then_some((pack.hash(), pack.byte_len())));
+                named.push(pack);
+            }
+        }
+        let lens: Vec<(PackHash, u32)> = named.iter().map(|pack| (pack.hash(), pack.byte_len())).collect();
+        let mut kept = store.packs().keep_partials(named)?;
+        self.leave_damaged(&mut kept)?;
+        if kept.is_empty() {
+            return Ok(kept);
+        }
+        let now_s = self.env().now_ms() / 1_000;
+        store.write::<_, Error>(|txn| {
+            let held = lens.iter().filter(|(hash, _)| kept.contains(hash));
+            held.into_iter().try_for_each(|(hash, len)| depot.hold(txn, hash, *len, now_s))
+        })?;
+        new.retain(|(hash, _)| kept.contains(hash));
+        depot.count_kept(&new);
+        self.note_commit();
+        Ok(kept)
+    }
+
+    /// Notes how long a wanted pack is, so that what comes of it outlives a restart.
+    pub(crate) fn note_pack_len(&self, hash: &PackHash, len: u32) -> Result<(), Error> {
+        let tag = self.space_tag();
+        self.store()?.write(|txn| {
+            let new = index::NewPack { len, state: PackState::Wanted, locs: &[] };
+            Ok(index::add_pack(txn, &tag, hash, &new)?)
+        })
+    }
+
+    /// What there is to be asked for beside the logs.
+    pub(super) fn blind_missing(&self, depot: &Depot) -> Result<Vec<Ask>, Error> {
+        depot.missing(&self.store()?.read()?)
+    }
+
+    /// How much room there is, where this device stores for somebody.
+    pub(crate) fn room(&self) -> Option<Room> {
+        let depot = self.depot()?;
+        let (used, refused) = (depot.used(), depot.refused());
+        Some(Room { tag: depot.charge().tag, used, quota: depot.charge().quota, refused })
+    }
+}
