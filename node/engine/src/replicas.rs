@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use locker_catalog::operation::{Meta, Op};
 use locker_catalog::roster::Roster;
 use locker_catalog::tree;
 use locker_crypto::Refusal;
@@ -17,7 +18,7 @@ use locker_store::{Reads, keyring};
 
 use crate::keys::Keys;
 use crate::locker::Inner;
-use crate::report::{Problem, ReplicaKind, StoreRoom};
+use crate::report::{Device, Problem, ReplicaKind, StoreRoom};
 use crate::{Env, Error};
 
 const VERSION: u64 = 1;
@@ -254,6 +255,30 @@ impl Inner {
     }
 }
 
+/// Ends a replica, named by its id or the beginning of it: it is called no more and not let in, and its slot is free. What it
+/// keeps it keeps until its owner throws it away. One durable commit.
+///
+/// # Errors
+/// [`Error::NoSuch`]; [`Error::Argument`] if several begin so.
+pub(crate) fn remove(inner: &Inner, id: &str) -> Result<Device, Error> {
+    let id = id.trim().to_ascii_lowercase();
+    let mut fitting = crate::status::devices(inner)?;
+    fitting.retain(|device| device.store.is_some() && !id.is_empty() && device.id.starts_with(&id));
+    let device = match (fitting.pop(), fitting.pop()) {
+        (Some(device), None) => device,
+        (None, _) => return Err(Error::NoSuch("there is no replica with this id".into())),
+        (Some(_), Some(_)) => {
+            return Err(Error::Argument("several replicas have an id that begins so".into()));
+        }
+    };
+    let vk = id_of(&device.id).ok_or_else(|| Error::NoSuch("there is no replica with this id".into()))?;
+    inner.commit(|change| {
+        change.push(Op::Meta(Meta { node: NodeId::ROOT, key: meta_key(&vk), value: Vec::new() }))
+    })?;
+    inner.store()?.write(|txn| heard::forget(txn, &vk))?;
+    Ok(device)
+}
+
 /// Whether a replica said lately that it holds a pack.
 ///
 /// # Errors
@@ -285,7 +310,11 @@ pub(crate) fn problems(replicas: &[Told]) -> impl Iterator<Item = Problem> {
 
 #[cfg(test)]
 mod tests {
+    use locker_crypto::identity::DeviceKeys;
+    use locker_sync::pairing::{Enrol, Role};
+
     use super::*;
+    use crate::{InitOptions, Locker, Secret, Vault};
 
     fn replica(n: u8, slot: Option<u32>) -> Replica {
         Replica {
@@ -306,6 +335,36 @@ mod tests {
         assert_eq!((free(&[]), free(&[0, 2]), free(&[1])), (Some(0), Some(1), Some(0)));
         let all: Vec<u32> = (0..16).collect();
         assert_eq!((free(&all[..15]), free(&all)), (Some(15), None));
+    }
+
+    #[test]
+    fn a_removed_replica_is_none_and_its_slot_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = InitOptions { name: None, vault: Vault::File };
+        Locker::create(folder.path(), options, Env::system(), |_| Ok::<_, Error>(())).unwrap();
+        let none = &mut || Err::<Secret, _>(Error::PassphraseNeeded);
+        let locker = Locker::open(folder.path(), Env::system(), none).unwrap();
+        let inner = locker.inner();
+        let enrol = || {
+            let keys = DeviceKeys::random(&mut **inner.env().dice());
+            let enrol = Enrol::new(Role::BlindStore, "shed", &inner.keys().person, &keys);
+            let grant = inner.enrol_replica(&enrol, 9_000_000).unwrap();
+            (keys.verifying_key(), grant.custody.unwrap().slot.index())
+        };
+        let (first, second) = (enrol(), enrol());
+        assert_eq!((first.1, second.1), (0, 1));
+        inner.note_said(&first.0, &[PackHash([1; 32])]).unwrap();
+        assert_eq!(locker.remove_replica(&first.0.to_string()[..10]).unwrap().id, first.0.to_string());
+        let snapshot = inner.store().unwrap().read().unwrap();
+        let left: Vec<_> = list(&snapshot, &inner.keys()).unwrap().iter().map(|one| one.id).collect();
+        assert_eq!(left, [second.0]);
+        assert_eq!(heard::said(&snapshot, &first.0, &PackHash([1; 32])).unwrap(), None);
+        assert!(matches!(locker.remove_replica(&first.0.to_string()), Err(Error::NoSuch(_))));
+        // A device that is none is not ended so, nor is everything.
+        let own = inner.keys().device_id().to_string();
+        assert!(matches!(locker.remove_replica(&own), Err(Error::NoSuch(_))));
+        assert!(matches!(locker.remove_replica(""), Err(Error::NoSuch(_))));
+        assert_eq!(enrol().1, 0);
     }
 
     #[test]

@@ -143,7 +143,8 @@ mod tests {
             })
             .unwrap();
         drop(store);
-        let snapshot = reopen(&place.home).unwrap().read().unwrap();
+        let store = reopen(&place.home).unwrap();
+        let snapshot = store.read().unwrap();
         assert_eq!(at(&snapshot, &chain(1), 1).unwrap(), [id(2), id(3)]);
         assert_eq!(at(&snapshot, &chain(1), 2).unwrap(), []);
         assert_eq!(newest(&snapshot, &chain(1)).unwrap(), Some((256, id(4))));

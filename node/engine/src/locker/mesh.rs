@@ -9,7 +9,7 @@ use crate::join::JoinAs;
 use crate::limits::COPIES_MAX;
 use crate::node::{Hub, Node, NodeOptions};
 use crate::progress::Meter;
-use crate::report::{Audit, Diagnosis, Freed, Guide, Observer, Paired, Pinned};
+use crate::report::{Audit, Device, Diagnosis, Freed, Guide, Observer, Paired, Pinned};
 
 impl Locker {
     /// Invites a device and waits until it joined, on the node that runs or, with `options`, on one for the time.
@@ -19,6 +19,14 @@ impl Locker {
     pub fn pair(&self, wanted: JoinAs, options: NodeOptions, guide: &dyn Guide) -> Result<Paired, Error> {
         self.reading()?;
         self.on_node(options, |hub| crate::node::pair(hub, wanted, guide))
+    }
+
+    /// Ends a replica, named by its id or the beginning of it. It is given nothing from now on; what it has, sealed, it keeps.
+    ///
+    /// # Errors
+    /// [`Error::NoSuch`]; [`Error::Argument`] if several have such an id; [`Error::Blind`].
+    pub fn remove_replica(&self, id: &str) -> Result<Device, Error> {
+        crate::replicas::remove(self.reading()?, id)
     }
 
     /// Waits until every entry and every pack that is known of is here, on the node that runs or on one for the time.
