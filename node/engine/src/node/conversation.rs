@@ -37,7 +37,7 @@ const HANDSHAKE_FRAMES: u32 = 3;
 const READ_BYTES: usize = 64 * 1024;
 /// Packs that are wanted are asked for again after this time: their holder may have them now.
 const WANT_AGAIN: Duration = Duration::from_secs(60);
-/// Entries of the person log that wait for their authors in one session.
+/// Entries of the person log and pins that wait for their authors in one session.
 const LATE_MAX: usize = 64;
 /// Chains of tokens that are remembered as verified.
 const CHAINS: usize = 64;
@@ -247,7 +247,7 @@ struct Talk {
     out: mpsc::UnboundedSender<Vec<u8>>,
     outgoing: Option<mpsc::UnboundedReceiver<Vec<u8>>>,
     takes: Vec<Incoming>,
-    /// Entries of the person log that came before their authors were brought in: tried again with what comes next.
+    /// Entries of the person log and pins that came before their authors were brought in: tried again with what comes next.
     late: Vec<Incoming>,
     missing: Vec<(VerifyingKey, u64)>,
     forked: BTreeMap<VerifyingKey, u64>,

@@ -7,7 +7,7 @@ mod beside;
 mod blind;
 mod packs;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
@@ -63,7 +63,7 @@ pub(crate) struct Taken {
     pub(crate) unwanted: Vec<PackHash>,
     /// What the new entries name beside the logs and is not here.
     pub(crate) asks: Vec<Ask>,
-    /// Entries of the person log whose author may be brought in by what comes next.
+    /// Entries of the person log and pins whose author may be brought in by what comes next.
     pub(crate) late: Vec<Incoming>,
 }
 
@@ -215,7 +215,8 @@ impl Inner {
         }
         self.change_space(|txn, space| {
             let mut taken = Taken::default();
-            for item in items {
+            let mut items = VecDeque::from(items);
+            while let Some(item) = items.pop_front() {
                 let fate = match item.log.kind {
                     LogKind::Person => self.take_person(txn, space, &item, &mut taken),
                     LogKind::Entries => self.take_entry(txn, space, &item.bytes, &mut taken),
@@ -227,8 +228,11 @@ impl Inner {
                     Err(error) => return Err(error),
                 };
                 taken.fates.push((item.ticket, fate));
-                if (item.log.kind, fate) == (LogKind::Person, Fate::Waiting) {
-                    taken.late.push(item);
+                match (item.log.kind, fate) {
+                    (LogKind::Person | LogKind::Pins, Fate::Waiting) => taken.late.push(item),
+                    // It may have brought in the authors of those.
+                    (LogKind::Person, Fate::Durable) => items.extend(taken.late.drain(..)),
+                    _ => {}
                 }
             }
             self.learn_dedup(txn)?;
@@ -563,3 +567,6 @@ impl Inner {
         Ok(items)
     }
 }
+
+#[cfg(test)]
+mod tests;

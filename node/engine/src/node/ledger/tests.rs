@@ -1,0 +1,105 @@
+//! Goal: a replica, which nobody needs to trust, sets nothing here that the person's own devices have not led to. Method: real
+//! stores in temporary folders, whose logs are handed over in hostile orders, without a network.
+
+use locker_crypto::identity::DeviceKeys;
+use locker_crypto::person::{Author, Candidate, Head as PersonHead, Place};
+use locker_sync::pairing::{Enrol, Role};
+
+use super::*;
+use crate::join::Given;
+use crate::{Env, InitOptions, Locker, Secret, Vault};
+
+/// A locker with the keys of its device.
+struct Home {
+    _folder: tempfile::TempDir,
+    locker: Locker,
+}
+
+impl Home {
+    fn first() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = InitOptions { name: Some("one".into()), vault: Vault::File };
+        Locker::create(folder.path(), options, Env::system(), |_| Ok::<_, Error>(())).unwrap();
+        Self::open(folder)
+    }
+
+    fn open(folder: tempfile::TempDir) -> Self {
+        let none = &mut || Err::<Secret, _>(Error::PassphraseNeeded);
+        let locker = Locker::open(folder.path(), Env::system(), none).unwrap();
+        Self { _folder: folder, locker }
+    }
+
+    /// A device that this one brings in.
+    fn bring_in(&self, name: &str) -> Self {
+        let inner = self.locker.inner();
+        let keys = DeviceKeys::random(&mut **inner.env().dice());
+        let person = inner.keys().person;
+        let grant = inner.enrol(&Enrol::new(Role::Full, name, &person, &keys)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let given = Given::check(person, &keys, &grant).unwrap();
+        given.keep(folder.path(), &keys, &Vault::File, inner.env()).unwrap();
+        Self::open(folder)
+    }
+
+    fn id(&self) -> VerifyingKey {
+        self.locker.inner().keys().device_id()
+    }
+
+    fn person_items(&self, author: &VerifyingKey) -> Vec<Vec<u8>> {
+        let inner = self.locker.inner();
+        let items = inner.load_items(inner.person_log(), author, 0, 1 << 20, u64::MAX).unwrap();
+        items.into_iter().map(|item| item.bytes).collect()
+    }
+
+    /// Takes entries of the person log, and says what became of each at last, and how many wait.
+    fn take(&self, from: Asker, entries: &[Vec<u8>]) -> (Vec<Fate>, usize) {
+        let inner = self.locker.inner();
+        let log = inner.person_log();
+        let items = (0..).zip(entries);
+        let items = items.map(|(ticket, bytes)| Incoming { ticket, log, bytes: bytes.clone(), from });
+        let taken = inner.take_items(items.collect()).unwrap();
+        let fates: BTreeMap<u64, Fate> = taken.fates.into_iter().collect();
+        (fates.into_values().collect(), taken.late.len())
+    }
+
+    fn knows(&self, device: &VerifyingKey) -> bool {
+        self.locker.inner().standing().unwrap().active.contains(device)
+    }
+}
+
+#[test]
+fn what_a_replica_brings_waits_for_its_author_in_whatever_order_it_comes() {
+    let one = Home::first();
+    let two = one.bring_in("two");
+    let three = one.bring_in("three");
+    let four = three.bring_in("four");
+    let by_one = three.person_items(&one.id());
+    let by_three = three.person_items(&three.id());
+    assert!(!by_three.is_empty());
+    assert_eq!(two.take(Asker::Replica, &by_three), (vec![Fate::Waiting; by_three.len()], by_three.len()));
+    assert!(!two.knows(&four.id()) && two.person_items(&three.id()).is_empty());
+    let backwards: Vec<Vec<u8>> = by_three.iter().chain(&by_one).cloned().collect();
+    assert_eq!(two.take(Asker::Replica, &backwards), (vec![Fate::Durable; backwards.len()], 0));
+    assert!(two.knows(&three.id()) && two.knows(&four.id()));
+}
+
+/// T21: whoever has the person's name can sign entries under it with keys of his own, as many as he likes.
+#[test]
+fn t21_authors_whom_nobody_brought_in_are_not_kept_for_a_replica() {
+    let one = Home::first();
+    let two = one.bring_in("two");
+    let inner = one.locker.inner();
+    let (person, dice) = (inner.keys().person, &mut **inner.env().dice());
+    let (stranger, other) = (DeviceKeys::random(dice), DeviceKeys::random(dice));
+    let log = person_log(&inner.store().unwrap().read().unwrap(), &person).unwrap();
+    let last = log.iter().max_by_key(|entry| entry.seq).unwrap();
+    let dep = PersonHead { author: last.author, seq: last.seq, entry: last.id };
+    let place = Place::first(last.body.hlc + 1, vec![dep]);
+    let author = Author { person, device: &stranger, place };
+    let keys = locker_crypto::identity::PersonKeys::new(locker_crypto::secret::PersonKey::random(dice));
+    let made = author.add_device(&Candidate::new(&person, &other), "mine", &keys, dice).unwrap();
+    assert_eq!(two.take(Asker::Replica, std::slice::from_ref(&made.entry)), (vec![Fate::Waiting], 1));
+    let store = two.locker.inner();
+    let snapshot = store.store().unwrap().read().unwrap();
+    assert_eq!(persons::get(&snapshot, &person, &made.id).unwrap(), None);
+}
