@@ -56,6 +56,11 @@ impl Root {
         RendezvousMaster::new(kdf(Purpose::RdvMaster, &[self.entropy.expose(), &generation.to_le_bytes()]))
     }
 
+    /// Returns the key pair that proves at a node to hold the phrase.
+    pub fn signing(&self) -> &Signing {
+        &self.sign
+    }
+
     pub(crate) fn sign(&self, message: &[u8]) -> Signature {
         self.sign.sign(Domain::Root, message)
     }

@@ -16,6 +16,17 @@ pub const WORDS: usize = 24;
 /// Longest text that can hold 24 words with some white space between them; longer ones are refused unread.
 const TEXT_LEN_MAX: usize = 1_024;
 
+/// What is wrong with a phrase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// There are not 24 words but so many; `None` if the text is too long to be counted.
+    Count(Option<usize>),
+    /// The word at this place, from 1 on, is not one of the list.
+    Word(usize),
+    /// Every word is of the list, and at least one is another than was written down, or two changed places.
+    Checksum,
+}
+
 /// The phrase of a person. Wiped when dropped; has no `Debug` and no `Display`.
 pub struct Phrase {
     entropy: Entropy,
@@ -61,6 +72,24 @@ impl Phrase {
         let entropy = Entropy::from_slice(&padded[..len]);
         padded.zeroize();
         Ok(Self::from_entropy(&entropy?))
+    }
+
+    /// Says what is wrong with a phrase that [`Phrase::parse`] refuses, so that its owner finds the slip on his paper;
+    /// `None` if nothing is. For a phrase in another's hands this tells nothing that the word list does not.
+    pub fn flaw(typed: &str) -> Option<Flaw> {
+        if typed.len() > TEXT_LEN_MAX {
+            return Some(Flaw::Count(None));
+        }
+        let lower = Zeroizing::new(typed.to_ascii_lowercase());
+        let count = lower.split_whitespace().count();
+        if count != WORDS {
+            return Some(Flaw::Count(Some(count)));
+        }
+        let unknown = lower.split_whitespace().position(|word| Language::English.find_word(word).is_none());
+        match unknown {
+            Some(index) => Some(Flaw::Word(index + 1)),
+            None => Self::parse(&lower).is_err().then_some(Flaw::Checksum),
+        }
     }
 
     /// Gives the words, separated by single spaces, for showing them once.
@@ -114,6 +143,22 @@ mod tests {
         let read = Phrase::parse(&typed).unwrap();
         assert_eq!(read.expose(), phrase.expose());
         assert!(read.entropy() == phrase.entropy());
+    }
+
+    #[test]
+    fn a_slip_is_named_by_its_place() {
+        let phrase = Phrase::generate(&mut ChaCha20Rng::seed_from_u64(5));
+        let words: Vec<&str> = phrase.expose().split(' ').collect();
+        assert_eq!(Phrase::flaw(&phrase.expose().to_uppercase()), None);
+        assert_eq!(Phrase::flaw(&words[1..].join(" ")), Some(Flaw::Count(Some(23))));
+        assert_eq!(Phrase::flaw(&"a".repeat(2_000)), Some(Flaw::Count(None)));
+        let mut slip = words.clone();
+        slip[7] = "lockre";
+        assert_eq!(Phrase::flaw(&slip.join(" ")), Some(Flaw::Word(8)));
+        let mut swapped = words.clone();
+        let other = (1..24).find(|i| words[*i] != words[0]).unwrap();
+        swapped.swap(0, other);
+        assert_eq!(Phrase::flaw(&swapped.join(" ")), Some(Flaw::Checksum));
     }
 
     #[test]

@@ -144,6 +144,18 @@ pub fn open_meta(keys: &PersonKeys, meta_key: &str, stored: &[u8]) -> Result<Vec
     keys.open_data(meta_key.as_bytes(), stored)
 }
 
+/// Returns the key under which generation `g` of the rendezvous master stands in the home space for the devices that a
+/// recovery keeps, sealed by [`seal_meta`]: `r/<g>`.
+pub fn master_meta_key(g: u32) -> String {
+    format!("r/{g}")
+}
+
+/// Returns the key under which a newer name of a device stands in the home space: `name/<hex device_vk>`. The value is
+/// that of [`seal_name`].
+pub fn name_meta_key(device: &VerifyingKey) -> String {
+    format!("name/{device}")
+}
+
 fn back_key(newer: &PersonKey) -> AeadKey {
     AeadKey::new(kdf(Purpose::PukBack, &[newer.expose()]))
 }

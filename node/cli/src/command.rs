@@ -6,6 +6,8 @@ mod cat;
 mod completions;
 mod device;
 mod doctor;
+mod drill;
+mod drive;
 mod find;
 mod free;
 mod gc;
@@ -20,6 +22,7 @@ mod mv;
 mod open;
 mod pair;
 mod pin;
+mod recover;
 mod restore;
 mod rm;
 mod share;
@@ -109,6 +112,9 @@ pub(crate) enum Command {
     Up(up::Arguments),
     Pair(pair::Arguments),
     Join(join::Arguments),
+    Recover(recover::Arguments),
+    Drill(drill::Arguments),
+    Drive(drive::Arguments),
     Device(device::Arguments),
     Wait(wait::Arguments),
     Doctor(doctor::Arguments),
@@ -144,6 +150,9 @@ impl Command {
             Command::Up(arguments) => arguments.run(context).map(done),
             Command::Pair(arguments) => arguments.run(context).map(done),
             Command::Join(arguments) => arguments.run(context).map(done),
+            Command::Recover(arguments) => arguments.run(context).map(done),
+            Command::Drive(arguments) => arguments.run(context).map(done),
+            Command::Drill(arguments) => arguments.run(context),
             Command::Device(arguments) => arguments.run(context).map(done),
             Command::Wait(arguments) => arguments.run(context).map(done),
             Command::Doctor(arguments) => arguments.run(context),

@@ -85,7 +85,16 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         Request::Pair { wanted } => {
             Reply::Paired(locker.pair(wanted, remembered(locker)?, &AsGuide(sink))?)
         }
+        Request::InitDrive { dir, name } => {
+            Reply::Drives(vec![locker.init_drive(dir.as_path(), name, &AsObserver(sink))?])
+        }
+        Request::UpdateDrives { dir } => {
+            Reply::Drives(locker.update_drives(dir.as_ref().map(|dir| dir.as_path()), &AsObserver(sink))?)
+        }
+        Request::Rehearsal => Reply::Rehearsal(locker.rehearsal()?),
         Request::Devices => Reply::Devices(locker.devices()?),
+        Request::RevokeDevice { id } => Reply::Devices(vec![locker.revoke_device(&id)?]),
+        Request::RenameDevice { id, name } => Reply::Devices(vec![locker.rename_device(&id, &name)?]),
         Request::Share { path, expires_s, label, passphrase } => {
             Reply::Shared(Box::new(locker.share(&path, &ShareOptions { expires_s, label, passphrase })?))
         }

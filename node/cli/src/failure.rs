@@ -209,6 +209,21 @@ impl From<Error> for Failure {
                 "E_BLIND",
                 "Run the command on a device of that person. Here `locker status`, `verify`, `gc` and `doctor` work.".into(),
             ),
+            Error::Unrecovered => (
+                Exit::Busy,
+                "E_RECOVERY",
+                "Run `locker recover` again: it goes on where it stopped.".into(),
+            ),
+            Error::Phrase(_) => (
+                Exit::Usage,
+                "E_PHRASE",
+                "Compare with the paper, word by word. Nothing was changed.".into(),
+            ),
+            Error::PhraseRefused(_) => (
+                Exit::Refused,
+                "E_DENIED",
+                "See that these are the words of this locker. Nothing was changed.".into(),
+            ),
             Error::Pairing(_) => (
                 Exit::Refused,
                 "E_PAIRING",

@@ -8,6 +8,7 @@ mod network;
 mod output;
 mod request;
 mod secret_input;
+mod sheet;
 mod socket;
 
 use std::process::ExitCode;

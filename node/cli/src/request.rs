@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use locker_engine::JoinAs;
 use locker_engine::report::{
-    Added, Audit, Collected, Device, Diagnosis, Event, Freed, Got, Paired, Pinned, Removed, Restored, Secret,
-    Shared, SharedLink, StateHash, Status, TicketShown, Verified,
+    Added, Audit, Collected, Device, Diagnosis, DriveTold, Event, Freed, Got, Paired, Pinned, Rehearsal,
+    Removed, Restored, Secret, Shared, SharedLink, StateHash, Status, TicketShown, Verified,
 };
 use serde::{Deserialize, Serialize};
 
@@ -132,8 +132,34 @@ pub(crate) enum Request {
         /// What it is to become.
         wanted: JoinAs,
     },
+    /// Make a folder a drive.
+    InitDrive {
+        /// Which.
+        dir: HostPath,
+        /// What it is called.
+        name: Option<String>,
+    },
+    /// Bring a drive up to date, or all that are there.
+    UpdateDrives {
+        /// Which.
+        dir: Option<HostPath>,
+    },
+    /// What a rehearsal of the recovery needs to know of this device.
+    Rehearsal,
     /// The devices of the person.
     Devices,
+    /// End a device.
+    RevokeDevice {
+        /// Its id, or the beginning of it.
+        id: String,
+    },
+    /// Give a device another name.
+    RenameDevice {
+        /// Its id, or the beginning of it.
+        id: String,
+        /// The name.
+        name: String,
+    },
     /// Make a link.
     Share {
         /// To what.
@@ -188,7 +214,11 @@ pub(crate) enum Reply {
     Collected(Collected),
     /// To `Pair`.
     Paired(Paired),
-    /// To `Devices`.
+    /// To `InitDrive` and `UpdateDrives`.
+    Drives(Vec<DriveTold>),
+    /// To `Rehearsal`.
+    Rehearsal(Rehearsal),
+    /// To `Devices`, `RevokeDevice` and `RenameDevice`.
     Devices(Vec<Device>),
     /// To `Share`.
     Shared(Box<SharedLink>),

@@ -80,6 +80,21 @@ pub(crate) fn ticket(file: Option<&Path>) -> Result<Secret, Failure> {
     }
 }
 
+/// Gets a recovery phrase from `file` (`-` is standard input), or from a prompt at a terminal.
+pub(crate) fn phrase(file: Option<&Path>) -> Result<Secret, Failure> {
+    match passphrase(file, "The 24 words: ") {
+        Ok(words) => Ok(words),
+        Err(Error::PassphraseNeeded) => Err(Failure::usage(
+            "the 24 words of the locker are needed",
+            "Give them with --phrase-file FILE, or on standard input with --phrase-file -.",
+        )),
+        Err(Error::Io { path, source, .. }) => {
+            Err(Error::Io { doing: "cannot read the words from", path, source }.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Gets a link from `file` (`-` is standard input), or from a prompt at a terminal.
 pub(crate) fn link(file: Option<&Path>) -> Result<Secret, Failure> {
     match passphrase(file, "Link: ") {

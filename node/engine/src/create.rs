@@ -131,7 +131,7 @@ impl Made {
             &mut **env.dice(),
         )
         .map_err(Error::Refused)?;
-        objects::put(txn, &bundle.encode());
+        objects::put_bundle(txn, &tag, &self.epoch.id(), &bundle.encode());
 
         keyring::put(txn, &(), self.device.signing_seed());
         keyring::put(txn, &(), self.device.box_seed());

@@ -132,6 +132,15 @@ pub enum Error {
         /// The person, as the beginning of its id.
         person: String,
     },
+    /// This home is one to which a locker comes back, and not all of it has.
+    #[error("the recovery into this home has not been completed")]
+    Unrecovered,
+    /// The phrase is not what it was when it was written down; a whole sentence.
+    #[error("{0}")]
+    Phrase(String),
+    /// Whoever was reached does not know the phrase, or it is not that of what is here; a whole sentence.
+    #[error("{0}")]
+    PhraseRefused(String),
     /// A pairing was not completed: who took part broke it off, or the digits differ.
     #[error("{0}")]
     Pairing(String),

@@ -11,11 +11,11 @@ use locker_catalog::roster::Roster;
 use locker_catalog::space::Space;
 use locker_crypto::Refusal;
 use locker_crypto::epoch::Bundle;
-use locker_crypto::id::{ObjectHash, PersonId, SpaceId};
+use locker_crypto::id::{PersonId, SpaceId};
 use locker_crypto::identity::{DeviceKeys, PersonKeys};
-use locker_crypto::person::{self, Entry, Op};
+use locker_crypto::person::Entry;
 use locker_crypto::rendezvous::Publishers;
-use locker_crypto::secret::{EpochSecret, PersonKey, Ticket};
+use locker_crypto::secret::{EpochSecret, Ticket};
 use locker_net::{Connection, Found, Handle, Prefer, Protocol, Stream, both_transports};
 use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::{Limits, Store, WriteTxn, objects, persons, settings};
@@ -29,6 +29,7 @@ use self::blind::Charged;
 use crate::create::{device_name, init_home, make_run_folder};
 use crate::keys::{HOME_SPACE, PERSON};
 use crate::node::NodeOptions;
+use crate::person_keys::person_keys;
 use crate::report::{Guide, Joined, ROLE_BLIND, ROLE_FULL, Secret};
 use crate::{Env, Error, Vault, vault};
 
@@ -321,10 +322,15 @@ impl<'a> Given<'a> {
         for (entry, bytes) in self.entries.iter().zip(&self.grant.person_log) {
             persons::put(txn, &self.person, &entry.id, bytes);
         }
-        for object in &self.grant.objects {
-            objects::put(txn, object);
-        }
         let tag = locker_crypto::entry::space_tag(&self.space);
+        for object in &self.grant.objects {
+            match Bundle::decode(object) {
+                Ok(bundle) if bundle.space_tag() == tag => {
+                    _ = objects::put_bundle(txn, &tag, &bundle.epoch(), object);
+                }
+                _ => _ = objects::put(txn, object),
+            }
+        }
         {
             let mut rows = txn.rows_mut(tag);
             let mut space = Space::open(&rows, self.space, keys.verifying_key())?;
@@ -347,33 +353,4 @@ impl<'a> Given<'a> {
         settings::put(txn, HOME_SPACE, self.space.as_bytes());
         Ok(())
     }
-}
-
-/// All generations of the person's keys: the newest one, and by the ways back those before it.
-fn person_keys(entries: &[Entry], generation: u32, newest: &PersonKey) -> Result<PersonKeys, Refusal> {
-    let named = |hash: &ObjectHash| {
-        entries.iter().flat_map(|entry| &entry.body.ops).find_map(|op| match op {
-            Op::Genesis { person_box, .. } if person_box == hash => Some(None),
-            Op::RemoveDevice { person_box, back, .. } | Op::Recover { person_box, back, .. }
-                if person_box == hash =>
-            {
-                Some(Some(back))
-            }
-            _ => None,
-        })
-    };
-    let mut keys = vec![newest.clone()];
-    loop {
-        let oldest = keys.last().ok_or(Refusal::Key)?;
-        match named(&oldest.box_keys().public().hash()).ok_or(Refusal::Key)? {
-            Some(back) if keys.len() <= entries.len() => keys.push(person::open_back(oldest, back)?),
-            Some(_) => return Err(Refusal::Key),
-            None => break,
-        }
-    }
-    if keys.len() != generation as usize + 1 {
-        return Err(Refusal::Key);
-    }
-    keys.reverse();
-    PersonKeys::from_generations(keys)
 }

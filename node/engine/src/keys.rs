@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use locker_catalog::roster::Roster;
-use locker_crypto::id::{EpochId, ObjectHash, PersonId, SpaceId, SpaceTag, VerifyingKey};
-use locker_crypto::identity::{DeviceKeys, PersonKeys};
+use locker_catalog::tree;
+use locker_crypto::id::{EpochId, NodeId, ObjectHash, PersonId, SpaceId, SpaceTag, VerifyingKey};
+use locker_crypto::identity::{DeviceKeys, PersonKeys, Slot};
 use locker_crypto::person::{self, Entry, Op};
 use locker_crypto::secret::{
-    BoxSeed, DedupSecret, EpochSecret, LogKey, PersonKey, RendezvousSecret, SigningSeed,
+    BoxSeed, DedupSecret, EpochSecret, LogKey, PersonKey, RendezvousMaster, RendezvousSecret, SigningSeed,
 };
 use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::settings::{self, Setting};
@@ -40,6 +41,8 @@ pub(crate) struct Keys {
     held: Held,
     /// The dedup secret in use; a device that joined learns it from the home space.
     pub(crate) dedup: OnceLock<DedupSecret>,
+    /// The rendezvous slots under which the holder of the phrase finds this device, with their generation.
+    pub(crate) master: Option<(u32, RendezvousMaster)>,
     /// The home space.
     pub(crate) space: SpaceId,
     /// Its short name.
@@ -74,9 +77,17 @@ impl Keys {
             device: DeviceKeys::from_seeds(signing, boxes),
             held,
             dedup,
+            master: keyring::all::<RendezvousMaster, _>(reads)?.pop(),
             space,
             tag: locker_crypto::entry::space_tag(&space),
         }))
+    }
+
+    /// The slot of the `index`th of the person's active devices.
+    pub(crate) fn slot(&self, index: usize) -> Slot {
+        let places = Slot::COUNT - Slot::FIRST_DEVICE;
+        let place = u32::try_from(index).unwrap_or(0) % places;
+        Slot::new(Slot::FIRST_DEVICE + place).expect("it is below the number of slots")
     }
 
     /// The device's name in logs.
@@ -158,7 +169,12 @@ pub(crate) fn active<R: Reads>(reads: &R, person: &PersonId) -> Result<BTreeSet<
     Ok(Roster::read(*person, &person_log(reads, person)?).active)
 }
 
-/// A device of a person, active or replaced.
+/// The beginning of an id, where there is no name.
+fn short_id(device: &VerifyingKey) -> String {
+    device.as_bytes()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A device of a person: active, replaced or revoked.
 pub(crate) struct Listed {
     /// Its key.
     pub(crate) id: VerifyingKey,
@@ -166,9 +182,11 @@ pub(crate) struct Listed {
     pub(crate) name: String,
     /// The keys that took its place.
     pub(crate) successors: BTreeSet<VerifyingKey>,
+    /// Whether it was ended.
+    pub(crate) is_revoked: bool,
 }
 
-/// The active devices of a person with their names, and those that were replaced.
+/// The devices of a person with their names: the active ones, those that were replaced, and those that were revoked.
 ///
 /// # Errors
 /// [`Error::Integrity`] if the log is damaged or a name does not open.
@@ -176,27 +194,35 @@ pub(crate) fn devices<R: Reads>(
     reads: &R,
     person: &PersonId,
     keys: &PersonKeys,
+    home: SpaceTag,
 ) -> Result<Vec<Listed>, Error> {
     let entries = person_log(reads, person)?;
     let roster = Roster::read(*person, &entries);
-    let admitted = roster.admitted();
     let mut devices: Vec<Listed> = Vec::new();
     for op in entries.iter().flat_map(|entry| &entry.body.ops) {
         if let Op::Genesis { device, .. }
         | Op::AddDevice { device, .. }
         | Op::Recover { device, .. }
         | Op::ReplaceDevice { device, .. } = op
-            && admitted.contains(&device.device)
+            && roster.brought_in.contains(&device.device)
             && devices.iter().all(|known| known.id != device.device)
         {
-            let name = person::open_name(keys, &device.device, &device.sealed_name)
-                .map_err(|why| Error::damaged("the name of a device", why))?;
+            let newer = tree::meta(&reads.rows(home), NodeId::ROOT, &person::name_meta_key(&device.device))?;
+            // A newer name that does not open was sealed under a key that is still to come.
+            let newer = newer.and_then(|sealed| person::open_name(keys, &device.device, &sealed).ok());
+            let first = || person::open_name(keys, &device.device, &device.sealed_name).ok();
+            // A device that was revoked is not told the names of those that came later.
+            let name = newer.or_else(first).unwrap_or_else(|| short_id(&device.device));
+            let is_revoked = roster.removed.contains_key(&device.device);
             let successors = roster.replaced.get(&device.device).cloned().unwrap_or_default();
-            devices.push(Listed { id: device.device, name, successors });
+            devices.push(Listed { id: device.device, name, successors, is_revoked });
         }
     }
     Ok(devices)
 }
+
+/// A person log as it travels: its entries, and the objects that they name.
+pub(crate) type LogAndObjects = (Vec<Vec<u8>>, Vec<Vec<u8>>);
 
 /// The objects that an entry of a person log names.
 pub(crate) fn named_objects(entry: &Entry) -> Vec<ObjectHash> {

@@ -14,6 +14,9 @@
 //! | `gc` | what is kept and for how long; giving room back |
 //! | `depot` | what is kept for a person who alone can read it: blind replicas, cold drives |
 //! | `doctor` | every part of this device looked at, with cause and cure |
+//! | `recover` | everything back from the phrase |
+//! | `drives` | folders that keep everything without a process |
+//! | `revoke`, `rotate`, `person_keys` | a device ended; the keys that follow; how the person's keys are handed on |
 //! | `care`, `scrub` | packs in which damage was met; when which pack is looked at in the background |
 //!
 //! It knows neither HTTP nor clap; floors above name nothing below it.
@@ -24,6 +27,7 @@ mod copies;
 mod create;
 mod depot;
 mod doctor;
+mod drives;
 mod env;
 mod error;
 mod export;
@@ -42,14 +46,18 @@ mod node;
 mod open;
 mod organise;
 mod path;
+mod person_keys;
 mod place;
 mod process;
 mod progress;
 mod reader;
 mod rebirth;
+mod recover;
 mod replicas;
 pub mod report;
 mod restore;
+mod revoke;
+mod rotate;
 mod scrub;
 mod share;
 mod status;
@@ -67,6 +75,7 @@ pub use locker::{InitOptions, Locker, VerifyOptions};
 pub use node::{Node, NodeOptions};
 pub use open::{OpenOptions, link_needs_passphrase, open_link};
 pub use process::{guard_process, hear_interrupts};
+pub use recover::{DrillOptions, RecoverFrom, RecoverOptions};
 pub use report::Secret;
 pub use share::{EXPIRES_DEFAULT_S, EXPIRES_MAX_S, ShareOptions};
 pub use time::{parse_span_s, parse_time};

@@ -68,6 +68,16 @@ pub(crate) const LIST_THREADS_MAX: usize = 4;
 pub(crate) const STATE_HASH_QUICK_NODES: u64 = 20_000;
 /// Keys that this home had before and remembers, for what it wrote under them.
 pub(crate) const REBIRTHS_MAX: usize = 64;
+/// Drives that a device knows.
+pub(crate) const DRIVES_MAX: usize = 64;
+/// Files that a drill draws by lot and reads …
+pub(crate) const DRILL_FILES: usize = 16;
+/// … none larger than this.
+pub(crate) const DRILL_FILE_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of entries that wait in memory for the secret of their epoch; what finds no room is pulled again later.
+pub(crate) const UNOPENED_BYTES_MAX: usize = 64 << 20;
+/// Box bundles of one epoch that are kept: each device that adds another one makes one.
+pub(crate) const BUNDLES_PER_EPOCH_MAX: usize = 16;
 /// Findings that `verify` names one by one.
 pub(crate) const FINDINGS_MAX: usize = 1_000;
 /// Days of running for which what lies in the trash, and versions that were replaced, are kept.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use locker_catalog::space::Space;
 use locker_crypto::id::SpaceTag;
+use locker_crypto::secret::VaultKey;
 use locker_store::{Home, Limits, Snapshot, Store};
 use tokio::sync::watch;
 
@@ -21,7 +22,8 @@ use crate::depot::Depot;
 use crate::gc::{Manners, Turns};
 use crate::join::JoinOptions;
 use crate::keys::Keys;
-use crate::node::{Hub, NodeOptions};
+use crate::node::{Hub, NodeOptions, Unopened};
+use crate::recover::Heir;
 use crate::report::{
     Added, Collected, Created, Device, Entry, Event, Got, Guide, Joined, Observer, Removed, Restored, Secret,
     Shared, SharedLink, StateHash, Status, Verified,
@@ -31,6 +33,7 @@ use crate::vault::{self, Vault};
 use crate::{Env, Error};
 
 mod mesh;
+mod survival;
 
 /// What a new locker is to be.
 pub struct InitOptions {
@@ -77,6 +80,8 @@ pub(crate) struct Inner {
     space: Mutex<Option<Space>>,
     /// Held by the import that runs.
     importing: Mutex<()>,
+    /// Held by who brings a drive up to date.
+    driving: Mutex<()>,
     /// Who relies on content, and who lets it go.
     turns: Turns,
     /// Packs that are being let go.
@@ -89,6 +94,10 @@ pub(crate) struct Inner {
     suspects: Suspects,
     /// What is kept here for somebody, on a device that cannot read it.
     depot: Option<Depot>,
+    /// Entries whose epoch is not known yet.
+    unopened: Mutex<Unopened>,
+    /// The phrase, while this home recovers by it.
+    heir: Option<Arc<Heir>>,
 }
 
 impl Locker {
@@ -150,20 +159,45 @@ impl Locker {
         env: Env,
         ask: &mut dyn FnMut() -> Result<Secret, Error>,
     ) -> Result<Self, Error> {
+        Self::open_as(home, env, ask, None)
+    }
+
+    /// Opens a locker that is whole, or, with the phrase, one that is being recovered.
+    pub(crate) fn open_as(
+        home: &Path,
+        env: Env,
+        ask: &mut dyn FnMut() -> Result<Secret, Error>,
+        heir: Option<Arc<Heir>>,
+    ) -> Result<Self, Error> {
         if !home.is_dir() {
             return Err(Error::NoLocker(home.to_path_buf()));
         }
         let opened = Home::open(home)?;
-        let config = Config::read(home)?;
         let key = vault::open(&opened, ask)?;
-        let mut store = Store::open(opened, &key, Box::new(crate::env::system_dice()), Limits::default())?;
-        drop(key);
+        Self::open_home(opened, env, &key, heir)
+    }
+
+    /// Opens the locker of a home whose vault key is at hand.
+    pub(crate) fn open_home(
+        opened: Home,
+        env: Env,
+        key: &VaultKey,
+        heir: Option<Arc<Heir>>,
+    ) -> Result<Self, Error> {
+        let home = &opened.path().to_path_buf();
+        let config = Config::read(home)?;
+        let mut store = Store::open(opened, key, Box::new(crate::env::system_dice()), Limits::default())?;
         store.recover()?;
         let (keys, depot) = {
             let snapshot = store.read()?;
             let keys = Keys::load(&snapshot)?.ok_or_else(|| Error::NoLocker(home.to_path_buf()))?;
             (keys, Depot::load(&snapshot)?)
         };
+        match &heir {
+            Some(heir) => heir.take_up(&store.read()?, home)?,
+            None if crate::recover::is_unfinished(&store.read()?)? => return Err(Error::Unrecovered),
+            None => {}
+        }
         crate::gc::note_today(&store, &env)?;
         start_workers(config.threads);
         let umask = crate::place::current_umask();
@@ -176,12 +210,15 @@ impl Locker {
             umask,
             space: Mutex::new(None),
             importing: Mutex::new(()),
+            driving: Mutex::new(()),
             turns: Turns::default(),
             freeing: Freeing::default(),
             committed: watch::channel(0).0,
             node: Mutex::new(None),
             suspects: Suspects::default(),
             depot,
+            unopened: Mutex::new(Unopened::default()),
+            heir,
         })))
     }
 

@@ -9,10 +9,12 @@ mod away;
 mod blobs;
 mod conversation;
 mod dialer;
+mod drives;
 mod enrol;
 mod fetches;
 mod folding;
 mod guest;
+mod heir;
 mod hub;
 mod idle;
 mod invite;
@@ -41,10 +43,9 @@ pub(crate) use self::audit::audit;
 #[cfg(test)]
 pub(crate) use self::dialer::Tried;
 pub(crate) use self::dialer::{Miss, Trail};
-pub(crate) use self::hub::Hub;
+pub(crate) use self::hub::{Gathered, Hub};
 pub(crate) use self::knock::{KnockError, knock};
-#[cfg(test)]
-pub(crate) use self::ledger::{Asker, Incoming};
+pub(crate) use self::ledger::{Asker, Incoming, Unopened};
 pub(crate) use self::lost::Fetched;
 pub(crate) use self::seek::Source as Whence;
 use crate::join::JoinAs;

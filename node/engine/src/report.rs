@@ -4,12 +4,14 @@
 mod collected;
 mod copies;
 mod diagnosis;
+mod recovered;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::collected::{Collected, Fate, PackFate, PackGroup, Why};
 pub use self::copies::{Audit, Copies, Freed, Pinned, Unfreed};
 pub use self::diagnosis::{Check, CheckState, Diagnosis};
+pub use self::recovered::{Drilled, DriveTold, Evidence, Recovered, Rehearsal};
 
 /// A new locker. The only time that the phrase is ever told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -302,6 +304,9 @@ pub struct Device {
     pub failed: Option<u64>,
     /// Whether it is this device.
     pub this: bool,
+    /// Whether it was ended: nothing that was written since can be read there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revoked: bool,
     /// The devices that took its place: it was restored from a backup, or copied. Absent if it is in use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced_by: Vec<String>,

@@ -4,6 +4,7 @@ mod blind;
 
 use std::ops::ControlFlow;
 
+use locker_catalog::roster::Roster;
 use locker_catalog::space::{OwnState, Space};
 use locker_catalog::tree as catalog;
 use locker_crypto::Refusal;
@@ -13,6 +14,7 @@ use locker_store::pins::{self, PinScope};
 use locker_store::{Reads, Snapshot, audits, unneeded};
 
 use crate::copies::Standing;
+use crate::keys::person_log;
 use crate::limits::STATE_HASH_QUICK_NODES;
 use crate::locker::Inner;
 use crate::rebirth::{Doubt, Sign, rebirths};
@@ -53,6 +55,8 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
         message: format!("giving back room ended early, and nothing more was removed: {why}"),
     }));
     problems.extend(damaged_rows(inner));
+    problems.extend(heirs(inner));
+    problems.extend(ended(inner, &snapshot)?);
     problems.extend(in_doubt(inner, &snapshot)?);
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
@@ -340,7 +344,7 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
     }
     let snapshot = inner.store()?.read()?;
     let keys = inner.keys();
-    let devices = crate::keys::devices(&snapshot, &keys.person, keys.person_keys()?)?;
+    let devices = crate::keys::devices(&snapshot, &keys.person, keys.person_keys()?, keys.tag)?;
     let (online, last_seen) = inner.node().map(|hub| hub.presence()).unwrap_or_default();
     let ways = inner.node().map(|hub| hub.ways()).unwrap_or_default();
     let now = inner.env().now_ms();
@@ -362,6 +366,7 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
             proved,
             failed,
             this,
+            revoked: listed.is_revoked,
             replaced_by,
             store: None,
         });
@@ -380,6 +385,7 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
             proved,
             failed,
             this: false,
+            revoked: false,
             replaced_by: Vec::new(),
             store: Some(room),
         });
@@ -427,6 +433,29 @@ fn ahead(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Problem>, Error> {
         code: Refusal::Time.code().into(),
         message: "this device has written at a time that its clock has not reached. If the clock is behind, put it right; \
                   if it was ahead, other devices show what this one writes only when that time has come"
+            .into(),
+    }))
+}
+
+/// Whether somebody reads with the phrase.
+fn heirs(inner: &Inner) -> Option<Problem> {
+    let is_read = inner.node().is_some_and(|hub| hub.heirs() > 0);
+    is_read.then(|| Problem {
+        code: "E_PHRASE".into(),
+        message: "somebody who has the 24 words of this locker reads it now, as `locker recover` and `locker drill` do. If \
+                  that is not you, the words are in other hands"
+            .into(),
+    })
+}
+
+/// Whether this device was ended.
+fn ended(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Problem>, Error> {
+    let keys = inner.keys();
+    let roster = Roster::read(keys.person, &person_log(snapshot, &keys.person)?);
+    Ok(roster.removed.contains_key(&keys.device_id()).then(|| Problem {
+        code: Refusal::Revoked.code().into(),
+        message: "this device was ended: by another one, or by a recovery. The others do not let it in, and what is written \
+                  here reaches nobody"
             .into(),
     }))
 }

@@ -3,23 +3,30 @@
 //! A change is one durable transaction. What it reads is the state that it will be written on; when it fails nothing of
 //! it is there. An entry leaves this process, or is told to anybody, only after its commit.
 
+use std::collections::BTreeMap;
+
 use locker_catalog::clock::Now;
-use locker_catalog::operation::{Body, NodeKind, Op, Role};
+use locker_catalog::epochs::member_set_hash;
+use locker_catalog::operation::{Body, EntryRef, Epoch, NodeKind, Op, Role};
+use locker_catalog::roster::Roster;
 use locker_catalog::rows::{ReadRows, RowError};
 use locker_catalog::space::{OpenedEntry, Outcome, OwnState, Space};
 use locker_catalog::tree::{self as catalog, Bounds, Fold, Listed, Node, limits};
 use locker_crypto::Refusal;
 use locker_crypto::encode::Writer;
 use locker_crypto::entry::{self, Place};
-use locker_crypto::id::{EntryId, EpochId, NodeId, PackHash, PinId, SpaceTag};
+use locker_crypto::epoch::Bundle;
+use locker_crypto::id::{EntryId, EpochId, NodeId, PackHash, PinId, SpaceTag, VerifyingKey};
 use locker_crypto::identity::DeviceKeys;
 use locker_crypto::pack::PackOp;
+use locker_crypto::person;
 use locker_crypto::pin::{DELTA_PACKS_MAX, PinDelta};
-use locker_crypto::secret::LogKey;
+use locker_crypto::secret::{EpochSecret, LogKey, PersonKey};
 use locker_crypto::sign::Signing;
 use locker_store::index::{self, Loc, Naming, NewPack, PackState};
+use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::pins::{self, PinScope};
-use locker_store::{Reads, WriteTxn};
+use locker_store::{Reads, WriteTxn, objects};
 
 use crate::limits::{ENTRY_BYTES, ENTRY_OPS};
 use crate::locker::Inner;
@@ -39,6 +46,8 @@ pub(crate) struct Change<'a, 's> {
     drops: Vec<PackHash>,
     /// What every entry of this change begins with.
     lead: Option<Op>,
+    /// The epoch that the entry under way begins.
+    begun: Option<EpochId>,
 }
 
 impl Inner {
@@ -70,6 +79,7 @@ impl Inner {
             packs: Vec::new(),
             drops: Vec::new(),
             lead: None,
+            begun: None,
         };
         let value = change(&mut open)?;
         open.seal()?;
@@ -177,6 +187,47 @@ impl<'s> Change<'_, 's> {
         self.count
     }
 
+    /// Begins an epoch with the next entry, for those who hold `key`; its secret and its bundle are kept here.
+    pub(crate) fn begin_epoch(&mut self, key: &PersonKey) -> Result<(), Error> {
+        self.seal()?;
+        let (keys, tag) = (self.inner.keys(), self.inner.space_tag());
+        let secret = EpochSecret::random(&mut **self.inner.env().dice());
+        let parents = self.space.epochs().leaves();
+        let mut backs = Vec::with_capacity(parents.len());
+        for parent in &parents {
+            let older = keyring::get::<EpochSecret, _>(self.txn, &SpaceEpoch { space: tag, epoch: *parent })?;
+            backs.push(older.map(|older| secret.seal_back(&older)));
+        }
+        let epoch = Epoch {
+            id: secret.id(),
+            parents,
+            member_set_hash: member_set_hash(&self.space.access().members()),
+            backs,
+        };
+        let (recipient, signing) = (key.box_keys(), keys.device.signing());
+        let dice = &mut **self.inner.env().dice();
+        let bundle = Bundle::seal(&keys.space, &secret, signing, [recipient.public()], dice);
+        let bundle = bundle.map_err(Error::Refused)?.encode();
+        objects::put_bundle(self.txn, &tag, &epoch.id, &bundle);
+        keyring::put(self.txn, &SpaceEpoch { space: tag, epoch: epoch.id }, &secret);
+        self.begun = Some(epoch.id);
+        self.push(Op::Epoch(epoch))
+    }
+
+    /// Appends an entry to the person log. Gives the log and what it comes to.
+    pub(crate) fn append_person(
+        &mut self,
+        entries: Vec<person::Entry>,
+        made: &person::Made,
+    ) -> Result<(Vec<person::Entry>, Roster), Error> {
+        self.inner.append_person(self.txn, &mut self.space, entries, made)
+    }
+
+    /// The last entry that is held of every author, and how many entries count of those that were ended.
+    pub(crate) fn ends(&self) -> Result<(Vec<EntryRef>, BTreeMap<VerifyingKey, u64>), Error> {
+        Ok((self.space.heads(&self.rows())?, self.space.access().removed_authors()))
+    }
+
     /// The transaction, for rows beside the log.
     pub(crate) fn txn(&mut self) -> &mut WriteTxn<'s> {
         self.txn
@@ -257,7 +308,10 @@ impl<'s> Change<'_, 's> {
         let keys = self.inner.keys();
         let now_ms = self.inner.env().now_ms();
         let body = self.body(ops, now_ms)?;
-        let epoch = self.epoch()?;
+        let epoch = match self.begun.take() {
+            Some(begun) => begun,
+            None => self.epoch()?,
+        };
         let log_key = keys.log_key(self.txn, &epoch)?;
         let head = self.space.own_head(&self.rows())?;
         let (seq, prev) = head.map_or((0, EntryId::ZERO), |head| (head.seq + 1, head.id));

@@ -12,6 +12,7 @@
 //! | `settings` | id u16 | bytes; ids below 0x0100 belong to the store (below), the others to the engine |
 //! | `keyring` | kind u8, then the id of that kind | secret, 32 B |
 //! | `objects` | ObjectHash 32 | the object's bytes |
+//! | `bundles` | SpaceTag 16, EpochId 32, ObjectHash 32 | empty; the object is a box bundle of that epoch |
 //! | `person` | PersonId 32, EntryId 32 | the signed `LKP1` entry |
 //! | `packs` | PackHash 32 | number u32, len u32 (0: not known yet), state u8, verified_at u64 (unix seconds), then SpaceTag 16 of each space that has it |
 //! | `pack-locs` | PackHash 32 | for each chunk in order: ChunkTag 16, sealed_len u32; offsets are the sums |
@@ -24,7 +25,6 @@
 //! | `ended-links` | LinkTag 16 | u32: the day of running on which the link was first seen to be over |
 //! | `unpinned` | PackHash 32 | u32: the day of running on which a replica first saw that nobody pins the pack |
 //! | `opaque` | SpaceTag 16, author 32, seq u64, EntryId 32 | an entry as it was signed, on a device that cannot open it |
-//! | `bundles` | SpaceTag 16, EpochId 32, ObjectHash 32 | empty; the box bundles of an epoch |
 //! | `replicas` | device 32 | unix seconds, bytes kept, quota, packs refused, each u64: what a replica said last |
 //! | `replica-packs` | device 32, PackHash 32 | u64: when a replica last said that it holds the pack, unix seconds |
 //! | `pins` | SpaceTag 16, author 32, PackHash 32 | empty; a standing pin |
@@ -85,6 +85,7 @@ pub(crate) const FORMAT: u64 = 1;
 pub(crate) const SETTINGS: TableName = TableName::Own("settings");
 pub(crate) const KEYRING: TableName = TableName::Own("keyring");
 pub(crate) const OBJECTS: TableName = TableName::Own("objects");
+pub(crate) const BUNDLES: TableName = TableName::Own("bundles");
 pub(crate) const PERSON: TableName = TableName::Own("person");
 pub(crate) const PACKS: TableName = TableName::Own("packs");
 pub(crate) const PACK_LOCS: TableName = TableName::Own("pack-locs");
@@ -97,7 +98,6 @@ pub(crate) const UNNEEDED: TableName = TableName::Own("unneeded");
 pub(crate) const ENDED_LINKS: TableName = TableName::Own("ended-links");
 pub(crate) const UNPINNED: TableName = TableName::Own("unpinned");
 pub(crate) const OPAQUE: TableName = TableName::Own("opaque");
-pub(crate) const BUNDLES: TableName = TableName::Own("bundles");
 pub(crate) const REPLICAS: TableName = TableName::Own("replicas");
 pub(crate) const REPLICA_PACKS: TableName = TableName::Own("replica-packs");
 pub(crate) const PINS: TableName = TableName::Own("pins");

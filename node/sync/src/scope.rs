@@ -21,6 +21,8 @@ enum Reach {
     Listed,
     /// To every space that this node holds: an own device.
     Whole,
+    /// The same, but nothing is written there: the holder of the phrase, before he has a device.
+    Reading,
 }
 
 /// What one end of a session may ask of the other, and send to it.
@@ -43,13 +45,20 @@ impl Scope {
         Self { reach: Reach::Whole, ..Self::default() }.with_persons(persons)
     }
 
+    /// The scope of somebody who holds the phrase of these persons and recovers: every space that is held may be read, and
+    /// the logs of these persons may be read and written.
+    pub fn reading(persons: impl IntoIterator<Item = PersonId>) -> Self {
+        Self { reach: Reach::Reading, ..Self::default() }.with_persons(persons)
+    }
+
     /// The scope of a client that was admitted. `persons` are those whose logs a device or replica may read: own
     /// person, contacts, members of the spaces it shares. Holders of tokens and links read none of them.
     pub fn of(admission: &Admission, persons: impl IntoIterator<Item = PersonId>) -> Self {
         let scope = match admission.is_own_device() {
             true => Self::whole(persons),
             false if admission.device.is_some() => Self::granted(&admission.grants).with_persons(persons),
-            false => Self::granted(&admission.grants).with_persons(admission.root),
+            false if admission.root.is_some() => Self::reading(admission.root),
+            false => Self::granted(&admission.grants),
         };
         Self { capsules: admission.links.iter().copied().collect(), ..scope }
     }
@@ -86,6 +95,11 @@ impl Scope {
         self.reach == Reach::Whole
     }
 
+    /// Whether every space that is held may be read.
+    fn reads_all(&self) -> bool {
+        matches!(self.reach, Reach::Whole | Reach::Reading)
+    }
+
     /// Returns whose log bears a tag.
     pub fn person(&self, tag: &SpaceTag) -> Option<PersonId> {
         self.persons.get(tag).copied()
@@ -96,7 +110,7 @@ impl Scope {
         match kind {
             LogKind::Person => self.persons.contains_key(tag),
             LogKind::Entries | LogKind::Pins => {
-                self.is_whole() || self.has(tag, Rights::READ) || self.has(tag, Rights::REPLICATE)
+                self.reads_all() || self.has(tag, Rights::READ) || self.has(tag, Rights::REPLICATE)
             }
         }
     }
@@ -125,9 +139,9 @@ impl Scope {
         }
     }
 
-    /// Whether packs of a space may be wanted and offered: between own devices and towards own replicas.
+    /// Whether packs of a space may be wanted and offered: between own devices, towards own replicas, and by who recovers.
     pub fn may_swap_packs(&self, tag: &SpaceTag) -> bool {
-        self.is_whole() || self.has(tag, Rights::REPLICATE)
+        self.reads_all() || self.has(tag, Rights::REPLICATE)
     }
 
     /// Whether a pack of a space may be asked for, as far as rights go; the scope index is asked next.

@@ -174,6 +174,11 @@ impl Session {
         self.incoming.is_idle() && self.views.values().all(View::is_level)
     }
 
+    /// Whether the peer showed how far it is in one log, and all of that is held here.
+    pub fn is_level_in(&self, log: &Log) -> bool {
+        self.incoming.is_idle() && self.views.get(log).is_some_and(|view| view.is_heard() && view.is_level())
+    }
+
     /// Whether the peer showed how far it is in every log that is held here.
     pub fn has_heard(&self) -> bool {
         self.views.values().filter(|view| view.is_held()).all(View::is_heard)

@@ -18,6 +18,7 @@
 //! | T20 | a foreign person key | `crypto::person`; `sync::session` |
 //! | T21 | injected entries | `catalog::access`, `catalog::space`; `engine::depot`; [`forged`] |
 //! | T22 | 100,000 turned bits | `crypto::entry`; `sync::session`; `engine::depot`; [`forged`] |
+//! | T23, T32 | who was revoked reads on, or is let in | `engine::revoke`; `recovery::revoked` |
 //! | T23, T25, T27, T28, T50, T52, T53, T73, T93, T94 | members and trees | `catalog`; `crypto::person`; `engine::depot` |
 //! | T29 | lapsed and early tokens | `crypto::capability`; `sync::session`, `sync::handshake` |
 //! | T30 | spliced tokens | `crypto::capability` |
@@ -36,6 +37,7 @@
 //! | T57, T58 | the disk, its rows and its modes | `store`; `end_to_end::secrecy`, `damage` |
 //! | T59 | pitfalls of ed25519 | `crypto::sign`; `tidy::arrows` |
 //! | T65 | boxes of one mechanism | `crypto::sealed_box`; `tidy::arrows` |
+//! | T67, T90 | recovery that fails, or takes another's data; the locator dies with the devices | `recovery` |
 //! | T68 | signatures and keys of another kind | `crypto::sign`, `crypto::derive` |
 //! | T70, T71 | low-order keys; depositors | `crypto::sealed_box`, `crypto::person`, `crypto::capsule`; `sync::session` |
 //! | T74 | older and newer versions | `crypto::entry`, `crypto::capability`, `crypto::link`; `catalog::operation`, `catalog::space`; `sync::session`; `net` (strangers) |

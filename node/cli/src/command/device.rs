@@ -15,7 +15,8 @@ use crate::request::Request;
 #[command(after_help = "\
 Examples:
   locker device ls
-  locker --json device ls")]
+  locker device rename 3f9a tablet
+  locker device revoke 3f9a")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -25,6 +26,24 @@ pub(crate) struct Arguments {
 enum Verb {
     /// List the devices, and which of them are reached now
     Ls,
+    /// Give a device another name
+    Rename {
+        /// Id of the device, or the beginning of it
+        id: String,
+        /// The new name
+        name: String,
+    },
+    /// End a device that was lost, stolen or given away
+    ///
+    /// It can open nothing that is written from now on, and your other devices do not let it in. What it has already it
+    /// keeps: nobody can take that back.
+    Revoke {
+        /// Id of the device, or the beginning of it
+        id: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Serialize)]
@@ -34,14 +53,59 @@ struct Told<'a> {
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let Verb::Ls = self.verb;
-        let watch = context.terminal.watch("Looking");
-        let devices = reply_of!(context.ask(Request::Devices, &watch)?, Devices);
-        watch.finish();
-        context
-            .terminal
-            .result(&Told { devices: &devices }, || devices.iter().map(line).collect::<Vec<_>>().join("\n"))
+        match self.verb {
+            Verb::Ls => list(context),
+            Verb::Rename { id, name } => {
+                let device = one(context, Request::RenameDevice { id, name })?;
+                context.terminal.result(&device, || format!("Renamed: {}", line(&device)))
+            }
+            Verb::Revoke { id, yes } => {
+                if !yes && !is_sure(context, &id)? {
+                    return Err(Failure::usage(
+                        "nothing was revoked",
+                        "Give --yes to revoke without being asked.",
+                    ));
+                }
+                let device = one(context, Request::RevokeDevice { id })?;
+                context.terminal.result(&device, || {
+                    format!(
+                        "Revoked: {}. Devices that run `locker up` hear of it at once, others when they meet.",
+                        line(&device)
+                    )
+                })
+            }
+        }
     }
+}
+
+fn list(context: &Context) -> Result<(), Failure> {
+    let watch = context.terminal.watch("Looking");
+    let devices = reply_of!(context.ask(Request::Devices, &watch)?, Devices);
+    watch.finish();
+    context
+        .terminal
+        .result(&Told { devices: &devices }, || devices.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// Does something with one device, and gives it as it is then.
+fn one(context: &Context, request: Request) -> Result<Device, Failure> {
+    let watch = context.terminal.watch("Writing");
+    let devices = reply_of!(context.ask(request, &watch)?, Devices);
+    watch.finish();
+    devices.into_iter().next().ok_or_else(super::mismatched)
+}
+
+/// Asks at a terminal whether a device is to be ended. Elsewhere there is nobody to ask.
+fn is_sure(context: &Context, id: &str) -> Result<bool, Failure> {
+    if !context.terminal.is_interactive() {
+        return Ok(false);
+    }
+    context
+        .terminal
+        .say(&format!("The device {} will open nothing that is written from now on.", printable(id)));
+    context.terminal.say("Type yes to revoke it:");
+    let answer = super::pair::answer().map_err(|e| Failure::io("cannot read the answer", &e))?;
+    Ok(answer == "yes")
 }
 
 /// One device as a line: the beginning of its id, its name, when it was seen.
@@ -51,6 +115,7 @@ pub(super) fn line(device: &Device) -> String {
             let ids: Vec<&str> = replaced_by.iter().map(|id| id.get(..8).unwrap_or(id)).collect();
             format!("replaced by {}", ids.join(" and "))
         }
+        Device { revoked: true, .. } => "revoked".into(),
         Device { this: true, .. } => "this device".into(),
         Device { online: true, path: Some(Way::Relayed), .. } => "online, through a relay".into(),
         Device { online: true, .. } => "online".into(),

@@ -1,6 +1,7 @@
 //! `locker init`
 
 use std::io::{BufRead, Write};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use locker_engine::report::Created;
@@ -8,7 +9,8 @@ use locker_engine::{Env, InitOptions, Locker, Vault};
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::secret_input;
+use crate::output::time;
+use crate::{secret_input, sheet};
 
 /// How the vault is closed.
 #[derive(Clone, Copy, ValueEnum)]
@@ -28,6 +30,7 @@ pub(super) enum VaultKind {
 Examples:
   locker init
   locker init --name laptop --vault passphrase
+  locker init --sheet recovery.html
   locker --json init --vault passphrase --passphrase-file secret.txt")]
 pub(crate) struct Arguments {
     /// Name of this device [default: the host's name]
@@ -36,6 +39,9 @@ pub(crate) struct Arguments {
     /// How the keys on this device are closed
     #[arg(long, value_enum, default_value = "file")]
     vault: VaultKind,
+    /// Write a page to be printed, with the words and what to do with them, to FILE (HTML); only this user can read it
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -43,7 +49,15 @@ impl Arguments {
         Locker::check_new_home(&context.home)?;
         let options = InitOptions { name: self.name, vault: self.vault.ask(context)? };
         let terminal = &context.terminal;
+        let now = i64::try_from(Env::system().now_ms()).unwrap_or(i64::MAX);
         let created = Locker::create(&context.home, options, Env::system(), |created| {
+            if let Some(sheet) = &self.sheet {
+                sheet::write(sheet, created, &time(now))?;
+                terminal.say(&format!(
+                    "The sheet is in {}. The words stand in it: print it, then delete it.",
+                    sheet.display()
+                ));
+            }
             terminal.result(created, || shown(created, context))
         })?;
         if terminal.is_interactive() {

@@ -25,10 +25,10 @@ use tokio::time::Instant;
 
 pub(super) use self::greet::{Greeted, greet, greet_stray};
 use self::with::With;
-use super::guest;
 use super::hub::{Hub, Place};
 use super::knock::HANDSHAKE_TIME;
-use super::ledger::{Asker, Incoming};
+use super::ledger::{Asker, Incoming, Taken};
+use super::{guest, heir};
 use crate::Error;
 
 /// Frames of the other end in a handshake, on either side.
@@ -50,6 +50,7 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
             note_address(&hub, device, &connection).await;
             talk(hub, connection, stream, device, rest, false).await;
         }
+        Ok((Welcomed::Heir(seat), rest)) => heir::serve(hub, connection, stream, seat, rest).await,
         Ok((Welcomed::Guest(seated), rest)) => guest::serve(hub, connection, stream, *seated, rest).await,
         Err(failed) => {
             // A device that was killed in the middle has not failed at anything.
@@ -84,6 +85,8 @@ impl Failed {
 enum Welcomed {
     /// A device of this person.
     Own(VerifyingKey),
+    /// The holder of the phrase.
+    Heir(Place),
     /// The holder of a link.
     Guest(Box<guest::Seated>),
 }
@@ -126,6 +129,10 @@ async fn welcome(
                 // There must be a place before anything is promised.
                 let welcomed = match admission.device_key().filter(|_| admission.is_own_device()) {
                     Some(device) => Welcomed::Own(device),
+                    None if admission.is_root_alone() => {
+                        let seat = hub.admit_heir(connection).await.ok_or_else(|| Failed::at(frame_end))?;
+                        Welcomed::Heir(seat)
+                    }
                     None => {
                         let seated = guest::seat(hub, connection, admission)
                             .await
@@ -138,8 +145,10 @@ async fn welcome(
                     stream.flush().await
                 };
                 if sent.await.is_err() {
-                    if matches!(welcomed, Welcomed::Guest(_)) {
-                        hub.leave_guest(connection).await;
+                    match welcomed {
+                        Welcomed::Own(_) => {}
+                        Welcomed::Heir(_) => hub.leave_heir(connection).await,
+                        Welcomed::Guest(_) => hub.leave_guest(connection).await,
                     }
                     return Err(Failed::broken());
                 }
@@ -170,7 +179,7 @@ fn own_person(hub: &Hub) -> Person {
     Person {
         standing: Standing::Own,
         active: hub.admitted_devices(),
-        root: VerifyingKey(keys.person.0),
+        root: hub.root_key(),
         grants: vec![Grant { tag: keys.tag, rights, folder: None }],
     }
 }
@@ -226,7 +235,7 @@ async fn talk(
 }
 
 /// A session that stands, with what it was told.
-struct Talk {
+pub(super) struct Talk {
     hub: Arc<Hub>,
     connection: Connection,
     device: VerifyingKey,
@@ -235,7 +244,7 @@ struct Talk {
     told: BTreeMap<(Log, VerifyingKey), u64>,
     asked: HashSet<PackHash>,
     asked_at: Instant,
-    /// Who the peer is among the person's devices.
+    /// Who the peer is to this node.
     asker: Asker,
     /// What was asked for beside the logs.
     asks: BTreeSet<Ask>,
@@ -262,7 +271,13 @@ struct Talk {
 }
 
 impl Talk {
-    fn new(hub: Arc<Hub>, connection: Connection, device: VerifyingKey, terms: Terms, asker: Asker) -> Self {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        connection: Connection,
+        device: VerifyingKey,
+        terms: Terms,
+        asker: Asker,
+    ) -> Self {
         // Unbounded in form only: what a session sends is bounded by the peer's credit of 1 MiB and small frames.
         let (out, outgoing) = mpsc::unbounded_channel();
         Self {
@@ -286,15 +301,15 @@ impl Talk {
             missing: Vec::new(),
             forked: BTreeMap::new(),
             closed: BTreeSet::new(),
-            // A replica cannot bring in a key.
-            has_asked_to_succeed: asker == Asker::Replica,
+            // Only a device can bring in a key.
+            has_asked_to_succeed: asker != Asker::Device,
             arrived_count: 0,
             heard_at: Instant::now(),
             is_over: false,
         }
     }
 
-    async fn run(&mut self, stream: Stream, rest: Vec<u8>, mut place: Place) {
+    pub(super) async fn run(&mut self, stream: Stream, rest: Vec<u8>, mut place: Place) {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let Some(mut outgoing) = self.outgoing.take() else { return };
         let writing = tokio::spawn(async move {
@@ -397,7 +412,9 @@ impl Talk {
                 }
             }
         }
-        if let Some(room) = self.hub.inner().room().filter(|room| self.room != Some(*room)) {
+        if self.asker == Asker::Device
+            && let Some(room) = self.hub.inner().room().filter(|room| self.room != Some(*room))
+        {
             self.room = Some(room);
             self.queue.push_back(Event::Room(room));
         }
@@ -407,6 +424,10 @@ impl Talk {
         }
         if !known.arrived.is_empty() {
             self.queue.push_back(Event::PacksHeld { tag, packs: known.arrived });
+        }
+        if self.asker == Asker::Heir {
+            // He has nothing that is not here.
+            return;
         }
         self.asked.retain(|pack| known.wanted.contains(pack));
         let new: Vec<PackHash> = known.wanted.into_iter().filter(|pack| self.asked.insert(*pack)).collect();
@@ -426,6 +447,14 @@ impl Talk {
     fn ask(&mut self, asks: Vec<Ask>) {
         let new = asks.into_iter().filter(|ask| self.asks.insert(*ask));
         self.queue.extend(new.map(Event::Ask));
+    }
+
+    /// Notes what came of items that were taken.
+    fn note_taken(&mut self, taken: Taken) {
+        self.queue.extend(taken.fates.into_iter().map(|(ticket, fate)| Event::Taken { ticket, fate }));
+        self.hub.want(&taken.wanted);
+        self.hub.unwant(&taken.unwanted);
+        self.ask(taken.asks);
     }
 
     /// Hands the session what is queued and carries out what it says, until nothing is left.
@@ -454,12 +483,13 @@ impl Talk {
                 let stored = self.hub.blocking(move |inner| inner.take_object(&bytes)).await;
                 // What was waited for may be here now.
                 self.hub.inner().note_commit();
-                let fate = match stored {
-                    Ok(()) => Fate::Durable,
-                    Err(Error::Refused(why)) => Fate::Refused(why),
-                    Err(_) => Fate::Refused(Refusal::Quota),
+                let (fate, taken) = match stored {
+                    Ok(taken) => (Fate::Durable, taken),
+                    Err(Error::Refused(why)) => (Fate::Refused(why), Taken::default()),
+                    Err(_) => (Fate::Refused(Refusal::Quota), Taken::default()),
                 };
                 self.queue.push_back(Event::Taken { ticket, fate });
+                self.note_taken(taken);
             }
             Action::Load { request, log, author, from, to, bytes_max } => {
                 let items =
@@ -475,6 +505,8 @@ impl Talk {
                 let held = self.hub.blocking(move |inner| inner.held_packs(&tag, &packs)).await;
                 self.queue.push_back(Event::PacksHeld { tag, packs: held.unwrap_or_default() });
             }
+            Action::PacksOffered { .. } | Action::Remember { .. } if self.asker == Asker::Heir => {}
+            Action::Acknowledged { log, heads } => self.hub.note_acked(&self.device, log, &heads),
             Action::PacksOffered { packs, .. } => {
                 let device = self.device;
                 if self.asker == Asker::Replica {
@@ -497,7 +529,9 @@ impl Talk {
             Action::Remember { log, heads } => {
                 self.hub.with_remembered(|known| known.note(&self.device, log, &heads));
             }
-            Action::Notice(Notice::Warning(log, Warning::Rollback { author, offered, .. })) => {
+            Action::Notice(Notice::Warning(log, Warning::Rollback { author, offered, .. }))
+                if self.asker != Asker::Heir =>
+            {
                 let (device, now_s) = (self.device, self.hub.now_s());
                 self.hub.with_remembered(|known| known.note_back(&device, log, &author, offered, now_s));
                 self.hub.save_remembered().await;
@@ -517,7 +551,7 @@ impl Talk {
                 let _ = self.hub.blocking(move |inner| inner.note_room(&device, &heard)).await;
             }
             Action::Notice(Notice::Clock { ahead_ms }) => self.hub.note_clock(&self.device, ahead_ms),
-            Action::Acknowledged { .. } | Action::DepositStored(_) | Action::Notice(_) => {}
+            Action::DepositStored(_) | Action::Notice(_) => {}
         }
     }
 
@@ -532,14 +566,10 @@ impl Talk {
         items.append(&mut self.late);
         let tickets: Vec<u64> = items.iter().map(|item| item.ticket).collect();
         match self.hub.blocking(move |inner| inner.take_items(items)).await {
-            Ok(taken) => {
-                self.queue
-                    .extend(taken.fates.into_iter().map(|(ticket, fate)| Event::Taken { ticket, fate }));
-                self.hub.want(&taken.wanted);
-                self.hub.unwant(&taken.unwanted);
-                self.ask(taken.asks);
-                self.late = taken.late;
+            Ok(mut taken) => {
+                self.late = std::mem::take(&mut taken.late);
                 self.late.truncate(LATE_MAX);
+                self.note_taken(taken);
             }
             Err(_) => {
                 // The store failed; nothing was kept and nothing is acknowledged.

@@ -198,7 +198,7 @@ fn not_dialed(why: NotDialed) -> Option<Miss> {
 fn not_let_in(why: &KnockError) -> Miss {
     match why {
         KnockError::Refused => Miss::Refused,
-        KnockError::Wrong(_) | KnockError::Broken(_) => Miss::Stranger,
+        KnockError::Unknown | KnockError::Wrong(_) | KnockError::Broken(_) => Miss::Stranger,
     }
 }
 

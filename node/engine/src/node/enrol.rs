@@ -11,11 +11,11 @@ use locker_crypto::id::VerifyingKey;
 use locker_crypto::person::{Author, Entry, Head, Made, Place};
 use locker_crypto::secret::{EpochSecret, RendezvousMaster};
 use locker_store::keyring::{self, SpaceEpoch};
-use locker_store::{WriteTxn, objects, persons};
+use locker_store::{Reads, WriteTxn, objects, persons};
 use locker_sync::pairing::{Enrol, Grant};
 
 use crate::Error;
-use crate::keys::{named_objects, person_log};
+use crate::keys::{LogAndObjects, named_objects, person_log};
 use crate::locker::Inner;
 use crate::rebirth::Doubt;
 
@@ -91,6 +91,13 @@ impl Inner {
         })
     }
 
+    /// The person log and the objects that it names, for a drive.
+    pub(crate) fn person_log_and_objects(&self) -> Result<LogAndObjects, Error> {
+        let snapshot = self.store()?.read()?;
+        let entries = person_log(&snapshot, &self.keys().person)?;
+        self.log_and_objects(&snapshot, entries)
+    }
+
     /// Gathers what a full device gets.
     fn grant(&self, txn: &WriteTxn<'_>, entries: Vec<Entry>, enrol: &Enrol) -> Result<Grant, Error> {
         let keys = self.keys();
@@ -120,16 +127,16 @@ impl Inner {
     }
 
     /// A person log in an order in which every entry fits, and the objects that it names.
-    fn log_and_objects(
+    fn log_and_objects<R: Reads>(
         &self,
-        txn: &WriteTxn<'_>,
+        reads: &R,
         mut entries: Vec<Entry>,
     ) -> Result<(Sealed, Sealed), Error> {
         // Whatever an entry names has a lesser clock.
         entries.sort_by_key(|entry| (entry.body.hlc, entry.author, entry.seq));
         let mut named = Vec::new();
         for hash in entries.iter().flat_map(named_objects) {
-            named.extend(objects::get(txn, &hash)?);
+            named.extend(objects::get(reads, &hash)?);
         }
         let person = self.keys().person;
         Ok((entries.iter().map(|entry| entry.to_bytes(&person)).collect(), named))

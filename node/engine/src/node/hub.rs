@@ -2,6 +2,7 @@
 
 mod announce;
 mod guests;
+mod heirs;
 mod level;
 mod look;
 mod search;
@@ -28,14 +29,14 @@ use tokio::time::Instant;
 
 use self::guests::Guest;
 pub(super) use self::guests::Visit;
+pub(crate) use self::heirs::Gathered;
 use super::away::Away;
 use super::dialer::Trail;
 use super::invite::Invitation;
 use super::leases::Leases;
-use super::lost::Seen;
 use super::remembered::Remembered;
 use super::{
-    again, audit, blobs, conversation, dialer, fetches, folding, invite, keeping, leases, remembered,
+    again, audit, blobs, conversation, dialer, drives, folding, heir, invite, keeping, leases, remembered,
     resting, scrub, slots,
 };
 use crate::Error;
@@ -103,12 +104,16 @@ struct State {
     sources: VecDeque<IpAddr>,
     /// Holders of links with a session, by their transport keys.
     guests: HashMap<VerifyingKey, Guest>,
+    /// Phrase holders that are here, or how far this one is.
+    recovery: heirs::Recovery,
     /// The links of the person.
     register: Arc<Register>,
     plan: Plan,
     /// Packs that are being sent, and to how many.
     sending: HashMap<PackHash, usize>,
     wanted: BTreeSet<PackHash>,
+    /// The root key that counts.
+    root: Option<VerifyingKey>,
     roster: BTreeSet<VerifyingKey>,
     /// Those that are let in: the roster, and devices that were replaced and may not know it.
     admitted: BTreeSet<VerifyingKey>,
@@ -211,6 +216,7 @@ impl Hub {
         });
         let marks = hub.blocking(Inner::load_remembered).await?;
         hub.with_remembered(|known| *known = marks);
+        hub.blocking(Inner::learn_secrets).await?;
         hub.look().await?;
         hub.expect_known().await;
         hub.want_all().await?;
@@ -219,17 +225,27 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).watch_commits());
         if hub.reads() {
             hub.spawn(Arc::clone(&hub).let_in_deferred());
+        }
+        if hub.inner.heir().is_none_or(|heir| !heir.is_rehearsal()) {
+            hub.begin_fetching();
+        }
+        if hub.inner.heir().is_some() {
+            // No device yet: it writes nothing and is found by nobody.
+            hub.spawn(heir::run(Arc::clone(&hub)));
+            return Ok(hub);
+        }
+        if hub.reads() {
             hub.spawn(folding::run(Arc::clone(&hub)));
             hub.spawn(again::run(Arc::clone(&hub)));
             // A device that stores is looked for, and looks for nobody.
             hub.spawn(dialer::run(Arc::clone(&hub)));
             hub.spawn(slots::run(Arc::clone(&hub)));
             hub.spawn(audit::run(Arc::clone(&hub)));
+            hub.spawn(drives::run(Arc::clone(&hub)));
         }
         hub.spawn(keeping::run(Arc::clone(&hub)));
         hub.spawn(leases::run(Arc::clone(&hub)));
         hub.spawn(remembered::run(Arc::clone(&hub)));
-        hub.spawn(fetches::run(Arc::clone(&hub)));
         hub.spawn(scrub::run(Arc::clone(&hub)));
         hub.spawn(resting::run(Arc::clone(&hub)));
         Ok(hub)
@@ -241,7 +257,8 @@ impl Hub {
         {
             let state = self.state();
             let guests = state.guests.values().map(|guest| &guest.end);
-            for end in state.sessions.values().map(|session| &session.end).chain(guests) {
+            let others = guests.chain(state.recovery.seats.values());
+            for end in state.sessions.values().map(|session| &session.end).chain(others) {
                 end.send_replace(true);
             }
         }
@@ -463,21 +480,6 @@ impl Hub {
     /// Works on the plan.
     pub(super) fn with_plan<T>(&self, f: impl FnOnce(&mut Plan) -> T) -> T {
         f(&mut self.state().plan)
-    }
-
-    /// What can be seen of the fetching of some packs.
-    pub(super) fn seen_of(&self, packs: &[PackHash]) -> Seen {
-        let state = self.state();
-        let left: BTreeSet<&PackHash> = packs.iter().filter(|hash| state.wanted.contains(*hash)).collect();
-        let sourceless = state.plan.without_source().filter(|(_, hash)| left.contains(hash)).count();
-        let others = state.roster.len().saturating_sub(1);
-        Seen {
-            left: left.len(),
-            received: self.traffic().pack_bytes_received,
-            present: state.sessions.len(),
-            absent: others.saturating_sub(state.sessions.len()),
-            has_source: sourceless < left.len(),
-        }
     }
 
     /// Whether packs are being fetched.

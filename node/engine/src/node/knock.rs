@@ -18,6 +18,8 @@ pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_millis(EARLY_FRAME_TI
 pub(crate) enum KnockError {
     /// The other end knows the secret, heard who this is, and refused.
     Refused,
+    /// The other end knows none of the secrets.
+    Unknown,
     /// It is not who was expected, or speaks another way.
     Wrong(Refusal),
     /// It broke off or took too long.
@@ -28,6 +30,7 @@ impl From<KnockError> for crate::Error {
     fn from(error: KnockError) -> Self {
         match error {
             KnockError::Refused => Self::Network("the other end refused".into()),
+            KnockError::Unknown => Self::Network("the other end does not know the secret".into()),
             KnockError::Wrong(why) => Self::Refused(why),
             KnockError::Broken(what) => Self::Network(what),
         }
@@ -70,9 +73,7 @@ pub(crate) async fn knock(
             }
             ClientStep::Welcome(welcome) => return Ok((stream, welcome)),
             // Who does not know the secret says nothing by refusing, whoever it is.
-            ClientStep::Refused if !is_answered => {
-                return Err(broken(&"the other end does not know the secret"));
-            }
+            ClientStep::Refused if !is_answered => return Err(KnockError::Unknown),
             ClientStep::Refused => return Err(KnockError::Refused),
         };
         stream.write_all(&frame).await.map_err(|e| broken(&e))?;

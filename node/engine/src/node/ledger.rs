@@ -6,6 +6,7 @@
 mod beside;
 mod blind;
 mod packs;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -15,24 +16,24 @@ use locker_catalog::log::Missing;
 use locker_catalog::operation::{Body, Op, Share as ShareOp};
 use locker_catalog::roster::Roster;
 use locker_catalog::space::{OpenedEntry, Outcome, Space};
-use locker_catalog::tree;
 use locker_crypto::Refusal;
 use locker_crypto::entry::Envelope;
-use locker_crypto::id::{NodeId, PackHash, TokenId, VerifyingKey};
+use locker_crypto::id::{PackHash, TokenId, VerifyingKey};
 use locker_crypto::identity::person_tag;
 use locker_crypto::pack::PackOp;
-use locker_crypto::person::{self, Entry};
+use locker_crypto::person::Entry;
 use locker_crypto::pin::PinDelta;
 use locker_crypto::share::Registered;
 use locker_store::index::{self, Loc, Naming, NewPack, PackState};
 use locker_store::pins::{self, PinScope};
-use locker_store::{Reads, WriteTxn, addresses, keyring, objects, persons};
+use locker_store::{Reads, WriteTxn, addresses, objects, persons};
 use locker_sync::frontier::Log;
 use locker_sync::message::v1::{Ask, Head, LogKind};
 use locker_sync::session::{Fate, Item};
 
 pub(crate) use self::beside::Asker;
 pub(crate) use self::packs::{Opened, TakenUp, is_held};
+pub(crate) use self::secrets::Unopened;
 use crate::Error;
 use crate::keys::{named_objects, person_log};
 use crate::locker::Inner;
@@ -79,6 +80,8 @@ pub(crate) struct LogStanding {
     pub(crate) active: BTreeSet<VerifyingKey>,
     /// Those, and devices that were replaced and may not know it.
     pub(crate) admitted: BTreeSet<VerifyingKey>,
+    /// The root key that counts.
+    pub(crate) root: VerifyingKey,
     /// Whether this device needs a new key.
     pub(crate) rebirth: Rebirth,
     /// The person's links.
@@ -156,6 +159,7 @@ impl Inner {
             missing: missing.collect(),
             forked,
             admitted: roster.admitted(),
+            root: roster.root,
             active: roster.active,
             rebirth,
             register,
@@ -213,7 +217,7 @@ impl Inner {
         if let Some(depot) = self.depot() {
             return self.blind_take_items(depot, items);
         }
-        self.change_space(|txn, space| {
+        let (taken, is_new_key) = self.change_space(|txn, space| {
             let mut taken = Taken::default();
             let mut items = VecDeque::from(items);
             while let Some(item) = items.pop_front() {
@@ -235,30 +239,13 @@ impl Inner {
                     _ => {}
                 }
             }
-            self.learn_dedup(txn)?;
-            Ok(taken)
-        })
-    }
-
-    /// Takes the dedup secret from the home space, if this device joined and does not have it yet.
-    fn learn_dedup(&self, txn: &mut WriteTxn<'_>) -> Result<(), Error> {
-        let keys = self.keys();
-        if keys.dedup.get().is_some() {
-            return Ok(());
+            let is_new_key = self.learn_home(txn)?;
+            Ok((taken, is_new_key))
+        })?;
+        if is_new_key {
+            self.reload_keys()?;
         }
-        let metas = tree::metas(&txn.rows(keys.tag), NodeId::ROOT)?;
-        let numbered = metas.iter().filter_map(|(key, value)| {
-            let m: u32 = key.strip_prefix("d/")?.parse().ok()?;
-            (person::dedup_meta_key(m) == *key).then_some((m, value))
-        });
-        let Some((m, sealed)) = numbered.max_by_key(|(m, _)| *m) else { return Ok(()) };
-        // What does not open was sealed under keys that are still to come.
-        if let Ok(secret) = person::open_dedup(keys.person_keys()?, m, sealed) {
-            keyring::put(txn, &m, &secret);
-            // Nobody else sets it: there is one writer.
-            let _ = keys.dedup.set(secret);
-        }
-        Ok(())
+        Ok(taken)
     }
 
     fn take_person(
@@ -273,7 +260,7 @@ impl Inner {
         if persons::get(txn, &person, &entry.id)?.is_some() {
             return Ok(Fate::Durable);
         }
-        if item.from == Asker::Replica {
+        if item.from != Asker::Device {
             // It could make up any number of authors: only what the log leads to is taken from there.
             let mut log = person_log(txn, &person)?;
             log.push(entry.clone());
@@ -311,24 +298,23 @@ impl Inner {
         taken: &mut Taken,
     ) -> Result<Fate, Error> {
         let keys = self.keys();
-        let open = || -> Result<OpenedEntry, Refusal> {
-            let envelope = Envelope::parse(bytes)?;
-            envelope.verify()?;
-            envelope.check_space(&keys.space)?;
-            let header = envelope.header();
-            let key = keys.log_key(txn, &header.epoch).map_err(|_| Refusal::Epoch)?;
-            let body = Body::read(envelope.open(Some(&key))?)?;
-            Ok(OpenedEntry {
-                id: envelope.id(),
-                author: header.author,
-                seq: header.seq,
-                prev: header.prev,
-                epoch: header.epoch,
-                sealed: bytes.to_vec(),
-                body,
-            })
+        let mut opened = self.open_entry(txn, bytes);
+        if opened == Err(Refusal::Epoch) && self.open_epoch(txn, bytes)? {
+            opened = self.open_entry(txn, bytes);
+        }
+        let entry = match opened {
+            Ok(entry) => entry,
+            // Signed by an author that is known: its epoch is asked for.
+            Err(Refusal::Epoch) => {
+                let header = *Envelope::parse(bytes).map_err(Error::Refused)?.header();
+                if space.access().knows_author(&header.author) {
+                    self.keep_unopened(header.epoch, bytes);
+                    taken.asks.push(Ask::Boxes(self.space_tag(), header.epoch));
+                }
+                return Ok(Fate::Waiting);
+            }
+            Err(why) => return Err(Error::Refused(why)),
         };
-        let entry = open().map_err(Error::Refused)?;
         let now_ms = self.env().now_ms();
         if entry.author == keys.device_id() {
             // Nothing that is new here was signed here. It is taken once this home has another key, and in its place
@@ -343,6 +329,26 @@ impl Inner {
             Outcome::Taken | Outcome::Deferred | Outcome::Held => Fate::Durable,
             Outcome::Waiting(_) => Fate::Waiting,
             Outcome::Refused(why) => Fate::Refused(why),
+        })
+    }
+
+    /// Checks an entry as far as that needs no other one, and opens it.
+    fn open_entry<R: Reads>(&self, reads: &R, bytes: &[u8]) -> Result<OpenedEntry, Refusal> {
+        let keys = self.keys();
+        let envelope = Envelope::parse(bytes)?;
+        envelope.verify()?;
+        envelope.check_space(&keys.space)?;
+        let header = envelope.header();
+        let key = keys.log_key(reads, &header.epoch).map_err(|_| Refusal::Epoch)?;
+        let body = Body::read(envelope.open(Some(&key))?)?;
+        Ok(OpenedEntry {
+            id: envelope.id(),
+            author: header.author,
+            seq: header.seq,
+            prev: header.prev,
+            epoch: header.epoch,
+            sealed: bytes.to_vec(),
+            body,
         })
     }
 
@@ -460,7 +466,7 @@ impl Inner {
         if delta.space_tag != scope.space {
             return Err(Error::Refused(Refusal::Scope));
         }
-        if item.from == Asker::Replica {
+        if item.from != Asker::Device {
             let person = self.keys().person;
             if !Roster::read(person, &person_log(txn, &person)?).brought_in.contains(&delta.author) {
                 return Ok(Fate::Waiting);

@@ -192,7 +192,9 @@ impl<'a> Visitor<'a> {
                 Ok((Source { connection, device, _stream: stream }, grants))
             }
             Err(KnockError::Refused) => Err(Failed::Refused),
-            Ok(_) | Err(KnockError::Wrong(_) | KnockError::Broken(_)) => Err(Failed::Useless),
+            Ok(_) | Err(KnockError::Unknown | KnockError::Wrong(_) | KnockError::Broken(_)) => {
+                Err(Failed::Useless)
+            }
         }
     }
 

@@ -88,7 +88,7 @@ impl Inner {
                     next
                 }
             };
-            let devices = keys::devices(txn, &keys.person, keys.person_keys()?)?;
+            let devices = keys::devices(txn, &keys.person, keys.person_keys()?, keys.tag)?;
             let own = devices.into_iter().find(|device| device.id == keys.device_id());
             let name = own.map(|device| device.name).unwrap_or_default();
             Ok(Some(Succeed { succession: Succession::new(&keys.person, &keys.device, &next), name }))

@@ -23,7 +23,7 @@ impl Check<'_> {
         }
         let keys = self.inner.keys();
         self.verified.checked += 1;
-        if let Err(error) = crate::keys::devices(snapshot, &keys.person, keys.person_keys()?) {
+        if let Err(error) = crate::keys::devices(snapshot, &keys.person, keys.person_keys()?, keys.tag) {
             match error {
                 Error::Integrity { why, .. } => self.add(why, "the person log is damaged".into()),
                 other => return Err(other),

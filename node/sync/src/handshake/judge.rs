@@ -75,6 +75,11 @@ impl Admission {
         matches!(self.device, Some((_, _, Standing::Own)))
     }
 
+    /// Whether the client proved to hold the phrase, and nothing else.
+    pub fn is_root_alone(&self) -> bool {
+        self.root.is_some() && self.device.is_none() && self.tokens.is_empty() && self.links.is_empty()
+    }
+
     /// Returns the device, if one proved itself.
     pub fn device_key(&self) -> Option<VerifyingKey> {
         self.device.map(|(_, device, _)| device)

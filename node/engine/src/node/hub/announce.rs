@@ -23,14 +23,17 @@ impl Hub {
 
     /// The secrets under which this device hears knocks: its own, and those of the links that it serves.
     pub(in crate::node) fn doors(&self) -> Vec<RendezvousSecret> {
+        if self.inner.heir().is_some() {
+            return Vec::new();
+        }
         let mut doors = self.own_doors();
         doors.extend(self.register().secrets(self.now_s()));
         doors
     }
 
-    /// The secrets under which this device is found by the person's others.
+    /// The secrets under which this device is found by the person's others, and under which the holder of the phrase finds it.
     fn own_doors(&self) -> Vec<RendezvousSecret> {
-        self.inner.keys().doors()
+        self.inner.keys().doors().into_iter().chain(self.slot_doors()).collect()
     }
 
     /// The secret under which this device is found first; a drive is found under none.
@@ -51,6 +54,9 @@ impl Hub {
 
     /// Tells the DHT and the local network where this device is.
     pub(in crate::node) async fn announce(&self) {
+        if self.inner.heir().is_some() {
+            return;
+        }
         let own = self.inner.keys().device_id();
         let mut doors = self.own_doors();
         doors.extend(self.invitation().map(|invitation| invitation.rendezvous()));

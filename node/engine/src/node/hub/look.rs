@@ -37,6 +37,7 @@ impl Hub {
         let asked_at = state.succession.take().and_then(|(_, at)| at);
         state.succession = asked.map(|asked| (asked, asked_at));
         let is_other_roster = state.roster != standing.active;
+        state.root = Some(standing.root);
         state.roster = standing.active;
         state.admitted = standing.admitted;
         if is_reborn {

@@ -242,6 +242,10 @@ impl Hub {
 
     /// Ends the sessions of devices that are no longer devices of the person, and of holders of links that have ended.
     pub(super) fn turn_out(&self) {
+        if self.inner.heir().is_some() {
+            // Those that have just been ended are to hear of it.
+            return;
+        }
         let now_s = self.now_s();
         let mut state = self.state();
         let State { sessions, guests, admitted, replicas, register, scopes, .. } = &mut *state;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use locker_crypto::id::PackHash;
 
 use super::Hub;
+use crate::node::lost::Seen;
 
 /// A pack that is being sent, for as long as this lives.
 pub(in crate::node) struct Sending<'h> {
@@ -23,6 +24,21 @@ impl Hub {
     pub(crate) fn packs_in_transfer(&self) -> BTreeSet<PackHash> {
         let state = self.state();
         state.sending.keys().copied().chain(state.plan.under_way()).collect()
+    }
+
+    /// What can be seen of the fetching of some packs.
+    pub(in crate::node) fn seen_of(&self, packs: &[PackHash]) -> Seen {
+        let state = self.state();
+        let left: BTreeSet<&PackHash> = packs.iter().filter(|hash| state.wanted.contains(*hash)).collect();
+        let sourceless = state.plan.without_source().filter(|(_, hash)| left.contains(hash)).count();
+        let others = state.roster.len().saturating_sub(1);
+        Seen {
+            left: left.len(),
+            received: self.traffic().pack_bytes_received,
+            present: state.sessions.len(),
+            absent: others.saturating_sub(state.sessions.len()),
+            has_source: sourceless < left.len(),
+        }
     }
 
     /// Wants packs no longer: nobody holds them any more, or nothing needs them here.

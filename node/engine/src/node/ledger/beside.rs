@@ -7,6 +7,7 @@ use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::objects;
 use locker_sync::message::v1::Ask;
 
+use super::Taken;
 use crate::Error;
 use crate::keys::{named_objects, person_log};
 use crate::locker::Inner;
@@ -19,6 +20,10 @@ pub(crate) enum Asker {
     Device,
     /// A replica.
     Replica,
+    /// The holder of the phrase, who recovers.
+    Heir,
+    /// A device or replica from which this home is recovered.
+    Source,
 }
 
 impl Inner {
@@ -38,25 +43,26 @@ impl Inner {
                 }
             }
         }
-        Ok(missing.into_iter().map(Ask::Object).collect())
+        let tag = self.space_tag();
+        let boxes = self.unknown_epochs().into_iter().map(|epoch| Ask::Boxes(tag, epoch));
+        Ok(missing.into_iter().map(Ask::Object).chain(boxes).collect())
     }
 
-    /// Takes in an object that was asked for.
+    /// Takes in an object that was asked for. Gives what came of it.
     ///
     /// # Errors
     /// [`Error::Refused`] for one that is not wanted here.
-    pub(crate) fn take_object(&self, bytes: &[u8]) -> Result<(), Error> {
-        self.store()?.write(|txn| match self.depot() {
-            Some(depot) => depot.take_object(txn, bytes),
-            None => {
-                objects::put(txn, bytes);
-                Ok(())
+    pub(crate) fn take_object(&self, bytes: &[u8]) -> Result<Taken, Error> {
+        match self.depot() {
+            Some(depot) => {
+                self.store()?.write(|txn| depot.take_object(txn, bytes)).map(|()| Taken::default())
             }
-        })
+            None => self.take_beside(bytes),
+        }
     }
 
-    /// Looks for what a device of the person asked for beside the logs, or a replica: that one is given what the person log
-    /// names, and the box bundles of epochs.
+    /// Looks for what a device of the person, or the holder of the phrase, asked for beside the logs; or another one: that one
+    /// is given what the person log names, and the box bundles of epochs.
     pub(crate) fn look_up(&self, ask: &Ask, asker: Asker) -> Result<Vec<Vec<u8>>, Error> {
         let store = self.store()?;
         let snapshot = store.read()?;
@@ -67,7 +73,7 @@ impl Inner {
             Ask::Object(hash) => {
                 let log = person_log(&snapshot, &self.keys().person)?;
                 let is_named = || log.iter().flat_map(named_objects).any(|named| named == *hash);
-                match asker == Asker::Device || is_named() {
+                match matches!(asker, Asker::Device | Asker::Heir) || is_named() {
                     true => objects::get(&snapshot, hash)?.into_iter().collect(),
                     false => Vec::new(),
                 }

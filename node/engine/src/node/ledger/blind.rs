@@ -22,6 +22,7 @@ impl Inner {
             missing: Vec::new(),
             forked: depot.forked(&snapshot)?,
             admitted: roster.admitted(),
+            root: roster.root,
             active: roster.active,
             rebirth: Rebirth::None,
             register: Default::default(),

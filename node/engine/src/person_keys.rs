@@ -1,0 +1,172 @@
+//! The person's keys as the person log hands them on: which one is in use, who can open it, and the way back to those before
+//! (`docs/spec/02-identity.md`, "PUK box").
+
+use locker_catalog::order::{EntryOrder, OpOrder};
+use locker_catalog::roster::Roster;
+use locker_crypto::Refusal;
+use locker_crypto::id::{ObjectHash, PersonId, VerifyingKey};
+use locker_crypto::identity::PersonKeys;
+use locker_crypto::person::{self, Entry, Op};
+use locker_crypto::sealed_box::{BoxKeys, BoxPublicKey};
+use locker_crypto::secret::PersonKey;
+use locker_store::{Reads, objects};
+
+use crate::Error;
+
+/// Boxes that one operation of the log names, and who made them.
+struct Boxes<'a> {
+    author: VerifyingKey,
+    names: &'a [ObjectHash],
+    /// The public key of the PUK that the operation starts; another one hands on what was started before.
+    starts: Option<ObjectHash>,
+}
+
+/// The boxes in total order, of operations that have effect.
+fn boxes<'a>(entries: &'a [Entry], roster: &Roster) -> Vec<Boxes<'a>> {
+    let mut sorted: Vec<&Entry> = entries.iter().collect();
+    let order = |entry: &Entry| EntryOrder { hlc: entry.body.hlc, author: entry.author, seq: entry.seq };
+    sorted.sort_unstable_by_key(|entry| (order(entry), entry.id));
+    let mut found = Vec::new();
+    for entry in sorted {
+        for (index, op) in (0..).zip(&entry.body.ops) {
+            if roster.void.contains_key(&OpOrder { entry: order(entry), index }) {
+                continue;
+            }
+            let (names, starts) = match op {
+                Op::Genesis { boxes, person_box, .. }
+                | Op::RemoveDevice { boxes, person_box, .. }
+                | Op::Recover { boxes, person_box, .. } => (boxes, Some(*person_box)),
+                Op::AddDevice { boxes, .. } | Op::ReplaceDevice { boxes, .. } | Op::SetRoot { boxes, .. } => {
+                    (boxes, None)
+                }
+                Op::SetHome { .. } | Op::Unknown(_) => continue,
+            };
+            found.push(Boxes { author: entry.author, names, starts });
+        }
+    }
+    found
+}
+
+/// The name of the public key of the PUK in use; `None` for a log without a beginning.
+pub(crate) fn in_use(entries: &[Entry], roster: &Roster) -> Option<ObjectHash> {
+    boxes(entries, roster).iter().rev().find_map(|boxes| boxes.starts)
+}
+
+/// Opens the PUK in use with one of some key pairs; gives it with its generation. `None` if no box for them is here.
+///
+/// Costs a decapsulation, some 100 microseconds, for each box and generation until one opens.
+///
+/// # Errors
+/// Those of `object`, which looks a box up by its name.
+pub(crate) fn open_in_use(
+    person: &PersonId,
+    (entries, roster): (&[Entry], &Roster),
+    openers: &[&BoxKeys],
+    mut object: impl FnMut(&ObjectHash) -> Result<Option<Vec<u8>>, Error>,
+) -> Result<Option<(u32, PersonKey)>, Error> {
+    let boxes = boxes(entries, roster);
+    let Some(last) = boxes.iter().rposition(|boxes| boxes.starts.is_some()) else { return Ok(None) };
+    let wanted = boxes[last].starts;
+    let generations = boxes[..last].iter().filter(|boxes| boxes.starts.is_some()).count();
+    let generations = u32::try_from(generations).unwrap_or(u32::MAX);
+    for boxes in &boxes[last..] {
+        for name in boxes.names {
+            let Some(sealed) = object(name)? else { continue };
+            for opener in openers {
+                // Of concurrent removals several start the same generation: it is at most the count of them.
+                let opened = (0..=generations).rev().find_map(|n| {
+                    let key = person::open_key_box(opener, person, n, &boxes.author, &sealed).ok()?;
+                    (Some(key.box_keys().public().hash()) == wanted).then_some((n, key))
+                });
+                if opened.is_some() {
+                    return Ok(opened);
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The key pair to which keys are sealed for the current root, by the log.
+///
+/// # Errors
+/// [`Error::Integrity`] if its object is not here or is another one.
+pub(crate) fn root_box<R: Reads>(
+    reads: &R,
+    entries: &[Entry],
+    roster: &Roster,
+) -> Result<BoxPublicKey, Error> {
+    let ops = entries.iter().flat_map(|entry| &entry.body.ops);
+    let mut named = ops.filter_map(|op| match op {
+        Op::Genesis { root_box, person, .. } if person.0 == roster.root.0 => Some(*root_box),
+        Op::SetRoot { root, root_box, .. } if *root == roster.root => Some(*root_box),
+        _ => None,
+    });
+    box_key(reads, named.next_back())
+}
+
+/// The key pairs to which keys are sealed for devices, by the log.
+///
+/// # Errors
+/// As [`root_box`].
+pub(crate) fn device_boxes<R: Reads>(
+    reads: &R,
+    entries: &[Entry],
+    devices: impl IntoIterator<Item = VerifyingKey>,
+) -> Result<Vec<BoxPublicKey>, Error> {
+    let named = |vk: VerifyingKey| {
+        entries.iter().flat_map(|entry| &entry.body.ops).find_map(|op| match op {
+            Op::Genesis { device, .. }
+            | Op::AddDevice { device, .. }
+            | Op::Recover { device, .. }
+            | Op::ReplaceDevice { device, .. }
+                if device.device == vk =>
+            {
+                Some(device.box_key)
+            }
+            _ => None,
+        })
+    };
+    devices.into_iter().map(|vk| box_key(reads, named(vk))).collect()
+}
+
+fn box_key<R: Reads>(reads: &R, name: Option<ObjectHash>) -> Result<BoxPublicKey, Error> {
+    let missing = || Error::damaged("a key that the person log names", Refusal::Key);
+    let name = name.ok_or_else(missing)?;
+    let object = objects::get(reads, &name)?.ok_or_else(missing)?;
+    BoxPublicKey::from_named(&object, &name)
+        .map_err(|why| Error::damaged("a key that the person log names", why))
+}
+
+/// All generations of the person's keys: the newest one, and by the ways back those before it.
+pub(crate) fn person_keys(
+    entries: &[Entry],
+    generation: u32,
+    newest: &PersonKey,
+) -> Result<PersonKeys, Refusal> {
+    let named = |hash: &ObjectHash| {
+        entries.iter().flat_map(|entry| &entry.body.ops).find_map(|op| match op {
+            Op::Genesis { person_box, .. } if person_box == hash => Some(None),
+            Op::RemoveDevice { person_box, back, .. } | Op::Recover { person_box, back, .. }
+                if person_box == hash =>
+            {
+                Some(Some(back))
+            }
+            _ => None,
+        })
+    };
+    let mut keys = vec![newest.clone()];
+    loop {
+        let oldest = keys.last().ok_or(Refusal::Key)?;
+        match named(&oldest.box_keys().public().hash()).ok_or(Refusal::Key)? {
+            Some(back) if keys.len() <= entries.len() => keys.push(person::open_back(oldest, back)?),
+            Some(_) => return Err(Refusal::Key),
+            None => break,
+        }
+    }
+    if keys.len() != generation as usize + 1 {
+        return Err(Refusal::Key);
+    }
+    keys.reverse();
+    PersonKeys::from_generations(keys)
+}

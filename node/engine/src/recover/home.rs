@@ -1,0 +1,97 @@
+//! The home into which a locker comes back: begun with the person log and the keys that it hands on to the phrase.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use locker_catalog::roster::Roster;
+use locker_catalog::space::Space;
+use locker_crypto::Refusal;
+use locker_crypto::id::{ObjectHash, PersonId, SpaceId};
+use locker_crypto::identity::{DeviceKeys, PersonKeys, Root};
+use locker_crypto::person::Entry;
+use locker_store::{Limits, Store, WriteTxn, keyring, objects, persons, settings};
+
+use super::UNFINISHED;
+use crate::create::{init_home, make_run_folder};
+use crate::keys::{HOME_SPACE, PERSON};
+use crate::person_keys::{open_in_use, person_keys};
+use crate::{Env, Error, Vault, vault};
+
+/// The person log with what it names, checked against the phrase.
+pub(super) struct PersonLog {
+    person: PersonId,
+    entries: Vec<(Entry, Vec<u8>)>,
+    objects: Vec<Vec<u8>>,
+    roster: Roster,
+    keys: PersonKeys,
+    home: SpaceId,
+}
+
+impl PersonLog {
+    /// Checks a log: it begins with this phrase, the root key that counts is that of the phrase, and its keys open.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] for a log that is not one; [`Error::PhraseRefused`] for that of another phrase.
+    pub(super) fn check(root: &Root, bytes: Vec<Vec<u8>>, found: Vec<Vec<u8>>) -> Result<Self, Error> {
+        let damaged = |why| Error::damaged("the person log that was given", why);
+        let person = root.person_id();
+        let mut entries = Vec::with_capacity(bytes.len());
+        for bytes in bytes {
+            entries.push((Entry::read(&person, &bytes).map_err(damaged)?, bytes));
+        }
+        let read: Vec<Entry> = entries.iter().map(|(entry, _)| entry.clone()).collect();
+        let roster = Roster::read(person, &read);
+        if roster.root != root.verifying_key() {
+            return Err(Error::PhraseRefused("another phrase has taken the place of this one".into()));
+        }
+        let home = roster.home.ok_or_else(|| damaged(Refusal::Chain))?;
+        let named: BTreeMap<ObjectHash, &Vec<u8>> =
+            found.iter().map(|object| (ObjectHash(*blake3::hash(object).as_bytes()), object)).collect();
+        let object = |hash: &ObjectHash| Ok(named.get(hash).map(|object| (*object).clone()));
+        let opened = open_in_use(&person, (&read, &roster), &[root.box_keys()], object)?;
+        let (generation, newest) = opened.ok_or_else(|| damaged(Refusal::Key))?;
+        let keys = person_keys(&read, generation, &newest).map_err(damaged)?;
+        Ok(Self { person, entries, objects: found, roster, keys, home })
+    }
+
+    /// Begins the home: one durable commit.
+    pub(super) fn keep(&self, home: &Path, kind: &Vault, env: &Env) -> Result<(), Error> {
+        let opened = init_home(home)?;
+        make_run_folder(home)?;
+        let key = vault::create(&opened, kind, env)?;
+        let device = DeviceKeys::random(&mut **env.dice());
+        let generation = u32::try_from(self.roster.generation).map_err(|_| Error::Refused(Refusal::Limit))?;
+        let dice = Box::new(crate::env::system_dice());
+        Store::create(opened, &key, dice, Limits::default(), |txn| {
+            settings::put(txn, UNFINISHED, &generation.to_le_bytes());
+            self.write(txn, &device, env)
+        })?;
+        Ok(())
+    }
+
+    fn write(&self, txn: &mut WriteTxn<'_>, device: &DeviceKeys, env: &Env) -> Result<(), Error> {
+        let person = self.person;
+        for (entry, bytes) in &self.entries {
+            persons::put(txn, &person, &entry.id, bytes);
+        }
+        for object in &self.objects {
+            objects::put(txn, object);
+        }
+        let tag = locker_crypto::entry::space_tag(&self.home);
+        {
+            let mut rows = txn.rows_mut(tag);
+            let mut space = Space::open(&rows, self.home, device.verifying_key())?;
+            space.set_person(&mut rows, person, &self.roster.brought_in, env.now_ms())?;
+        }
+        keyring::put(txn, &(), device.signing_seed());
+        keyring::put(txn, &(), device.box_seed());
+        for n in 0..=self.keys.generation() {
+            if let Some(key) = self.keys.get(n) {
+                keyring::put(txn, &n, key);
+            }
+        }
+        settings::put(txn, PERSON, person.as_bytes());
+        settings::put(txn, HOME_SPACE, self.home.as_bytes());
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! `device revoke` and `device rename` (`docs/spec/02-identity.md`, "Removal").
+
+use locker_catalog::operation::{Meta, Op};
+use locker_catalog::roster::Roster;
+use locker_crypto::Refusal;
+use locker_crypto::id::{NodeId, VerifyingKey};
+use locker_crypto::person::{self, Author, Removal};
+use locker_store::Reads;
+
+use crate::Error;
+use crate::create::device_name;
+use crate::keys::{devices, person_log};
+use crate::locker::Inner;
+use crate::person_keys::{device_boxes, root_box};
+use crate::rebirth::Doubt;
+use crate::report::Device;
+use crate::rotate::{next_keys, person_frontier};
+
+/// Ends a device, named by its id or the beginning of it, and gives the others new keys. One durable commit.
+pub(crate) fn revoke(inner: &Inner, id: &str) -> Result<Device, Error> {
+    let device = inner.commit(|change| {
+        let keys = inner.keys();
+        Doubt::refuse(change.txn())?;
+        let entries = person_log(change.txn(), &keys.person)?;
+        let roster = Roster::read(keys.person, &entries);
+        let device = resolve(inner, change.txn(), id)?;
+        if device == keys.device_id() {
+            return Err(Error::Argument(
+                "this is the device at which you are: revoke it from another one, or recover by the phrase elsewhere".into(),
+            ));
+        }
+        let next = next_keys(keys.person_keys()?, inner.env());
+        let stay = roster.active.iter().copied().filter(|vk| *vk != device);
+        let mut recipients = device_boxes(change.txn(), &entries, stay)?;
+        recipients.push(root_box(change.txn(), &entries, &roster)?);
+        let place = inner.person_place(&entries)?;
+        let author = Author { person: keys.person, device: &keys.device, place };
+        let removal = Removal { device, frontier: person_frontier(&entries, &device) };
+        let made = author
+            .remove_device(removal, &next, &recipients, &mut **inner.env().dice())
+            .map_err(Error::Refused)?;
+        let (_, roster) = change.append_person(entries, &made)?;
+        if !roster.removed.contains_key(&device) {
+            return Err(Error::Refused(Refusal::Rights));
+        }
+        change.rotate(inner, &next, None, &roster.removed)?;
+        Ok(device)
+    })?;
+    inner.reload_keys()?;
+    told(inner, &device)
+}
+
+/// Gives a device, named by its id or the beginning of it, another name.
+pub(crate) fn rename(inner: &Inner, id: &str, name: &str) -> Result<Device, Error> {
+    let name = device_name(Some(name.to_owned()))?;
+    let device = inner.commit(|change| {
+        let device = resolve(inner, change.txn(), id)?;
+        let keys = inner.keys();
+        let nonce = locker_crypto::aead::random_xnonce(&mut **inner.env().dice());
+        let value = person::seal_name(keys.person_keys()?.newest(), &nonce, &device, &name)
+            .map_err(Error::Refused)?;
+        change.push(Op::Meta(Meta { node: NodeId::ROOT, key: person::name_meta_key(&device), value }))?;
+        Ok(device)
+    })?;
+    told(inner, &device)
+}
+
+/// The device in use whose id begins so.
+fn resolve<R: Reads>(inner: &Inner, reads: &R, id: &str) -> Result<VerifyingKey, Error> {
+    let id = id.trim().to_ascii_lowercase();
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Error::Argument("this is no id of a device: `locker device ls` shows them".into()));
+    }
+    let keys = inner.keys();
+    let listed = devices(reads, &keys.person, keys.person_keys()?, keys.tag)?;
+    let mut fitting = listed.iter().filter(|device| device.id.to_string().starts_with(&id));
+    match (fitting.next(), fitting.next()) {
+        (Some(device), None) if device.is_revoked => {
+            Err(Error::NoSuch(format!("the device {:?} was revoked already", device.name)))
+        }
+        (Some(device), None) => Ok(device.id),
+        (Some(_), Some(_)) => Err(Error::Argument("several devices have an id that begins so".into())),
+        (None, _) => Err(Error::NoSuch("there is no device with this id".into())),
+    }
+}
+
+fn told(inner: &Inner, device: &VerifyingKey) -> Result<Device, Error> {
+    let (all, id) = (crate::status::devices(inner)?, device.to_string());
+    all.into_iter()
+        .find(|one| one.id == id)
+        .ok_or_else(|| Error::NoSuch("there is no device with this id".into()))
+}
+
+#[cfg(test)]
+mod tests;

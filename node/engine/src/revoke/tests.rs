@@ -1,0 +1,183 @@
+//! Goal: who was ended opens nothing of what is written after, whatever bytes come into his hands. Method: real stores in
+//! temporary folders, whose logs, objects and packs are handed over without a network, to the ended device too.
+
+use std::path::PathBuf;
+
+use locker_crypto::epoch::Bundle;
+use locker_crypto::id::VerifyingKey;
+use locker_crypto::identity::DeviceKeys;
+use locker_store::objects;
+use locker_sync::message::v1::Ask;
+use locker_sync::pairing::{Enrol, Role};
+use locker_sync::session::Fate;
+
+use crate::join::Given;
+use crate::node::{Asker, Incoming};
+use crate::report::{Silent, StateHash};
+use crate::{Env, Error, InitOptions, Locker, Secret, Vault};
+
+/// Devices of one person, each with a home.
+struct World {
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> (Self, Locker) {
+        let world = Self { folder: tempfile::tempdir().unwrap() };
+        let options = InitOptions { name: Some("first".into()), vault: Vault::File };
+        Locker::create(&world.path("first"), options, Env::system(), |_| Ok::<_, Error>(())).unwrap();
+        let first = world.open("first");
+        (world, first)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn open(&self, name: &str) -> Locker {
+        let none = &mut || Err::<Secret, _>(Error::PassphraseNeeded);
+        Locker::open(&self.path(name), Env::system(), none).unwrap()
+    }
+
+    /// Makes a device, brought in by another one.
+    fn join(&self, by: &Locker, name: &str) -> Locker {
+        let inner = by.inner();
+        let keys = DeviceKeys::random(&mut **inner.env().dice());
+        let person = inner.keys().person;
+        let grant = inner.enrol(&Enrol::new(Role::Full, name, &person, &keys)).unwrap();
+        let given = Given::check(person, &keys, &grant).unwrap();
+        given.keep(&self.path(name), &keys, &Vault::File, inner.env()).unwrap();
+        let joined = self.open(name);
+        pass(by, &joined);
+        joined
+    }
+
+    fn add(&self, locker: &Locker, name: &str) {
+        let path = self.path(name);
+        std::fs::write(&path, name.repeat(20_000)).unwrap();
+        locker.add(&[&path], "", &Silent).unwrap();
+    }
+}
+
+/// Hands over everything that one locker holds, and whatever the other asks for then. Gives what became of the items.
+fn pass(from: &Locker, to: &Locker) -> Vec<(VerifyingKey, Fate)> {
+    let (source, target) = (from.inner(), to.inner());
+    let mut fates = Vec::new();
+    for (log, heads) in source.standing().unwrap().heads {
+        for head in heads {
+            let items = source.load_items(log, &head.author, 0, head.seq, u64::MAX).unwrap();
+            let incoming = items
+                .into_iter()
+                .map(|item| Incoming { ticket: 0, log, bytes: item.bytes, from: Asker::Device })
+                .collect();
+            let taken = target.take_items(incoming).unwrap();
+            fates.extend(taken.fates.into_iter().map(|(_, fate)| (head.author, fate)));
+            let mut asks = taken.asks;
+            asks.extend(target.missing_objects().unwrap());
+            for ask in asks {
+                for object in source.look_up(&ask, Asker::Device).unwrap() {
+                    target.take_object(&object).unwrap();
+                }
+            }
+        }
+    }
+    fates
+}
+
+fn names(locker: &Locker) -> Vec<String> {
+    let mut names = Vec::new();
+    locker
+        .list("", true, &mut |entry| {
+            names.push(entry.path);
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    names
+}
+
+fn id(locker: &Locker) -> String {
+    locker.device_id()
+}
+
+/// T23: every byte of the others in the hands of an ended device opens nothing that was written after; the one that stays gets
+/// new keys and reads on, and so does one that joins later.
+#[test]
+fn t23_an_ended_device_opens_nothing_written_after() {
+    let (world, first) = World::new();
+    world.add(&first, "before.txt");
+    let (second, thief) = (world.join(&first, "second"), world.join(&first, "thief"));
+    pass(&first, &second);
+    pass(&first, &thief);
+    let generation = |locker: &Locker| locker.inner().keys().person_keys().unwrap().generation();
+    assert_eq!((generation(&first), generation(&thief)), (0, 0));
+
+    let told = first.revoke_device(&id(&thief)[..16]).unwrap();
+    assert!(told.revoked && told.name == "thief");
+    world.add(&first, "after.txt");
+    let fates = pass(&first, &thief);
+    assert!(fates.iter().any(|(_, fate)| *fate == Fate::Waiting), "what is sealed anew waits for a key");
+    assert_eq!(names(&thief), ["before.txt"]);
+    assert_eq!(generation(&thief), 0);
+    // Not one box of the new epoch is for it, by any key that it has.
+    let stolen = thief.inner();
+    for epoch in stolen.unknown_epochs() {
+        let tag = stolen.space_tag();
+        for bundle in first.inner().look_up(&Ask::Boxes(tag, epoch), Asker::Device).unwrap() {
+            let bundle = Bundle::decode(&bundle).unwrap();
+            for key in stolen.keys().person_keys().unwrap().newest_first() {
+                assert!(bundle.open(&stolen.keys().space, &key.box_keys()).unwrap().is_none());
+            }
+        }
+        assert!(objects::bundles(&stolen.store().unwrap().read().unwrap(), &tag, &epoch).unwrap().len() <= 1);
+    }
+
+    pass(&first, &second);
+    assert_eq!((generation(&second), names(&second)), (1, names(&first)));
+    world.add(&second, "by-second.txt");
+    pass(&second, &first);
+    let state = |locker: &Locker| locker.status(StateHash::Always).unwrap().state_hash;
+    assert_eq!(state(&first), state(&second));
+    let third = world.join(&second, "third");
+    assert_eq!((generation(&third), names(&third)), (1, names(&first)));
+    // The dedup secret is another one too: equal content is not recognised by the old.
+    let dedup = |locker: &Locker| *locker.inner().keys().dedup().unwrap().expose();
+    assert!(dedup(&first) == dedup(&second) && dedup(&first) != dedup(&thief));
+}
+
+/// T32, T25: what an ended device writes, and whom it brings in, has no effect where its end is known, whatever it knew.
+#[test]
+fn t32_what_an_ended_device_does_reaches_nobody() {
+    let (world, first) = World::new();
+    world.add(&first, "before.txt");
+    let thief = world.join(&first, "thief");
+    let second = world.join(&first, "second");
+    pass(&first, &thief);
+    first.revoke_device(&id(&thief)).unwrap();
+    pass(&first, &second);
+    // It has not heard of it, goes on, and brings in a device of its own.
+    world.add(&thief, "by-thief.txt");
+    let ghost = world.join(&thief, "ghost");
+    world.add(&ghost, "by-ghost.txt");
+    pass(&ghost, &thief);
+    for locker in [&first, &second] {
+        pass(&thief, locker);
+        let paths = names(locker);
+        assert!(paths.iter().all(|path| !path.contains("by-")), "{paths:?}");
+        let active: Vec<String> =
+            locker.devices().unwrap().into_iter().filter(|one| !one.revoked).map(|one| one.id).collect();
+        assert!(
+            active.contains(&id(&first)) && active.contains(&id(&second)) && active.len() == 2,
+            "{active:?}"
+        );
+    }
+    assert_eq!(
+        first.revoke_device(&id(&thief)).unwrap_err().to_string(),
+        "the device \"thief\" was revoked already"
+    );
+    assert!(matches!(first.revoke_device(&id(&first)), Err(Error::Argument(_))));
+    assert!(matches!(first.revoke_device("00"), Err(Error::NoSuch(_))));
+    // Heard of it at last, it is told.
+    pass(&first, &thief);
+    let status = thief.status(StateHash::IfQuick).unwrap();
+    assert!(status.problems.iter().any(|problem| problem.code == "E_REVOKED"), "{:?}", status.problems);
+}
