@@ -16,8 +16,20 @@ use crate::rebirth::Doubt;
 use crate::report::Device;
 use crate::rotate::{next_keys, person_frontier};
 
-/// Ends a device, named by its id or the beginning of it, and gives the others new keys. One durable commit.
+/// Ends a device or replica, named by its id or the beginning of it; the devices that stay get new keys if one ends. One
+/// durable commit.
 pub(crate) fn revoke(inner: &Inner, id: &str) -> Result<Device, Error> {
+    let begins = |device: &&Device| device.id.starts_with(&id.trim().to_ascii_lowercase());
+    let listed = crate::status::devices(inner)?;
+    let mut fitting = listed.iter().filter(begins);
+    match (fitting.next(), fitting.next()) {
+        (Some(one), None) if one.store.is_some() => {
+            let removed = crate::replicas::remove(inner, &one.id)?;
+            return Ok(Device { revoked: true, online: false, ..removed });
+        }
+        (Some(_), Some(_)) if !id.trim().is_empty() => return Err(several()),
+        _ => {}
+    }
     let device = inner.commit(|change| {
         let keys = inner.keys();
         Doubt::refuse(change.txn())?;
@@ -79,9 +91,13 @@ fn resolve<R: Reads>(inner: &Inner, reads: &R, id: &str) -> Result<VerifyingKey,
             Err(Error::NoSuch(format!("the device {:?} was revoked already", device.name)))
         }
         (Some(device), None) => Ok(device.id),
-        (Some(_), Some(_)) => Err(Error::Argument("several devices have an id that begins so".into())),
+        (Some(_), Some(_)) => Err(several()),
         (None, _) => Err(Error::NoSuch("there is no device with this id".into())),
     }
+}
+
+fn several() -> Error {
+    Error::Argument("several devices have an id that begins so".into())
 }
 
 fn told(inner: &Inner, device: &VerifyingKey) -> Result<Device, Error> {

@@ -163,3 +163,32 @@ impl Scope {
         self.spaces.get(tag).is_some_and(|rights| rights.contains(right))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use locker_crypto::id::ObjectHash;
+
+    use super::*;
+    use crate::handshake::Admission;
+
+    /// Goal: who proves to hold the phrase reads everything and writes one thing; with any other proof beside it, nothing is added.
+    #[test]
+    fn the_holder_of_the_phrase_reads_all_and_writes_the_person_log() {
+        let (person, other) = (PersonId([1; 32]), PersonId([2; 32]));
+        let admission = Admission { root: Some(person), ..Admission::default() };
+        assert!(admission.is_root_alone());
+        let (scope, space) = (Scope::of(&admission, []), SpaceTag([7; 16]));
+        for kind in [LogKind::Entries, LogKind::Pins] {
+            assert!(scope.may_read(kind, &space) && !scope.may_write(kind, &space));
+        }
+        let own = person_tag(&person);
+        assert!(scope.may_read(LogKind::Person, &own) && scope.may_write(LogKind::Person, &own));
+        assert!(!scope.may_read(LogKind::Person, &person_tag(&other)));
+        assert!(!scope.may_write(LogKind::Person, &person_tag(&other)));
+        assert!(scope.may_get_pack(&space) && scope.may_swap_packs(&space) && !scope.may_deposit());
+        assert!(scope.may_ask(&Ask::Object(ObjectHash([3; 32]))) && !scope.is_whole());
+        assert!(!scope.may_ask(&Ask::Capsule(LinkTag([4; 16]))));
+        let with_link = Admission { links: vec![LinkTag([4; 16])], ..admission };
+        assert!(!with_link.is_root_alone());
+    }
+}

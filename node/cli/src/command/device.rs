@@ -97,13 +97,17 @@ fn one(context: &Context, request: Request) -> Result<Device, Failure> {
 
 /// Asks at a terminal whether a device is to be ended. Elsewhere there is nobody to ask.
 fn is_sure(context: &Context, id: &str) -> Result<bool, Failure> {
+    let watch = context.terminal.watch("Looking");
+    let devices = reply_of!(context.ask(Request::Devices, &watch)?, Devices);
+    watch.finish();
     if !context.terminal.is_interactive() {
         return Ok(false);
     }
-    context
-        .terminal
-        .say(&format!("The device {} will open nothing that is written from now on.", printable(id)));
-    context.terminal.say("Type yes to revoke it:");
+    let named = devices.iter().filter(|device| device.id.starts_with(id)).map(line);
+    context.terminal.say(&format!(
+        "This ends for good:\n{}\nIt will open nothing that is written from now on. Type yes to go on:",
+        named.collect::<Vec<_>>().join("\n")
+    ));
     let answer = super::pair::answer().map_err(|e| Failure::io("cannot read the answer", &e))?;
     Ok(answer == "yes")
 }

@@ -175,7 +175,7 @@ fn t32_what_an_ended_device_does_reaches_nobody() {
         "the device \"thief\" was revoked already"
     );
     assert!(matches!(first.revoke_device(&id(&first)), Err(Error::Argument(_))));
-    assert!(matches!(first.revoke_device("00"), Err(Error::NoSuch(_))));
+    assert!(matches!(first.revoke_device("00000000"), Err(Error::NoSuch(_))));
     // Heard of it at last, it is told.
     pass(&first, &thief);
     let status = thief.status(StateHash::IfQuick).unwrap();
