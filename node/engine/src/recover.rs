@@ -27,6 +27,7 @@ use locker_crypto::phrase::{Flaw, Phrase, WORDS};
 use locker_crypto::secret::RendezvousSecret;
 use locker_store::settings::{self, Setting};
 use locker_store::{Home, Reads};
+use locker_sync::limits::KNOCK_MACS;
 
 pub use self::drill::DrillOptions;
 pub(crate) use self::drill::drill;
@@ -40,6 +41,8 @@ use crate::{Env, Error, Locker, Vault};
 
 /// Setting: this home is being recovered; the value is the generation of slots under which others are found.
 const UNFINISHED: Setting = Setting::engine(6);
+/// Generations before the one in use of which replicas are looked for.
+const OLDER_GENERATIONS_MAX: usize = 8;
 /// How often it is looked how far it is.
 const LOOK: Duration = Duration::from_millis(200);
 /// Other devices are given so long to be found after the first.
@@ -135,11 +138,18 @@ impl Heir {
         Ok(())
     }
 
-    /// The secrets under which replicas and devices are found, all slots of the generation in use: as many as a knock
-    /// holds.
-    pub(crate) fn slots(&self) -> Vec<RendezvousSecret> {
-        let master = self.root.rendezvous_master(self.generation.load(Ordering::Relaxed));
-        (0..Slot::COUNT).filter_map(|j| Slot::new(j).ok()).map(|slot| slot.secret(&master)).collect()
+    /// The secrets under which replicas and devices are found, a knock's worth at a time: all slots of the generation in use;
+    /// then those of replicas that were given theirs earlier, the newest first.
+    pub(crate) fn knocks(&self) -> Vec<Vec<RendezvousSecret>> {
+        let newest = self.generation.load(Ordering::Relaxed);
+        let slots = |g: u32, count: u32| -> Vec<RendezvousSecret> {
+            let master = self.root.rendezvous_master(g);
+            (0..count).filter_map(|j| Slot::new(j).ok()).map(|slot| slot.secret(&master)).collect()
+        };
+        let older = (0..newest).rev().take(OLDER_GENERATIONS_MAX);
+        let older: Vec<RendezvousSecret> = older.flat_map(|g| slots(g, Slot::FIRST_DEVICE)).collect();
+        let older = older.chunks(KNOCK_MACS).map(<[_]>::to_vec);
+        std::iter::once(slots(newest, Slot::COUNT)).chain(older).collect()
     }
 }
 

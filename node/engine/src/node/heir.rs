@@ -18,7 +18,7 @@ use locker_sync::session::Terms;
 
 use super::conversation::Talk;
 use super::hub::{Hub, Place as Seat};
-use super::knock::knock;
+use super::knock::{KnockError, knock};
 use super::ledger::Asker;
 use super::seek::{Met, Place, Source};
 
@@ -47,7 +47,7 @@ pub(super) async fn run(hub: Arc<Hub>) {
         let each =
             |find| unfold(find, |mut find: Find| async { find.next().await.map(|found| (found, find)) });
         let mut finds = SelectAll::new();
-        for secret in heir.slots() {
+        for secret in heir.knocks().into_iter().flatten() {
             if let Ok(find) = hub.net().find(&secret, Publishers::One, None).await {
                 finds.push(each(find).boxed());
             }
@@ -105,9 +105,14 @@ async fn greet(hub: &Hub, met: &Met, place: &Place) -> Option<(Connection, Strea
     if hub.has_session_of(&own) {
         return None;
     }
-    let credential = Credential::Root { person: hub.inner().keys().person, root: heir.root().signing() };
-    let (net, env) = (hub.net(), hub.inner().env());
-    let knocked = knock(net, env, connection.get(), heir.slots(), &Expected::Anybody, credential).await;
-    let (stream, welcome) = knocked.ok()?;
-    Some((connection.keep(), stream, welcome))
+    let (person, net, env) = (hub.inner().keys().person, hub.net(), hub.inner().env());
+    for secrets in heir.knocks() {
+        let credential = Credential::Root { person, root: heir.root().signing() };
+        match knock(net, env, connection.get(), secrets, &Expected::Anybody, credential).await {
+            Ok((stream, welcome)) => return Some((connection.keep(), stream, welcome)),
+            Err(KnockError::Unknown) => {}
+            Err(_) => return None,
+        }
+    }
+    None
 }
