@@ -215,6 +215,10 @@ impl Hub {
             let now = self.inner.env().now_ms();
             let mut state = self.state();
             state.last_seen.insert(*device, now);
+            if let Some((_, asked_at)) = &mut state.succession {
+                // Whoever was asked may not have heard it: the next one is asked at once.
+                *asked_at = None;
+            }
             let current = state.sessions.get(device).map(|session| &session.connection);
             has_moved = connection.is_relayed()
                 && current.is_some_and(|current| {
