@@ -111,11 +111,13 @@ def ours(binary, work, wire, source):
     up_b = b.start("up", "--listen", "10.77.0.2:0")
     up_b.event("ready")
     b.run("wait", "--synced", "--timeout", str(WAIT_S))
-    count = len(list(source.iterdir()))
+    name = f"{source.name}/movie.bin"
     # The commit of the import is where the transfer begins.
     a.run("add", source)
     start = time.monotonic()
-    wait_for("the names on B", lambda: len(b.run("ls", source.name).json["entries"]) == count, pause=0.05)
+    def is_there():
+        return any(one["path"] == name and one["local"] == "all" for one in b.run("ls", "-R").json["entries"])
+    wait_for("the file on B", is_there, pause=0.05)
     b.run("wait", "--synced", "--timeout", str(WAIT_S))
     seconds = time.monotonic() - start
     path = next(one.get("path") for one in a.run("status").json["devices"] if not one["this"])
