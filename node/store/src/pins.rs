@@ -112,18 +112,7 @@ pub fn some_from<R: Reads>(
     scope: &PinScope,
     from: &PackHash,
 ) -> Result<Option<PackHash>, StoreError> {
-    let (prefix, end) = (scope.key(&[]), after(&scope.key(&[])));
-    for start in [scope.key(from.as_bytes()), prefix] {
-        let mut found = None;
-        reads.view().scan(PINS, &start, end.as_deref(), Direction::Ascending, &mut |key, _| {
-            found = key.last_chunk::<32>().map(|pack| PackHash(*pack));
-            ControlFlow::Break(())
-        })?;
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
+    reads.view().some_pack(PINS, &scope.key(&[]), from)
 }
 
 /// Whether anybody pins the pack in this space.

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use locker_crypto::id::{PackHash, VerifyingKey};
 
 use crate::StoreError;
-use crate::snapshot::{Direction, Reads, after};
+use crate::snapshot::Reads;
 use crate::tables::{REPLICA_PACKS, REPLICAS};
 use crate::transaction::WriteTxn;
 
@@ -77,19 +77,7 @@ pub fn some_from<R: Reads>(
     device: &VerifyingKey,
     from: &PackHash,
 ) -> Result<Option<PackHash>, StoreError> {
-    let prefix = device.as_bytes().to_vec();
-    let (start, end) = ([prefix.as_slice(), from.as_bytes()].concat(), after(&prefix));
-    for start in [start, prefix] {
-        let mut found = None;
-        reads.view().scan(REPLICA_PACKS, &start, end.as_deref(), Direction::Ascending, &mut |key, _| {
-            found = key.last_chunk::<32>().map(|pack| PackHash(*pack));
-            ControlFlow::Break(())
-        })?;
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
+    reads.view().some_pack(REPLICA_PACKS, device.as_bytes(), from)
 }
 
 /// Visits the packs that a replica said it holds, ascending, each with the time, in unix seconds.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use self::check::BlockChecked;
 use crate::wiped::Wiped;
 use locker_catalog::rows::Visit;
-use locker_crypto::id::SpaceTag;
+use locker_crypto::id::{PackHash, SpaceTag};
 use redb::{ReadOnlyTable, ReadTransaction, TableError};
 
 use crate::StoreError;
@@ -263,6 +263,28 @@ impl<'a> View<'a> {
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
         self.scan(table, prefix, after(prefix).as_deref(), Direction::Ascending, visit)
+    }
+
+    /// The pack at the end of a key that begins with `prefix`: the first from `from` on, or the first of all if there is
+    /// none. With a random `from` any of them, about equally likely.
+    pub(crate) fn some_pack(
+        &self,
+        table: TableName,
+        prefix: &[u8],
+        from: &PackHash,
+    ) -> Result<Option<PackHash>, StoreError> {
+        let end = after(prefix);
+        for start in [[prefix, from.as_bytes().as_slice()].concat(), prefix.to_vec()] {
+            let mut found = None;
+            self.scan(table, &start, end.as_deref(), Direction::Ascending, &mut |key, _| {
+                found = key.last_chunk::<32>().map(|pack| PackHash(*pack));
+                ControlFlow::Break(())
+            })?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// The keys below the vault key.

@@ -18,7 +18,8 @@ const SHOWN: usize = 10;
 ///
 /// The files stay in the locker and are read from the other devices. Only what these prove now that they hold, and promise
 /// to keep for a day, is let go; nothing else is touched. `locker pin` gets it back. Asks through the node that runs; where
-/// none does, it runs one for the time. Ends with exit code 6 if nobody proved anything, 4 if too few did.
+/// none does, it runs one for the time. If nothing is let go it ends with exit code 6 if others were asked and nobody proved
+/// anything, else with 4.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -41,7 +42,9 @@ impl Arguments {
         let freed = reply_of!(reply?, Freed);
         context.terminal.result(&freed, || told(&freed))?;
         Ok(match &freed {
-            Freed { files: 0, kept_files: 1.., holders: 0, .. } => ExitCode::from(Exit::Unreachable as u8),
+            Freed { files: 0, kept_files: 1.., asked: 1.., holders: 0, .. } => {
+                ExitCode::from(Exit::Unreachable as u8)
+            }
             Freed { files: 0, kept_files: 1.., .. } => ExitCode::from(Exit::Refused as u8),
             _ => ExitCode::SUCCESS,
         })

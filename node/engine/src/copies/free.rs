@@ -101,6 +101,7 @@ pub(crate) fn free(
     let mut plan = look(inner, hub, path)?;
     let claim = inner.claim(plan.packs.keys().copied().collect())?;
     plan.drop_unless(|pack| claim.packs.contains(pack), Why::Promised);
+    let asked = plan.packs.len() as u64;
     let bytes = plan.packs.values().map(|asked| u64::from(asked.len)).sum();
     let meter = Meter::new(observer, inner.env(), Some((plan.files.len() as u64, bytes)));
     let done = |bytes| meter.add(0, bytes);
@@ -122,7 +123,7 @@ pub(crate) fn free(
         inner,
         plan,
         copies,
-        Freed { freed_bytes, proofs, holders: holders.len() as u64, ..Freed::default() },
+        Freed { freed_bytes, asked, proofs, holders: holders.len() as u64, ..Freed::default() },
     )
 }
 

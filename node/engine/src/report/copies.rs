@@ -32,6 +32,9 @@ pub struct Freed {
     pub bytes: u64,
     /// Bytes of the disk that were given back.
     pub freed_bytes: u64,
+    /// Packs for which other devices were asked: what nothing stood in the way of here.
+    #[serde(default)]
+    pub asked: u64,
     /// Proofs that other devices gave for it just now.
     pub proofs: u64,
     /// How many devices gave them.
