@@ -287,10 +287,20 @@ impl Session {
         if let Some(bytes) = self.incoming.take_credit() {
             actions.push(Action::Send(Message::Credit(bytes).encode()));
         }
-        let due: Vec<_> =
+        let due: BTreeSet<_> =
             self.pushes.iter().filter(|(_, due_ms)| **due_ms <= now_ms).map(|(chain, _)| *chain).collect();
-        for (log, author) in due {
-            self.pushes.remove(&(log, author));
+        for (log, author) in &due {
+            if log.kind == LogKind::Entries {
+                // A delta that came with an entry came before it or beside it, and goes on before it.
+                self.push(Log { kind: LogKind::Pins, tag: log.tag }, *author);
+            }
+            self.push(*log, *author);
+        }
+    }
+
+    /// Queues what is new of an author, if there is anything that was not queued yet.
+    fn push(&mut self, log: Log, author: VerifyingKey) {
+        if self.pushes.remove(&(log, author)).is_some() {
             let range = self.views.get(&log).and_then(|view| view.push_range(&author));
             self.serve(log, author, range);
         }

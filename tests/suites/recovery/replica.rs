@@ -43,7 +43,8 @@ fn t67_t90_from_a_replica_alone() {
         wait_for("the replica to store for the new device", Duration::from_secs(60), || {
             (replica.packs().len() > held).then_some(())
         });
-        // It asks for a pack once the pins came, and these come after the entries: who comes back next has the file.
+        // It asks for a pack once the pins came; the entries come right behind them, long before the pack: who comes back
+        // next has the file.
         before = content(&back, "after");
         up.stop().ok();
     }

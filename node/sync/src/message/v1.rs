@@ -13,15 +13,16 @@ use locker_crypto::sealed_box::BoxPublicKey;
 use super::frame::{Frame, encode_frame, kind};
 use crate::limits::{AUTHORS_MAX, PACKS_PER_MESSAGE_MAX, PIN_HEADS_MAX};
 
-/// Which of the logs that bear a tag.
+/// Which of the logs that bear a tag, in the order in which news of them is sent: whom a device belongs to decides what
+/// its items are worth, and who has an entry knows which packs belong to it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum LogKind {
-    /// Entries of a space.
-    Entries,
-    /// Pin deltas of a space.
-    Pins,
     /// Entries of a person log.
     Person,
+    /// Pin deltas of a space.
+    Pins,
+    /// Entries of a space.
+    Entries,
 }
 
 impl LogKind {

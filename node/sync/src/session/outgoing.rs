@@ -68,7 +68,14 @@ impl Outgoing {
                 range.next = range.next.min(from);
                 range.to = range.to.max(to);
             }
-            None => self.ranges.push_back(Range { log, author, next: from, to }),
+            None => {
+                let range = Range { log, author, next: from, to };
+                match log.kind {
+                    LogKind::Entries => self.ranges.push_back(range),
+                    // Small, and nothing that was written with them may be there before them.
+                    LogKind::Person | LogKind::Pins => self.ranges.push_front(range),
+                }
+            }
         }
     }
 

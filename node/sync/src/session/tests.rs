@@ -2,6 +2,7 @@
 //! its scope. Method: nodes with real catalogs in memory, joined by wires that deliver any number of bytes at a time
 //! and are cut at any byte.
 
+mod order;
 mod rebirth;
 mod scope;
 mod world;
