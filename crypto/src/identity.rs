@@ -171,12 +171,13 @@ impl PersonKey {
 pub struct PersonKeys {
     older: Vec<PersonKey>,
     newest: PersonKey,
+    beside: Vec<PersonKey>,
 }
 
 impl PersonKeys {
     /// Starts with PUK[0].
     pub fn new(first: PersonKey) -> Self {
-        Self { older: Vec::new(), newest: first }
+        Self { older: Vec::new(), newest: first, beside: Vec::new() }
     }
 
     /// Takes over all generations in order.
@@ -185,7 +186,13 @@ impl PersonKeys {
     /// [`Refusal::Canon`] if there is none.
     pub fn from_generations(mut keys: Vec<PersonKey>) -> Result<Self, Refusal> {
         let newest = keys.pop().ok_or(Refusal::Canon)?;
-        Ok(Self { older: keys, newest })
+        Ok(Self { older: keys, newest, beside: Vec::new() })
+    }
+
+    /// Takes over keys that two devices started at the same time as one of these, and that did not come into use: they open
+    /// what was sealed under them meanwhile, and nothing is sealed under them any more.
+    pub fn set_beside(&mut self, keys: Vec<PersonKey>) {
+        self.beside = keys;
     }
 
     /// Adds the next generation.
@@ -212,9 +219,9 @@ impl PersonKeys {
         if n == self.older.len() { Some(&self.newest) } else { self.older.get(n) }
     }
 
-    /// Gives every generation, newest first: the order in which a reader tries them.
+    /// Gives every generation, newest first, and then the keys beside them: the order in which a reader tries them.
     pub fn newest_first(&self) -> impl Iterator<Item = &PersonKey> {
-        std::iter::once(&self.newest).chain(self.older.iter().rev())
+        std::iter::once(&self.newest).chain(self.older.iter().rev()).chain(&self.beside)
     }
 
     /// Opens nonce 24 || XChaCha20-Poly1305 under the data key of some generation, the newest tried first.

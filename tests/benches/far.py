@@ -40,7 +40,7 @@ def tool(*words):
 class Wire:
     """Namespaces for both ends, with a wire between that delays, limits and loses."""
 
-    def __init__(self, delay_ms, mbit, loss):
+    def __init__(self, delay_ms, mbit, loss, control=None):
         self.names = [f"lkwire{os.getpid()}{end}" for end in "awb"]
         a, middle, b = self.names
         for name in self.names:
@@ -53,6 +53,8 @@ class Wire:
                 self.run_in(name, "sysctl", "-qw", f"net.ipv6.conf.{link}.disable_ipv6=1")
                 self.run_in(name, "ethtool", "-K", link, "tso", "off", "gso", "off", "gro", "off", "tx", "off")
                 self.run_in(name, "ip", "link", "set", link, "up")
+            if control:
+                self.run_in(end, "sysctl", "-qw", f"net.ipv4.tcp_congestion_control={control}")
             # Multicast, by which devices on one network find one another.
             self.run_in(end, "ip", "route", "add", "224.0.0.0/4", "dev", "eth0")
         binary = Path(os.environ.get("LOCKER_WIRE") or Path(sys.argv[0]).resolve().parents[2] / "target/release/locker-lab-wire")
@@ -90,7 +92,7 @@ class Far(Locker):
 
 
 def plain_tcp(wire, size):
-    """Seconds that the bytes take over one TCP connection."""
+    """Seconds that so many bytes take over one TCP connection."""
     to = subprocess.Popen([*wire.at(2), sys.executable, "-c", TCP, "to", "10.77.0.2", str(size)], stdout=subprocess.PIPE, text=True)
     to.stdout.readline()
     start = time.monotonic()
@@ -177,21 +179,22 @@ def theirs(work, wire, source):
     return seconds
 
 
-def part(name, size, delay_ms, mbit, loss):
+def part(name, size, delay_ms, mbit, loss, control=None, tcp_share=1):
+    """`control`: the congestion control that the system gives whoever asks for none; `tcp_share`: of the data, for plain TCP."""
     def run(binary, work):
         source = work / name
         source.mkdir()
         one_file(source, size, SEED + 21)
         bytes_ = size_of(source)
-        wire = Wire(delay_ms, mbit, loss)
+        wire = Wire(delay_ms, mbit, loss, control)
         try:
-            tcp = plain_tcp(wire, bytes_)
+            tcp = plain_tcp(wire, bytes_ // tcp_share) * tcp_share
             seconds = ours(binary, work, wire, source)
             peer = theirs(work, wire, source) if shutil.which("syncthing") else None
         finally:
             wire.remove()
         beside = f"{peer:8.2f} s   {peer / seconds:6.2f} x" if peer else "not installed"
-        print(f"{name:8} {bytes_ / MIB:6.0f} MiB  locker {seconds:8.2f} s {bytes_ * 8 / seconds / 1e6:8.1f} Mbit/s   plain TCP {tcp:8.2f} s "
+        print(f"{name:12} {bytes_ / MIB:6.0f} MiB  locker {seconds:8.2f} s {bytes_ * 8 / seconds / 1e6:8.1f} Mbit/s   plain TCP {tcp:8.2f} s "
               f"({tcp / seconds:5.2f} of it)   Syncthing, 8 connections {beside}", flush=True)
         shutil.rmtree(source)
     return run
@@ -200,4 +203,5 @@ def part(name, size, delay_ms, mbit, loss):
 PARTS = {
     "far-20": part("far-20", 128 * MIB, 20, 100, 0),
     "far-100": part("far-100", 64 * MIB, 100, 0, 1),
+    "far-100-reno": part("far-100-reno", 32 * MIB, 100, 0, 1, "reno", 8),
 }

@@ -146,6 +146,15 @@ pub enum Op {
         /// Signature by that key ([`Enrolment::succession_bytes`]).
         old_sig: Signature,
     },
+    /// Code 8. The PUK changes, and nobody goes: the one in use is not that of exactly those who are there.
+    RenewKey {
+        /// BLAKE3 of the public key of the new PUK.
+        person_box: ObjectHash,
+        /// Boxes of the new PUK.
+        boxes: Vec<ObjectHash>,
+        /// The way back to the PUK before.
+        back: [u8; PUK_BACK_LEN],
+    },
     /// Any other code, kept as it came: made by a newer program, without effect here.
     Unknown(
         /// The whole operation in canonical bytes.
@@ -183,7 +192,7 @@ impl Op {
         let mut fields = Reader::new(item);
         let len = fields.array()?;
         let code = fields.u64()?;
-        if !(1..=7).contains(&code) {
+        if !(1..=8).contains(&code) {
             return Ok(Op::Unknown(item.to_vec()));
         }
         let op = match (code, len) {
@@ -227,6 +236,11 @@ impl Op {
                 boxes: decode_names(&mut fields)?,
                 old: VerifyingKey(fields.fixed()?),
                 old_sig: fields.fixed()?,
+            },
+            (8, 4) => Op::RenewKey {
+                person_box: ObjectHash(fields.fixed()?),
+                boxes: decode_names(&mut fields)?,
+                back: fields.fixed()?,
             },
             _ => return Err(Refusal::Canon),
         };
@@ -274,7 +288,7 @@ impl Op {
                 device.check(person)?;
                 sign::verify(old, Domain::Successor, &device.succession_bytes(person, old), old_sig)
             }
-            Op::RemoveDevice { .. } | Op::SetHome { .. } | Op::Unknown(_) => Ok(()),
+            Op::RemoveDevice { .. } | Op::SetHome { .. } | Op::RenewKey { .. } | Op::Unknown(_) => Ok(()),
         }
     }
 
@@ -344,6 +358,11 @@ impl Op {
                 encode_names(out, boxes);
                 out.bytes(old.as_ref());
                 signature(out, old_sig);
+            }
+            Op::RenewKey { person_box, boxes, back } => {
+                out.array(4).u64(8).bytes(person_box.as_ref());
+                encode_names(out, boxes);
+                out.bytes(back);
             }
             Op::Unknown(item) => {
                 out.raw(item);

@@ -241,6 +241,7 @@ impl Roster {
             Op::SetHome { space } => {
                 self.home.get_or_insert(*space);
             }
+            Op::RenewKey { person_box, .. } => self.next_person_key(person_box)?,
             Op::Unknown(_) => self.has_unknown_ops = true,
         }
         Ok(())

@@ -378,6 +378,38 @@ fn a_new_key_takes_the_place_of_an_old_one_by_the_word_of_both() {
 }
 
 #[test]
+fn a_key_is_renewed_and_leads_back_to_the_one_before() {
+    let mut alice = Alice::new();
+    let phone = DeviceKeys::random(&mut dice(5));
+    alice.add(&phone);
+    let old = alice.keys.clone();
+    let recipients = [phone.box_keys().public(), alice.root.box_keys().public()];
+    assert_eq!(
+        alice.author().renew_key(&old, recipients, &mut dice(8)).err(),
+        Some(Refusal::Key),
+        "no new one"
+    );
+    let mut keys = old.clone();
+    keys.push(PersonKey::random(&mut dice(9)));
+    let made = alice.author().renew_key(&keys, recipients, &mut dice(8)).unwrap();
+    let (person, author) = (alice.person(), alice.laptop.verifying_key());
+    let read_back = Entry::read(&person, &made.entry).unwrap();
+    assert_eq!(read_back.to_bytes(&person), made.entry);
+    let Op::RenewKey { boxes, back, .. } = &read_back.body.ops[0] else { panic!("{:?}", read_back.body.ops) };
+    assert_eq!(boxes.len(), 2);
+    let opened = made
+        .objects
+        .iter()
+        .find_map(|(_, sealed)| open_key_box(phone.box_keys(), &person, 1, &author, sealed).ok());
+    let opened = opened.unwrap();
+    assert!(opened.expose() == keys.newest().expose());
+    assert!(open_back(&opened, back).unwrap().expose() == old.newest().expose());
+    let mut roster = read(&alice.log).unwrap();
+    roster.append(&made.entry).unwrap();
+    assert_eq!((roster.person_generation(), roster.active().count()), (1, 2));
+}
+
+#[test]
 fn entries_at_a_wrong_place_are_refused() {
     let mut alice = Alice::new();
     let phone = DeviceKeys::random(&mut dice(5));

@@ -223,6 +223,26 @@ impl<'a> Author<'a> {
         Ok(self.write(op, objects))
     }
 
+    /// Starts a new PUK. `keys` already ends with it; `recipients` are the box keys of every active device, and of the
+    /// current root.
+    ///
+    /// # Errors
+    /// [`Refusal::Key`] if `keys` holds no new PUK.
+    pub fn renew_key<'k, R: CryptoRng + ?Sized>(
+        self,
+        keys: &PersonKeys,
+        recipients: impl IntoIterator<Item = &'k BoxPublicKey>,
+        dice: &mut R,
+    ) -> Result<Made, Refusal> {
+        let mut objects = Objects::default();
+        let op = Op::RenewKey {
+            person_box: objects.key(keys.newest().box_keys().public()),
+            boxes: self.boxes(keys.generation(), keys.newest(), recipients, &mut objects, dice),
+            back: back(keys)?,
+        };
+        Ok(self.write(op, objects))
+    }
+
     /// Brings in this device by the phrase, removes others, and starts the next generation of slots. `keys` already
     /// ends with the new PUK; `recipients` are the box keys of every other device that stays. Boxes for this device
     /// and the root are added.

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use contest::People;
 use locker_crypto::Refusal;
 use locker_crypto::id::{EntryId, PersonId, SpaceId, VerifyingKey};
+pub use log::known_to;
 
 use crate::order::{OpOrder, Past};
 use crate::strike::{Fate, resolve};

@@ -17,6 +17,7 @@ use locker_store::{Reads, persons};
 
 use crate::Error;
 use crate::depot::Charge;
+use crate::person_keys::BESIDE;
 
 /// Setting: whose locker this is.
 pub(crate) const PERSON: Setting = Setting::engine(0);
@@ -66,9 +67,12 @@ impl Keys {
             let slots = keyring::all::<RendezvousSecret, _>(reads)?;
             Held::Slots(slots.into_iter().map(|(_, secret)| secret).collect())
         } else {
-            let generations: Vec<PersonKey> =
-                keyring::all::<PersonKey, _>(reads)?.into_iter().map(|(_, key)| key).collect();
-            Held::Keys(PersonKeys::from_generations(generations).map_err(|_| missing())?)
+            let (generations, beside): (Vec<_>, Vec<_>) =
+                keyring::all::<PersonKey, _>(reads)?.into_iter().partition(|(n, _)| *n < BESIDE);
+            let keys = |numbered: Vec<(u32, PersonKey)>| numbered.into_iter().map(|(_, key)| key).collect();
+            let mut held = PersonKeys::from_generations(keys(generations)).map_err(|_| missing())?;
+            held.set_beside(keys(beside));
+            Held::Keys(held)
         };
         let dedup = keyring::all::<DedupSecret, _>(reads)?.pop();
         let dedup = dedup.map_or_else(OnceLock::new, |(_, secret)| OnceLock::from(secret));
@@ -237,7 +241,7 @@ pub(crate) fn named_objects(entry: &Entry) -> Vec<ObjectHash> {
                 named.push(device.box_key);
                 named.extend(boxes);
             }
-            Op::RemoveDevice { person_box, boxes, .. } => {
+            Op::RemoveDevice { person_box, boxes, .. } | Op::RenewKey { person_box, boxes, .. } => {
                 named.push(*person_box);
                 named.extend(boxes);
             }

@@ -25,6 +25,7 @@ mod ledger;
 mod lost;
 mod prove;
 mod remembered;
+mod renewal;
 mod resting;
 mod scrub;
 pub(crate) mod seek;

@@ -1,8 +1,10 @@
 //! The person's keys as the person log hands them on: which one is in use, who can open it, and the way back to those before
 //! (`docs/spec/02-identity.md`, "PUK box").
 
+use std::collections::BTreeSet;
+
 use locker_catalog::order::{EntryOrder, OpOrder};
-use locker_catalog::roster::Roster;
+use locker_catalog::roster::{Roster, known_to};
 use locker_crypto::Refusal;
 use locker_crypto::id::{ObjectHash, PersonId, VerifyingKey};
 use locker_crypto::identity::PersonKeys;
@@ -13,17 +15,22 @@ use locker_store::{Reads, objects};
 
 use crate::Error;
 
+/// From here on in the keyring, keys beside the generations: those of generations end below.
+pub(crate) const BESIDE: u32 = 1 << 31;
+
 /// Boxes that one operation of the log names, and who made them.
 struct Boxes<'a> {
-    author: VerifyingKey,
+    entry: &'a Entry,
     names: &'a [ObjectHash],
     /// The public key of the PUK that the operation starts; another one hands on what was started before.
     starts: Option<ObjectHash>,
+    /// The device that it brings in.
+    device: Option<VerifyingKey>,
 }
 
 /// The boxes in total order, of operations that have effect.
-fn boxes<'a>(entries: &'a [Entry], roster: &Roster) -> Vec<Boxes<'a>> {
-    let mut sorted: Vec<&Entry> = entries.iter().collect();
+fn boxes<'a>(entries: impl IntoIterator<Item = &'a Entry>, roster: &Roster) -> Vec<Boxes<'a>> {
+    let mut sorted: Vec<&Entry> = entries.into_iter().collect();
     let order = |entry: &Entry| EntryOrder { hlc: entry.body.hlc, author: entry.author, seq: entry.seq };
     sorted.sort_unstable_by_key(|entry| (order(entry), entry.id));
     let mut found = Vec::new();
@@ -32,24 +39,108 @@ fn boxes<'a>(entries: &'a [Entry], roster: &Roster) -> Vec<Boxes<'a>> {
             if roster.void.contains_key(&OpOrder { entry: order(entry), index }) {
                 continue;
             }
-            let (names, starts) = match op {
-                Op::Genesis { boxes, person_box, .. }
-                | Op::RemoveDevice { boxes, person_box, .. }
-                | Op::Recover { boxes, person_box, .. } => (boxes, Some(*person_box)),
-                Op::AddDevice { boxes, .. } | Op::ReplaceDevice { boxes, .. } | Op::SetRoot { boxes, .. } => {
-                    (boxes, None)
+            let (names, starts, device) = match op {
+                Op::Genesis { boxes, person_box, device, .. }
+                | Op::Recover { boxes, person_box, device, .. } => {
+                    (boxes, Some(*person_box), Some(device.device))
                 }
+                Op::RemoveDevice { boxes, person_box, .. } | Op::RenewKey { boxes, person_box, .. } => {
+                    (boxes, Some(*person_box), None)
+                }
+                Op::AddDevice { boxes, device, .. } | Op::ReplaceDevice { boxes, device, .. } => {
+                    (boxes, None, Some(device.device))
+                }
+                Op::SetRoot { boxes, .. } => (boxes, None, None),
                 Op::SetHome { .. } | Op::Unknown(_) => continue,
             };
-            found.push(Boxes { author: entry.author, names, starts });
+            found.push(Boxes { entry, names, starts, device });
         }
     }
     found
 }
 
 /// The name of the public key of the PUK in use; `None` for a log without a beginning.
-pub(crate) fn in_use(entries: &[Entry], roster: &Roster) -> Option<ObjectHash> {
+pub(crate) fn in_use<'a>(
+    entries: impl IntoIterator<Item = &'a Entry>,
+    roster: &Roster,
+) -> Option<ObjectHash> {
     boxes(entries, roster).iter().rev().find_map(|boxes| boxes.starts)
+}
+
+/// Whether the PUK in use is due to be changed: a removed device was given it, or an active one was not. That comes of
+/// removals, and of devices that join, at the same time on devices that do not hear of one another.
+///
+/// Cost: that of reading the log once for each device that joined.
+pub(crate) fn is_overdue(person: &PersonId, entries: &[Entry], roster: &Roster) -> bool {
+    let boxes = boxes(entries, roster);
+    let Some(start) = boxes.iter().rev().find(|boxes| boxes.starts.is_some()) else { return false };
+    let mut given = Roster::read(*person, known_to(entries, &start.entry.id)).active;
+    for one in &boxes {
+        let Some(device) = one.device else { continue };
+        // It was given what whoever brought it in held for the one in use.
+        let known = known_to(entries, &one.entry.id);
+        let seen = Roster::read(*person, known.iter().copied());
+        if in_use(known, &seen) == start.starts {
+            given.insert(device);
+        }
+    }
+    given.iter().any(|device| roster.removed.contains_key(device)) || !roster.active.is_subset(&given)
+}
+
+/// Opens, with one of some key pairs, the PUKs that were started and are not among `held`, as far as there are boxes for them.
+///
+/// Costs as [`open_in_use`], for each of them.
+///
+/// # Errors
+/// Those of `object`, which looks a box up by its name.
+pub(crate) fn open_beside(
+    person: &PersonId,
+    (entries, roster): (&[Entry], &Roster),
+    held: &BTreeSet<ObjectHash>,
+    openers: &[&BoxKeys],
+    mut object: impl FnMut(&ObjectHash) -> Result<Option<Vec<u8>>, Error>,
+) -> Result<Vec<PersonKey>, Error> {
+    let boxes = boxes(entries, roster);
+    let mut found = Vec::new();
+    for (at, start) in boxes.iter().enumerate() {
+        let Some(wanted) = start.starts.filter(|name| !held.contains(name)) else { continue };
+        if let Some((_, key)) =
+            open_one(person, start, &wanted, generations(&boxes[..at]), openers, &mut object)?
+        {
+            found.push(key);
+        }
+    }
+    Ok(found)
+}
+
+/// The highest number that the PUK started after these can have: of concurrent removals several start the same one.
+fn generations(before: &[Boxes<'_>]) -> u32 {
+    let count = before.iter().filter(|boxes| boxes.starts.is_some()).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Opens one of the boxes that an operation names, if it holds the PUK with that public key.
+fn open_one(
+    person: &PersonId,
+    boxes: &Boxes<'_>,
+    wanted: &ObjectHash,
+    generations: u32,
+    openers: &[&BoxKeys],
+    object: &mut impl FnMut(&ObjectHash) -> Result<Option<Vec<u8>>, Error>,
+) -> Result<Option<(u32, PersonKey)>, Error> {
+    for name in boxes.names {
+        let Some(sealed) = object(name)? else { continue };
+        for opener in openers {
+            let opened = (0..=generations).rev().find_map(|n| {
+                let key = person::open_key_box(opener, person, n, &boxes.entry.author, &sealed).ok()?;
+                (key.box_keys().public().hash() == *wanted).then_some((n, key))
+            });
+            if opened.is_some() {
+                return Ok(opened);
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Opens the PUK in use with one of some key pairs; gives it with its generation. `None` if no box for them is here.
@@ -66,22 +157,12 @@ pub(crate) fn open_in_use(
 ) -> Result<Option<(u32, PersonKey)>, Error> {
     let boxes = boxes(entries, roster);
     let Some(last) = boxes.iter().rposition(|boxes| boxes.starts.is_some()) else { return Ok(None) };
-    let wanted = boxes[last].starts;
-    let generations = boxes[..last].iter().filter(|boxes| boxes.starts.is_some()).count();
-    let generations = u32::try_from(generations).unwrap_or(u32::MAX);
+    let Some(wanted) = boxes[last].starts else { return Ok(None) };
+    let generations = generations(&boxes[..last]);
     for boxes in &boxes[last..] {
-        for name in boxes.names {
-            let Some(sealed) = object(name)? else { continue };
-            for opener in openers {
-                // Of concurrent removals several start the same generation: it is at most the count of them.
-                let opened = (0..=generations).rev().find_map(|n| {
-                    let key = person::open_key_box(opener, person, n, &boxes.author, &sealed).ok()?;
-                    (Some(key.box_keys().public().hash()) == wanted).then_some((n, key))
-                });
-                if opened.is_some() {
-                    return Ok(opened);
-                }
-            }
+        let opened = open_one(person, boxes, &wanted, generations, openers, &mut object)?;
+        if opened.is_some() {
+            return Ok(opened);
         }
     }
     Ok(None)
@@ -147,7 +228,9 @@ pub(crate) fn person_keys(
     let named = |hash: &ObjectHash| {
         entries.iter().flat_map(|entry| &entry.body.ops).find_map(|op| match op {
             Op::Genesis { person_box, .. } if person_box == hash => Some(None),
-            Op::RemoveDevice { person_box, back, .. } | Op::Recover { person_box, back, .. }
+            Op::RemoveDevice { person_box, back, .. }
+            | Op::RenewKey { person_box, back, .. }
+            | Op::Recover { person_box, back, .. }
                 if person_box == hash =>
             {
                 Some(Some(back))

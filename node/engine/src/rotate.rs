@@ -4,14 +4,17 @@
 use std::collections::BTreeMap;
 
 use locker_catalog::operation::{EntryRef, Meta, Op};
+use locker_catalog::roster::Roster;
 use locker_crypto::id::{EntryId, NodeId, VerifyingKey};
 use locker_crypto::identity::PersonKeys;
-use locker_crypto::person::{self, Entry, Frontier};
+use locker_crypto::person::{self, Author, Entry, Frontier};
 use locker_crypto::secret::{DedupSecret, PersonKey, RendezvousMaster};
 use locker_store::keyring;
 
-use crate::keys::not_heard_yet;
+use crate::keys::{not_heard_yet, person_log};
 use crate::locker::Inner;
+use crate::person_keys::{device_boxes, in_use, is_overdue, root_box};
+use crate::rebirth::Doubt;
 use crate::writer::Change;
 use crate::{Env, Error};
 
@@ -27,6 +30,51 @@ pub(crate) fn person_frontier(entries: &[Entry], device: &VerifyingKey) -> Front
     let own = entries.iter().filter(|entry| entry.author == *device);
     let last = own.max_by_key(|entry| (entry.seq, entry.id));
     last.map_or(Frontier::NONE, |last| Frontier { seq: last.seq, entry: last.id })
+}
+
+/// Whether the key in use is one that others have than it is for.
+///
+/// # Errors
+/// What the store gives.
+pub(crate) fn is_due(inner: &Inner) -> Result<bool, Error> {
+    let person = inner.keys().person;
+    let entries = person_log(&inner.store()?.read()?, &person)?;
+    let roster = Roster::read(person, &entries);
+    Ok(roster.active.contains(&inner.keys().device_id()) && is_overdue(&person, &entries, &roster))
+}
+
+/// Starts a new key of the person, for exactly the devices that are there, if the one in use is another's too
+/// ([`is_overdue`]). One durable commit. Says whether it did.
+///
+/// # Errors
+/// [`Error::Network`] if the key in use has not come yet; else as any change.
+pub(crate) fn renew(inner: &Inner) -> Result<bool, Error> {
+    let is_new = inner.commit(|change| {
+        let keys = inner.keys();
+        Doubt::refuse(change.txn())?;
+        let entries = person_log(change.txn(), &keys.person)?;
+        let roster = Roster::read(keys.person, &entries);
+        if !is_overdue(&keys.person, &entries, &roster) || !roster.active.contains(&keys.device_id()) {
+            return Ok(false);
+        }
+        let held = keys.person_keys()?.newest().box_keys().public().hash();
+        if in_use(&entries, &roster) != Some(held) {
+            return Err(not_heard_yet());
+        }
+        let next = next_keys(keys.person_keys()?, inner.env());
+        let mut recipients = device_boxes(change.txn(), &entries, roster.active.iter().copied())?;
+        recipients.push(root_box(change.txn(), &entries, &roster)?);
+        let place = inner.person_place(&entries)?;
+        let author = Author { person: keys.person, device: &keys.device, place };
+        let made = author.renew_key(&next, &recipients, &mut **inner.env().dice()).map_err(Error::Refused)?;
+        let (_, roster) = change.append_person(entries, &made)?;
+        change.rotate(inner, &next, None, &roster.removed)?;
+        Ok(true)
+    })?;
+    if is_new {
+        inner.reload_keys()?;
+    }
+    Ok(is_new)
 }
 
 impl Change<'_, '_> {

@@ -8,6 +8,8 @@ use libp2p::core::transport::{Boxed, OrTransport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, Transport as _, noise, quic, relay, tcp, yamux};
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 
 use crate::limits::Limits;
 
@@ -36,6 +38,7 @@ pub(crate) fn build(
     let mut yamux_config = yamux::Config::default();
     yamux_config.set_max_num_streams(limits.streams_per_connection);
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true).listen_backlog(256))
+        .map(|stream, _| with_congestion_control(stream))
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
         .multiplex(yamux_config.clone())
@@ -54,6 +57,18 @@ pub(crate) fn build(
     let direct = OrTransport::new(quic, tcp).map(one_of);
     // The others would take the address of a relay for that of the node behind it.
     Ok(OrTransport::new(relayed, direct).map(one_of).boxed())
+}
+
+/// Has a connection keep its rate where single packets get lost, if the system allows that to this user: BBR goes by the rate
+/// at which bytes arrive, others halve theirs at each loss (Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016).
+/// Within one machine it has nothing to do.
+fn with_congestion_control(stream: tcp::tokio::TcpStream) -> tcp::tokio::TcpStream {
+    #[cfg(target_os = "linux")]
+    if stream.0.peer_addr().is_ok_and(|peer| !peer.ip().to_canonical().is_loopback()) {
+        // Where it is not allowed, the system's own way remains.
+        let _ = SockRef::from(&stream.0).set_tcp_congestion(b"bbr");
+    }
+    stream
 }
 
 /// Gives every address that asks for port 0 one port that is free for UDP and TCP on all of them. Somebody else may

@@ -22,6 +22,17 @@ impl Roster {
     }
 }
 
+/// The entries of a person log that the author of one knew when he wrote it, that one included; none if it or something that it
+/// names is not there.
+///
+/// Cost: as [`Roster::read`].
+pub fn known_to<'a>(entries: &'a [Entry], id: &EntryId) -> Vec<&'a Entry> {
+    let log = Log::new(entries);
+    let reach = log.reach.get(id);
+    let is_known = |other: &EntryId| reach.is_some_and(|reach| other == id || reach.contains(other));
+    log.entries.iter().filter(|(other, _)| is_known(other)).map(|(_, entry)| *entry).collect()
+}
+
 /// Entries whose chain is whole, with what they reach.
 struct Log<'a> {
     entries: BTreeMap<EntryId, &'a Entry>,
@@ -173,7 +184,7 @@ fn act(op: &Op, roots: &[VerifyingKey]) -> Act {
             Act::SetRoot { old: signer(), new: *root, generation: u64::from(*generation) }
         }
         Op::SetHome { space } => Act::SetHome(*space),
-        Op::Unknown(_) => Act::Say,
+        Op::RenewKey { .. } | Op::Unknown(_) => Act::Say,
     }
 }
 

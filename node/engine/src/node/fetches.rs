@@ -5,13 +5,15 @@
 //! What came before a break or a kill is not sent again, up to one request for each stream. Never here: who is asked for
 //! what ([`Plan`]).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use locker_net::Protocol;
+use futures::future::try_join_all;
 use locker_net::blob::{self, FetchError, GROUP_BYTES, GetPack, GroupSet, GroupSink};
+use locker_net::{ConnectionId, Protocol};
 use locker_store::packs::PartialPack;
+use locker_sync::limits::BLOB_STREAMS;
 use locker_sync::plan::{Fetch, Outcome, Plan};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -22,6 +24,8 @@ use super::ledger::{Opened, TakenUp};
 
 /// Packs that were fetched and wait to be made durable.
 const KEEP_AHEAD: usize = 4;
+/// Streams over which one pack comes, if the device has no more to send.
+const LANES_MAX: usize = 4;
 /// Bytes of packs that are made durable in one commit.
 const KEEP_BYTES: u64 = 32 << 20;
 /// A fetch that does not get on for so long is given up.
@@ -38,19 +42,26 @@ const NOTED_LEN_MIN: u32 = 1 << 20;
 /// How soon a pack is looked at again that another fetch, which is about to end, has open.
 const BUSY_TIME: Duration = Duration::from_millis(50);
 
+/// What comes of one pack, over one stream or several.
+struct Coming {
+    partial: PartialPack,
+    /// What is here or asked for.
+    asked: GroupSet,
+}
+
 /// Writes what comes of one pack into its partial file, and counts the groups.
 struct Sink<'a> {
-    partial: &'a mut PartialPack,
+    coming: &'a Mutex<Coming>,
     groups: &'a AtomicU64,
 }
 
 impl GroupSink for Sink<'_> {
     fn write_node(&mut self, offset: u32, pair: &[u8; 64]) -> std::io::Result<()> {
-        self.partial.write_node(offset, pair).map_err(std::io::Error::other)
+        lock(self.coming).partial.write_node(offset, pair).map_err(std::io::Error::other)
     }
 
     fn write_group(&mut self, offset: u32, bytes: &[u8]) -> std::io::Result<()> {
-        self.partial.write_group(offset, bytes).map_err(std::io::Error::other)?;
+        lock(self.coming).partial.write_group(offset, bytes).map_err(std::io::Error::other)?;
         self.groups.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -159,13 +170,37 @@ async fn fetch_one(
         fetch.len = learn_length(hub, idle, &fetch).await?.into();
     }
     let fetch = &fetch;
-    let Some(mut partial) = open(hub, fetch).await? else { return Ok(None) };
+    let Some(partial) = open(hub, fetch).await? else { return Ok(None) };
     if partial.is_complete() {
         return Ok(Some(partial));
     }
-    let mut held = GroupSet::none(partial.byte_len());
-    partial.held_groups().for_each(|group| held.insert(group));
+    let mut asked = GroupSet::none(partial.byte_len());
+    partial.held_groups().for_each(|group| asked.insert(group));
     let connection = hub.connection_to(&fetch.source).ok_or(Outcome::Broken)?;
+    let requests = partial.missing_groups().div_ceil((hub.net().limits().get_bytes / GROUP_BYTES) as usize);
+    let coming = Mutex::new(Coming { partial, asked });
+    // One request after another would leave a long way empty while each is on it.
+    let mut lanes = vec![idle.lane(fetch.source)];
+    while lanes.len() < LANES_MAX.min(requests) {
+        let Some(lane) = idle.spare_lane(fetch.source, BLOB_STREAMS) else { break };
+        lanes.push(lane);
+    }
+    let lanes =
+        lanes.into_iter().map(async |_lane| fetch_parts(hub, idle, fetch, connection, &coming, groups).await);
+    try_join_all(lanes).await?;
+    let Coming { partial, .. } = coming.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Some(partial))
+}
+
+/// Fetches over one stream what nobody asked for yet of a pack, until nothing is left.
+async fn fetch_parts(
+    hub: &Hub,
+    idle: &Idle,
+    fetch: &Fetch,
+    connection: ConnectionId,
+    coming: &Mutex<Coming>,
+    groups: &AtomicU64,
+) -> Result<(), Outcome> {
     let open_stream = async || hub.net().open(connection, Protocol::Blob).await.map_err(|_| Outcome::Broken);
     let (mut stream, mut was_idle) = match idle.take(&fetch.source, connection) {
         Some(stream) => (stream, true),
@@ -173,19 +208,31 @@ async fn fetch_one(
     };
     let limits = hub.net().limits();
     let groups_max = (limits.get_bytes / GROUP_BYTES) as usize;
-    while let Some(ranges) = held.missing(limits.ranges_per_get, groups_max) {
+    let next = || {
+        let Coming { asked, .. } = &mut *lock(coming);
+        let ranges = asked.missing(limits.ranges_per_get, groups_max)?;
+        ranges.groups(asked.byte_len()).for_each(|group| asked.insert(group));
+        Some(ranges)
+    };
+    let len = lock(coming).asked.byte_len();
+    while let Some(ranges) = next() {
         let request = GetPack { space: fetch.tag, pack: fetch.pack, ranges };
-        let mut sink = Sink { partial: &mut partial, groups };
-        match blob::fetch(&mut stream, &request, &mut held, &mut sink).await {
-            Ok(_) => was_idle = false,
-            // The other end may have given up a stream that waited here; that says nothing about the pack.
-            Err(FetchError::Stream(_)) if was_idle => (stream, was_idle) = (open_stream().await?, false),
-            Err(FetchError::Denied | FetchError::Size | FetchError::Hash) => return Err(Outcome::Refused),
-            Err(_) => return Err(Outcome::Broken),
+        loop {
+            let (mut held, mut sink) = (GroupSet::none(len), Sink { coming, groups });
+            match blob::fetch(&mut stream, &request, &mut held, &mut sink).await {
+                Ok(_) => break,
+                // The other end may have given up a stream that waited here; that says nothing about the pack.
+                Err(FetchError::Stream(_)) if was_idle => (stream, was_idle) = (open_stream().await?, false),
+                Err(FetchError::Denied | FetchError::Size | FetchError::Hash) => {
+                    return Err(Outcome::Refused);
+                }
+                Err(_) => return Err(Outcome::Broken),
+            }
         }
+        was_idle = false;
     }
     idle.put(fetch.source, stream);
-    Ok(Some(partial))
+    Ok(())
 }
 
 /// Asks how long a pack is of which only the name is known. That of a long one is noted, so that what comes of it outlives a
@@ -256,4 +303,8 @@ async fn keep_all(hub: Arc<Hub>, mut fetched: mpsc::Receiver<(Fetch, PartialPack
         });
         hub.fetches.notify_one();
     }
+}
+
+fn lock(coming: &Mutex<Coming>) -> MutexGuard<'_, Coming> {
+    coming.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -37,7 +37,7 @@ use super::leases::Leases;
 use super::remembered::Remembered;
 use super::{
     again, audit, blobs, conversation, dialer, drives, folding, heir, invite, keeping, leases, remembered,
-    resting, scrub, slots,
+    renewal, resting, scrub, slots,
 };
 use crate::Error;
 use crate::locker::Inner;
@@ -237,6 +237,7 @@ impl Hub {
         if hub.reads() {
             hub.spawn(folding::run(Arc::clone(&hub)));
             hub.spawn(again::run(Arc::clone(&hub)));
+            hub.spawn(renewal::run(Arc::clone(&hub)));
             // A device that stores is looked for, and looks for nobody.
             hub.spawn(dialer::run(Arc::clone(&hub)));
             hub.spawn(slots::run(Arc::clone(&hub)));

@@ -1,25 +1,62 @@
-//! Streams for packs that stay open between two requests.
+//! Streams for packs: those that wait open between two requests, and how many are in use.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use locker_crypto::id::VerifyingKey;
 use locker_net::{ConnectionId, Stream};
 
-/// Streams that wait for their next request. A source has at most as many as it had fetches at a time.
+/// Streams that wait for their next request. A source has at most as many as were in use at a time.
 #[derive(Default)]
-pub(super) struct Idle(Mutex<HashMap<VerifyingKey, Vec<Stream>>>);
+pub(super) struct Idle {
+    waiting: Mutex<HashMap<VerifyingKey, Vec<Stream>>>,
+    in_use: Mutex<HashMap<VerifyingKey, usize>>,
+}
+
+/// The right to have one request under way.
+pub(super) struct Lane<'a> {
+    of: &'a Idle,
+    device: VerifyingKey,
+}
+
+impl Drop for Lane<'_> {
+    fn drop(&mut self) {
+        let mut in_use = lock(&self.of.in_use);
+        if let Some(count) = in_use.get_mut(&self.device) {
+            *count -= 1;
+            if *count == 0 {
+                in_use.remove(&self.device);
+            }
+        }
+    }
+}
 
 impl Idle {
     /// Takes a stream of a connection; those of earlier connections with the same device go.
     pub(super) fn take(&self, device: &VerifyingKey, connection: ConnectionId) -> Option<Stream> {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let streams = idle.get_mut(device)?;
+        let mut waiting = lock(&self.waiting);
+        let streams = waiting.get_mut(device)?;
         streams.retain(|stream| stream.connection() == connection);
         streams.pop()
     }
 
     pub(super) fn put(&self, device: VerifyingKey, stream: Stream) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(device).or_default().push(stream);
+        lock(&self.waiting).entry(device).or_default().push(stream);
     }
+
+    /// Counts a request to a device, whatever is under way.
+    pub(super) fn lane(&self, device: VerifyingKey) -> Lane<'_> {
+        *lock(&self.in_use).entry(device).or_default() += 1;
+        Lane { of: self, device }
+    }
+
+    /// Counts one more request to a device, if fewer than `most` are under way.
+    pub(super) fn spare_lane(&self, device: VerifyingKey, most: usize) -> Option<Lane<'_>> {
+        let is_spare = lock(&self.in_use).get(&device).is_none_or(|count| *count < most);
+        is_spare.then(|| self.lane(device))
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -183,3 +183,68 @@ fn t32_what_an_ended_device_does_reaches_nobody() {
     let status = thief.status(StateHash::IfQuick).unwrap();
     assert!(status.problems.iter().any(|problem| problem.code == "E_REVOKED"), "{:?}", status.problems);
 }
+
+/// T23: two devices that do not hear of one another end one device each. The key that comes into use was given to one of
+/// the ended ones; it is changed, everything written in between is read by all who stay, and by nobody else.
+#[test]
+fn t23_removals_at_the_same_time_leave_no_key_with_the_ended() {
+    for swap in [false, true] {
+        let (world, first) = World::new();
+        world.add(&first, "before.txt");
+        let [second, third, thief, lost] =
+            ["second", "third", "thief", "lost"].map(|name| world.join(&first, name));
+        for locker in [&second, &third, &thief, &lost] {
+            pass(&first, locker);
+        }
+        let (mut one, mut other) = ((&first, &thief), (&second, &lost));
+        if swap {
+            std::mem::swap(&mut one, &mut other);
+        }
+        one.0.revoke_device(&id(one.1)).unwrap();
+        world.add(one.0, "by-one.txt");
+        other.0.revoke_device(&id(other.1)).unwrap();
+        world.add(other.0, "by-other.txt");
+        // A device joins where only one of both is known.
+        let fourth = world.join(one.0, "fourth");
+        let stay = [&first, &second, &third, &fourth];
+        let all_pass = || {
+            for _ in 0..3 {
+                for from in stay {
+                    for to in stay.iter().filter(|to| id(to) != id(from)) {
+                        pass(from, to);
+                    }
+                }
+            }
+        };
+        all_pass();
+        let everything = ["before.txt", "by-one.txt", "by-other.txt"];
+        for locker in [&first, &second, &third] {
+            assert_eq!(names(locker), everything, "{swap}");
+        }
+        // Two of them find it at once, and one more that has heard of that has nothing to do.
+        assert!(crate::rotate::renew(&first.inner()).unwrap());
+        assert!(crate::rotate::renew(&third.inner()).unwrap());
+        all_pass();
+        for locker in stay {
+            assert_eq!(names(locker), everything, "{swap}");
+            assert!(!crate::rotate::renew(&locker.inner()).unwrap());
+        }
+        let newest = |locker: &Locker| *locker.inner().keys().person_keys().unwrap().newest().expose();
+        let dedup = |locker: &Locker| *locker.inner().keys().dedup().unwrap().expose();
+        world.add(&fourth, "after.txt");
+        all_pass();
+        for locker in stay {
+            assert!(newest(locker) == newest(&first) && dedup(locker) == dedup(&first));
+            assert!(names(locker).contains(&"after.txt".into()));
+        }
+        // All that anybody has, in the hands of the ended ones.
+        for ended in [&thief, &lost] {
+            for from in stay {
+                pass(from, ended);
+                pass(from, ended);
+            }
+            assert!(!names(ended).contains(&"after.txt".into()), "{swap}");
+            assert!(newest(ended) != newest(&first) && dedup(ended) != dedup(&first));
+        }
+    }
+}

@@ -25,8 +25,12 @@ use crate::limits::PACK_BYTES_MAX;
 
 /// Bytes of an outboard node: two hashes.
 const NODE_BYTES: u64 = 64;
-/// Most bytes of neighbouring groups that are written at once. A kill costs no more than these.
+/// Most bytes of neighbouring groups that are written at once.
 const RUN_BYTES: usize = 256 << 10;
+/// Places at which groups come in turn, as many as there are streams for one pack. A kill costs no more than a run at each.
+const GROUP_RUNS_MAX: usize = 4;
+/// Places at which nodes come: every answer begins with those above its first group.
+const NODE_RUNS_MAX: usize = 64;
 
 /// The partial packs that are open: one writer for each.
 #[derive(Debug, Default)]
@@ -52,25 +56,27 @@ impl Drop for Turn {
     }
 }
 
-/// Neighbouring bytes on their way into the file: what comes in small pieces goes there in large ones.
-#[derive(Debug, Default)]
+/// Neighbouring bytes on their way into the file.
+#[derive(Debug)]
 struct Run {
     at: u64,
     bytes: Vec<u8>,
 }
 
-impl Run {
-    /// Whether `bytes` at `at` continue this run and have room in it.
-    fn takes(&self, at: u64, bytes: &[u8]) -> bool {
-        self.bytes.is_empty()
-            || (at == self.at + self.bytes.len() as u64 && self.bytes.len() + bytes.len() <= RUN_BYTES)
-    }
+/// What comes in small pieces, at a few places in turn, goes into the file in large ones.
+#[derive(Debug, Default)]
+struct Runs<const MAX: usize>(Vec<Run>);
 
-    fn add(&mut self, at: u64, bytes: &[u8]) {
-        if self.bytes.is_empty() {
-            self.at = at;
+impl<const MAX: usize> Runs<MAX> {
+    /// Adds bytes to the run that they continue, or begins one; false if there is no room for that.
+    fn add(&mut self, at: u64, bytes: &[u8]) -> bool {
+        let count = self.0.len();
+        match self.0.iter_mut().find(|run| at == run.at + run.bytes.len() as u64) {
+            Some(run) if run.bytes.len() + bytes.len() <= RUN_BYTES => run.bytes.extend_from_slice(bytes),
+            None if count < MAX => self.0.push(Run { at, bytes: bytes.to_vec() }),
+            _ => return false,
         }
-        self.bytes.extend_from_slice(bytes);
+        true
     }
 }
 
@@ -83,9 +89,9 @@ pub struct PartialPack {
     len: u32,
     held: Vec<bool>,
     /// Groups that are held and not in the file yet.
-    groups: Run,
+    groups: Runs<GROUP_RUNS_MAX>,
     /// Nodes that are not in the file yet.
-    nodes: Run,
+    nodes: Runs<NODE_RUNS_MAX>,
     /// Nothing is written any more: the file is about to get, or has, its final name.
     is_handed_over: bool,
     health: Arc<Health>,
@@ -142,6 +148,11 @@ impl PartialPack {
         (0..).zip(&self.held).filter_map(|(group, held)| held.then_some(group))
     }
 
+    /// How many groups are not here.
+    pub fn missing_groups(&self) -> usize {
+        self.held.iter().filter(|held| !**held).count()
+    }
+
     /// Whether every group is here.
     pub fn is_complete(&self) -> bool {
         self.held.iter().all(|held| *held)
@@ -163,10 +174,10 @@ impl PartialPack {
             return Err(StoreError::Refused(Refusal::Canon));
         }
         self.check_open()?;
-        if !self.groups.takes(offset.into(), bytes) {
+        if !self.groups.add(offset.into(), bytes) {
             self.flush()?;
+            self.groups.add(offset.into(), bytes);
         }
-        self.groups.add(offset.into(), bytes);
         self.set_held(u64::from(offset)..u64::from(offset) + 1, true);
         Ok(())
     }
@@ -183,10 +194,10 @@ impl PartialPack {
         }
         self.check_open()?;
         let at = u64::from(self.len) + u64::from(offset);
-        if !self.nodes.takes(at, pair) {
+        if !self.nodes.add(at, pair) {
             self.flush()?;
+            self.nodes.add(at, pair);
         }
-        self.nodes.add(at, pair);
         Ok(())
     }
 
@@ -196,17 +207,16 @@ impl PartialPack {
     /// As [`PartialPack::write_group`].
     pub fn flush(&mut self) -> Result<(), StoreError> {
         let (nodes, groups) = (std::mem::take(&mut self.nodes), std::mem::take(&mut self.groups));
-        let written = self.write_run(&nodes).and_then(|()| self.write_run(&groups));
+        let written = nodes.0.iter().chain(&groups.0).try_for_each(|run| self.write_run(run));
         if written.is_err() {
-            self.set_held(groups.at..groups.at + groups.bytes.len() as u64, false);
+            for run in groups.0 {
+                self.set_held(run.at..run.at + run.bytes.len() as u64, false);
+            }
         }
         written
     }
 
     fn write_run(&self, run: &Run) -> Result<(), StoreError> {
-        if run.bytes.is_empty() {
-            return Ok(());
-        }
         self.check_open()?;
         self.file
             .write_all_at(&run.bytes, run.at)

@@ -74,12 +74,17 @@ impl Hub {
         in_link && admitted.scope.may_get_pack(&get.space)
     }
 
-    /// Takes a turn to answer; waits for one of the node. `None` if the session has as many under way as it may.
+    /// Waits for a turn to answer: one of the session, then one of the node. A request too many waits, for a refusal would say
+    /// that the pack is not here. `None` if the node stops.
     pub(in crate::node) async fn turn(&self, admitted: &Admitted) -> Option<Turn> {
-        let session = Arc::clone(&admitted.answers).try_acquire_owned().ok()?;
+        let of_session = Arc::clone(&admitted.answers);
         let of_node = if admitted.visit.is_some() { &self.guest_answers } else { &self.own_answers };
-        let node = self.until_stop(Arc::clone(of_node).acquire_owned()).await?.ok()?;
-        Some(Turn { _session: session, _node: node })
+        let turn = async {
+            let session = of_session.acquire_owned().await.ok()?;
+            let node = Arc::clone(of_node).acquire_owned().await.ok()?;
+            Some(Turn { _session: session, _node: node })
+        };
+        self.until_stop(turn).await.flatten()
     }
 
     /// Lets the holder of a link in, unless too many are here or the link has just ended. One that comes again over

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use locker_catalog::operation::EntryRef;
 use locker_crypto::id::VerifyingKey;
+use locker_sync::message::v1::Head;
 
 use super::Hub;
 use crate::Error;
@@ -23,6 +24,12 @@ impl Hub {
         most.iter().all(|(author, count)| {
             *count == 0 || held(author).is_some_and(|head| head.seq.saturating_add(1) >= *count)
         })
+    }
+
+    /// The newest entries of the log of the person, as it was looked at last.
+    pub(in crate::node) fn person_heads(&self) -> Vec<Head> {
+        let log = self.inner.person_log();
+        self.state().heads.get(&log).map_or_else(Vec::new, |heads| heads.values().copied().collect())
     }
 
     /// Whether this device is, of those that are here now, the one with the smallest key.

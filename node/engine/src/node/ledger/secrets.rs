@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use locker_catalog::roster::Roster;
 use locker_catalog::tree;
+use locker_crypto::Refusal;
 use locker_crypto::entry::Envelope;
 use locker_crypto::epoch::Bundle;
 use locker_crypto::id::{EpochId, NodeId, ObjectHash, SpaceTag};
+use locker_crypto::identity::PersonKeys;
 use locker_crypto::person;
-use locker_crypto::secret::{DedupSecret, EpochSecret, RendezvousMaster};
+use locker_crypto::secret::{DedupSecret, EpochSecret, PersonKey, RendezvousMaster};
 use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::{Reads, WriteTxn, objects};
 use zeroize::Zeroizing;
@@ -20,7 +22,7 @@ use crate::Error;
 use crate::keys::{Keys, person_log};
 use crate::limits::{BUNDLES_PER_EPOCH_MAX, UNOPENED_BYTES_MAX};
 use crate::locker::Inner;
-use crate::person_keys::{in_use, open_in_use, person_keys};
+use crate::person_keys::{BESIDE, in_use, open_beside, open_in_use, person_keys};
 
 /// Entries of epochs whose secrets are still to come. What finds no room is pulled again later.
 #[derive(Default)]
@@ -95,18 +97,15 @@ impl Inner {
         if is_new { self.reload_keys() } else { Ok(()) }
     }
 
-    /// Learns the person's key in use from its box, and those before it, if the log names one that is not here.
+    /// Learns the person's key in use from its box, and those before it, if the log names one that is not here; and keys that
+    /// were started beside them.
     fn learn_person_key(&self) -> Result<(), Error> {
         let keys = self.keys();
         let store = self.store()?;
-        let learnt = {
+        let (learnt, beside) = {
             let snapshot = store.read()?;
             let entries = person_log(&snapshot, &keys.person)?;
             let roster = Roster::read(keys.person, &entries);
-            let held = keys.person_keys()?.newest().box_keys().public().hash();
-            if in_use(&entries, &roster).is_none_or(|used| used == held) {
-                return Ok(());
-            }
             let heir = self.heir();
             let openers: Vec<_> =
                 [Some(keys.device.box_keys()), heir.as_ref().map(|heir| heir.root().box_keys())]
@@ -114,16 +113,47 @@ impl Inner {
                     .flatten()
                     .collect();
             let object = |name: &ObjectHash| Ok(objects::get(&snapshot, name)?);
-            let Some((n, key)) = open_in_use(&keys.person, (&entries, &roster), &openers, object)? else {
-                return Ok(());
+            let log = (&entries[..], &roster);
+            let held = keys.person_keys()?;
+            let name = |key: &PersonKey| key.box_keys().public().hash();
+            let newest = name(held.newest());
+            let learnt = match in_use(&entries, &roster).filter(|used| *used != newest) {
+                None => None,
+                Some(_) => match open_in_use(&keys.person, log, &openers, object)? {
+                    Some((n, key)) => Some(person_keys(&entries, n, &key).map_err(Error::Refused)?),
+                    None => None,
+                },
             };
-            person_keys(&entries, n, &key).map_err(Error::Refused)?
+            let of_held = held.newest_first();
+            let of_learnt = learnt.iter().flat_map(PersonKeys::newest_first);
+            let names: BTreeSet<ObjectHash> = of_held.chain(of_learnt).map(name).collect();
+            let mut beside = open_beside(&keys.person, log, &names, &openers, object)?;
+            if let Some(learnt) = &learnt {
+                // What was in use here, and is not what the others hold for it.
+                let of_learnt: BTreeSet<ObjectHash> = learnt.newest_first().map(name).collect();
+                let was_in_use = (0..=held.generation()).filter_map(|n| held.get(n));
+                beside.extend(was_in_use.filter(|key| !of_learnt.contains(&name(key))).cloned());
+            }
+            (learnt, beside)
         };
+        if learnt.is_none() && beside.is_empty() {
+            return Ok(());
+        }
+        let missing = || Error::damaged("the keys of the person", Refusal::Key);
         store.write(|txn| {
-            for n in 0..=learnt.generation() {
-                if let Some(key) = learnt.get(n) {
-                    keyring::put(txn, &n, key);
+            let held: Vec<u32> = keyring::all::<PersonKey, _>(txn)?.into_iter().map(|(n, _)| n).collect();
+            if let Some(learnt) = &learnt {
+                for n in held.iter().filter(|n| (learnt.generation() + 1..BESIDE).contains(*n)) {
+                    keyring::delete::<PersonKey>(txn, n);
                 }
+                for n in 0..=learnt.generation() {
+                    keyring::put(txn, &n, learnt.get(n).ok_or_else(missing)?);
+                }
+            }
+            let next =
+                held.into_iter().max().filter(|n| *n >= BESIDE).map_or(BESIDE, |n| n.saturating_add(1));
+            for (n, key) in (next..).zip(&beside) {
+                keyring::put(txn, &n, key);
             }
             Ok::<_, Error>(())
         })?;
@@ -195,28 +225,32 @@ impl Inner {
     pub(super) fn learn_home(&self, txn: &mut WriteTxn<'_>) -> Result<bool, Error> {
         let keys = self.keys();
         let mut is_new = false;
-        let held = keyring::all::<DedupSecret, _>(txn)?.pop().map(|(m, _)| m);
-        let next = match held {
-            Some(m) => Some(m.saturating_add(1)),
+        let held = keyring::all::<DedupSecret, _>(txn)?.pop();
+        // Of one number two may have been started at the same time: what the space names counts.
+        let next = match &held {
+            Some((m, _)) => Some(*m),
             None => first_dedup(txn, &keys)?,
         };
         if let Some(mut m) = next {
-            // What does not open was sealed under keys that are still to come.
-            while let Some(sealed) = home_item(txn, &keys, &person::dedup_meta_key(m))?
-                && let Ok(secret) = person::open_dedup(keys.person_keys()?, m, &sealed)
-            {
-                keyring::put(txn, &m, &secret);
-                is_new = true;
+            // What does not open was sealed under a key that is still to come, or for others only: a later one may open.
+            while let Some(sealed) = home_item(txn, &keys, &person::dedup_meta_key(m))? {
+                if let Ok(secret) = person::open_dedup(keys.person_keys()?, m, &sealed)
+                    && !held.as_ref().is_some_and(|(n, held)| (*n, held.expose()) == (m, secret.expose()))
+                {
+                    keyring::put(txn, &m, &secret);
+                    is_new = true;
+                }
                 m = m.saturating_add(1);
             }
         }
         let mut g = keys.master.as_ref().map_or(0, |(g, _)| g.saturating_add(1));
-        while let Some(sealed) = home_item(txn, &keys, &person::master_meta_key(g))?
-            && let Ok(master) = person::open_meta(keys.person_keys()?, &person::master_meta_key(g), &sealed)
-            && let Ok(master) = RendezvousMaster::from_slice(&Zeroizing::new(master))
-        {
-            keyring::put::<RendezvousMaster>(txn, &g, &master);
-            is_new = true;
+        while let Some(sealed) = home_item(txn, &keys, &person::master_meta_key(g))? {
+            if let Ok(master) = person::open_meta(keys.person_keys()?, &person::master_meta_key(g), &sealed)
+                && let Ok(master) = RendezvousMaster::from_slice(&Zeroizing::new(master))
+            {
+                keyring::put::<RendezvousMaster>(txn, &g, &master);
+                is_new = true;
+            }
             g = g.saturating_add(1);
         }
         Ok(is_new)
