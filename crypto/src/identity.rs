@@ -185,7 +185,9 @@ impl PersonKeys {
     /// # Errors
     /// [`Refusal::Canon`] if there is none.
     pub fn from_generations(mut keys: Vec<PersonKey>) -> Result<Self, Refusal> {
-        let newest = keys.pop().ok_or(Refusal::Canon)?;
+        let newest = keys.last().cloned().ok_or(Refusal::Canon)?;
+        // Ended in its place: what is moved out of a list stays behind in its memory.
+        keys.truncate(keys.len() - 1);
         Ok(Self { older: keys, newest, beside: Vec::new() })
     }
 

@@ -65,23 +65,24 @@ impl Keys {
         let boxes = keyring::get::<BoxSeed, _>(reads, &())?.ok_or_else(missing)?;
         let held = if Charge::read(reads)?.is_some() {
             let slots = keyring::all::<RendezvousSecret, _>(reads)?;
-            Held::Slots(slots.into_iter().map(|(_, secret)| secret).collect())
+            Held::Slots(slots.iter().map(|(_, secret)| secret.clone()).collect())
         } else {
-            let (generations, beside): (Vec<_>, Vec<_>) =
-                keyring::all::<PersonKey, _>(reads)?.into_iter().partition(|(n, _)| *n < BESIDE);
-            let keys = |numbered: Vec<(u32, PersonKey)>| numbered.into_iter().map(|(_, key)| key).collect();
+            let keys = keyring::all::<PersonKey, _>(reads)?;
+            let (generations, beside) = keys.split_at(keys.partition_point(|(n, _)| *n < BESIDE));
+            // Copies: what is moved out of a list stays behind in its memory.
+            let keys = |numbered: &[(u32, PersonKey)]| numbered.iter().map(|(_, key)| key.clone()).collect();
             let mut held = PersonKeys::from_generations(keys(generations)).map_err(|_| missing())?;
             held.set_beside(keys(beside));
             Held::Keys(held)
         };
-        let dedup = keyring::all::<DedupSecret, _>(reads)?.pop();
+        let dedup = keyring::newest::<DedupSecret, _>(reads)?;
         let dedup = dedup.map_or_else(OnceLock::new, |(_, secret)| OnceLock::from(secret));
         Ok(Some(Self {
             person,
             device: DeviceKeys::from_seeds(signing, boxes),
             held,
             dedup,
-            master: keyring::all::<RendezvousMaster, _>(reads)?.pop(),
+            master: keyring::newest::<RendezvousMaster, _>(reads)?,
             space,
             tag: locker_crypto::entry::space_tag(&space),
         }))

@@ -32,6 +32,8 @@ use crate::share::ShareOptions;
 use crate::vault::{self, Vault};
 use crate::{Env, Error};
 
+#[cfg(all(test, target_os = "linux"))]
+mod forgotten;
 mod mesh;
 mod survival;
 

@@ -89,7 +89,7 @@ impl Change<'_, '_> {
     ) -> Result<(), Error> {
         let (key, env) = (keys.newest(), inner.env());
         keyring::put(self.txn(), &keys.generation(), key);
-        let held = keyring::all::<DedupSecret, _>(self.txn())?.pop();
+        let held = keyring::newest::<DedupSecret, _>(self.txn())?;
         let m = held.map(|(m, _)| m.saturating_add(1)).ok_or_else(not_heard_yet)?;
         let dedup = DedupSecret::random(&mut **env.dice());
         keyring::put(self.txn(), &m, &dedup);

@@ -145,7 +145,13 @@ pub fn delete<K: Kept>(txn: &mut WriteTxn<'_>, id: &K::Id) {
 /// # Errors
 /// As [`get`].
 pub fn all<K: Kept, R: Reads>(reads: &R) -> Result<Vec<(K::Id, K)>, StoreError> {
-    let mut found = Vec::new();
+    let mut count = 0;
+    reads.view().scan_prefix(KEYRING, &[K::KIND], &mut |_, _| {
+        count += 1;
+        ControlFlow::Continue(())
+    })?;
+    // A list that grows leaves copies of what is in it behind.
+    let mut found = Vec::with_capacity(count);
     let mut wrong = None;
     reads.view().scan_prefix(KEYRING, &[K::KIND], &mut |key, value| {
         match K::Id::from_key(&key[1..]).ok_or_else(damaged).and_then(|id| Ok((id, open(value)?))) {
@@ -158,6 +164,18 @@ pub fn all<K: Kept, R: Reads>(reads: &R) -> Result<Vec<(K::Id, K)>, StoreError> 
         ControlFlow::Continue(())
     })?;
     wrong.map_or(Ok(found), Err)
+}
+
+/// Returns the secret of one kind with the greatest id, with that.
+///
+/// # Errors
+/// As [`get`].
+pub fn newest<K: Kept + Clone, R: Reads>(reads: &R) -> Result<Option<(K::Id, K)>, StoreError>
+where
+    K::Id: Clone,
+{
+    // A copy: what is moved out of a list stays behind in its memory.
+    Ok(all(reads)?.last().cloned())
 }
 
 fn key<K: Kept>(id: &K::Id) -> Vec<u8> {

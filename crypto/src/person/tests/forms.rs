@@ -59,7 +59,7 @@ fn limits_of_a_body_are_held_exactly() {
 #[test]
 fn an_operation_of_a_newer_program_is_kept_without_effect() {
     let mut alice = Alice::new();
-    let op = Op::Unknown(hex::decode("8208f5").unwrap());
+    let op = Op::Unknown(hex::decode("8209f5").unwrap());
     let entry = alice.forge(alice.laptop.signing(), 1, alice.last, vec![op]);
     let parsed = Entry::read(&alice.person(), &entry).unwrap();
     assert_eq!(parsed.to_bytes(&alice.person()), entry);
@@ -98,6 +98,10 @@ fn samples() -> Vec<Body> {
     let stays = [alice.laptop.box_keys().public()];
     let made = alice.author().remove_device(removal, &keys, stays, &mut dice(6)).unwrap();
     alice.push(made);
+    let mut newer = keys.clone();
+    newer.push(PersonKey::new([4; 32]));
+    let made = alice.author().renew_key(&newer, stays, &mut dice(12)).unwrap();
+    alice.push(made);
     let recovery = Recovery { generation: 2, name: "n", removals: vec![removal; 2], keys: &keys };
     let place = Place::first(900, vec![alice.head()]);
     let author = Author { person: alice.person(), device: &phone, place };
@@ -106,7 +110,7 @@ fn samples() -> Vec<Body> {
     alice.log.push(made.entry);
     let bodies: Vec<Body> =
         alice.log.iter().map(|entry| Body::decode(Envelope::read(entry).unwrap().body).unwrap()).collect();
-    assert_eq!(bodies.len(), 7);
+    assert_eq!(bodies.len(), 8);
     bodies
 }
 

@@ -3,7 +3,7 @@
 mod greet;
 mod with;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -242,7 +242,8 @@ pub(super) struct Talk {
     session: Session,
     queue: VecDeque<Event>,
     told: BTreeMap<(Log, VerifyingKey), u64>,
-    asked: HashSet<PackHash>,
+    /// The packs that the peer was asked for, each with the number of the wish.
+    asked: HashMap<PackHash, u64>,
     asked_at: Instant,
     /// Who the peer is to this node.
     asker: Asker,
@@ -287,7 +288,7 @@ impl Talk {
             session: Session::new(terms),
             queue: VecDeque::new(),
             told: BTreeMap::new(),
-            asked: HashSet::new(),
+            asked: HashMap::new(),
             asked_at: Instant::now(),
             asker,
             asks: BTreeSet::new(),
@@ -429,8 +430,9 @@ impl Talk {
             // He has nothing that is not here.
             return;
         }
-        self.asked.retain(|pack| known.wanted.contains(pack));
-        let new: Vec<PackHash> = known.wanted.into_iter().filter(|pack| self.asked.insert(*pack)).collect();
+        self.asked.retain(|pack, wish| known.wanted.get(pack) == Some(wish));
+        let is_new = |(pack, wish): &(PackHash, u64)| self.asked.insert(*pack, *wish).is_none();
+        let new: Vec<PackHash> = known.wanted.into_iter().filter(is_new).map(|(pack, _)| pack).collect();
         if !new.is_empty() {
             self.asked_at = Instant::now();
             self.queue.push_back(Event::Want { tag, packs: new });

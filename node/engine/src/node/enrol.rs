@@ -102,15 +102,15 @@ impl Inner {
     fn grant(&self, txn: &WriteTxn<'_>, entries: Vec<Entry>, enrol: &Enrol) -> Result<Grant, Error> {
         let keys = self.keys();
         let (person_log, mut granted) = self.log_and_objects(txn, entries)?;
-        for (id, secret) in keyring::all::<EpochSecret, _>(txn)? {
-            let SpaceEpoch { space, .. } = id;
+        for (id, secret) in &keyring::all::<EpochSecret, _>(txn)? {
+            let SpaceEpoch { space, .. } = *id;
             if space != keys.tag {
                 continue;
             }
             let recipient = keys.person_keys()?.newest().box_keys();
             let signing = keys.device.signing();
             let dice = &mut **self.env().dice();
-            let bundle = Bundle::seal(&keys.space, &secret, signing, [recipient.public()], dice);
+            let bundle = Bundle::seal(&keys.space, secret, signing, [recipient.public()], dice);
             granted.push(bundle.map_err(Error::Refused)?.encode());
         }
         granted.sort_unstable();
@@ -119,7 +119,7 @@ impl Inner {
             role: enrol.role,
             person_log,
             person_key: Some((keys.person_keys()?.generation(), keys.person_keys()?.newest().clone())),
-            master: keyring::all::<RendezvousMaster, _>(txn)?.pop(),
+            master: keyring::newest::<RendezvousMaster, _>(txn)?,
             replicas: Vec::new(),
             objects: granted,
             custody: None,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use locker_net::blob::{self, FetchError, GROUP_BYTES, GetPack, GroupSet, GroupSink};
-use locker_net::{ConnectionId, Protocol};
+use locker_net::{ConnectionId, Protocol, Stream};
 use locker_store::packs::PartialPack;
 use locker_sync::limits::BLOB_STREAMS;
 use locker_sync::plan::{Fetch, Outcome, Plan};
@@ -24,8 +24,11 @@ use super::ledger::{Opened, TakenUp};
 
 /// Packs that were fetched and wait to be made durable.
 const KEEP_AHEAD: usize = 4;
-/// Streams over which one pack comes, if the device has no more to send.
+/// Streams over which one pack comes from a device that is far away, if it has no more to send.
 const LANES_MAX: usize = 4;
+/// A device of which the first group comes later than this is far away: one request after another would leave the way to it
+/// empty while each is on it. On a short way they would only make more of what is lost by a kill.
+const FAR: Duration = Duration::from_millis(40);
 /// Bytes of packs that are made durable in one commit.
 const KEEP_BYTES: u64 = 32 << 20;
 /// A fetch that does not get on for so long is given up.
@@ -53,6 +56,8 @@ struct Coming {
 struct Sink<'a> {
     coming: &'a Mutex<Coming>,
     groups: &'a AtomicU64,
+    /// When the first group came.
+    first: Option<Instant>,
 }
 
 impl GroupSink for Sink<'_> {
@@ -63,6 +68,7 @@ impl GroupSink for Sink<'_> {
     fn write_group(&mut self, offset: u32, bytes: &[u8]) -> std::io::Result<()> {
         lock(self.coming).partial.write_group(offset, bytes).map_err(std::io::Error::other)?;
         self.groups.fetch_add(1, Ordering::Relaxed);
+        self.first.get_or_insert_with(Instant::now);
         Ok(())
     }
 }
@@ -177,62 +183,83 @@ async fn fetch_one(
     let mut asked = GroupSet::none(partial.byte_len());
     partial.held_groups().for_each(|group| asked.insert(group));
     let connection = hub.connection_to(&fetch.source).ok_or(Outcome::Broken)?;
-    let requests = partial.missing_groups().div_ceil((hub.net().limits().get_bytes / GROUP_BYTES) as usize);
     let coming = Mutex::new(Coming { partial, asked });
-    // One request after another would leave a long way empty while each is on it.
+    let source = Source { hub, idle, fetch, connection };
     let mut lanes = vec![idle.lane(fetch.source)];
-    while lanes.len() < LANES_MAX.min(requests) {
+    source.fetch(&coming, groups, 1).await?;
+    let left = lock(&coming).partial.missing_groups().div_ceil(source.groups_max());
+    while idle.is_far(&fetch.source) && lanes.len() < LANES_MAX.min(left) {
         let Some(lane) = idle.spare_lane(fetch.source, BLOB_STREAMS) else { break };
         lanes.push(lane);
     }
-    let lanes =
-        lanes.into_iter().map(async |_lane| fetch_parts(hub, idle, fetch, connection, &coming, groups).await);
-    try_join_all(lanes).await?;
+    try_join_all(lanes.iter().map(|_| source.fetch(&coming, groups, usize::MAX))).await?;
     let Coming { partial, .. } = coming.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Some(partial))
 }
 
-/// Fetches over one stream what nobody asked for yet of a pack, until nothing is left.
-async fn fetch_parts(
-    hub: &Hub,
-    idle: &Idle,
-    fetch: &Fetch,
+/// One pack, and from whom it comes.
+struct Source<'a> {
+    hub: &'a Hub,
+    idle: &'a Idle,
+    fetch: &'a Fetch,
     connection: ConnectionId,
-    coming: &Mutex<Coming>,
-    groups: &AtomicU64,
-) -> Result<(), Outcome> {
-    let open_stream = async || hub.net().open(connection, Protocol::Blob).await.map_err(|_| Outcome::Broken);
-    let (mut stream, mut was_idle) = match idle.take(&fetch.source, connection) {
-        Some(stream) => (stream, true),
-        None => (open_stream().await?, false),
-    };
-    let limits = hub.net().limits();
-    let groups_max = (limits.get_bytes / GROUP_BYTES) as usize;
-    let next = || {
-        let Coming { asked, .. } = &mut *lock(coming);
-        let ranges = asked.missing(limits.ranges_per_get, groups_max)?;
-        ranges.groups(asked.byte_len()).for_each(|group| asked.insert(group));
-        Some(ranges)
-    };
-    let len = lock(coming).asked.byte_len();
-    while let Some(ranges) = next() {
-        let request = GetPack { space: fetch.tag, pack: fetch.pack, ranges };
-        loop {
-            let (mut held, mut sink) = (GroupSet::none(len), Sink { coming, groups });
-            match blob::fetch(&mut stream, &request, &mut held, &mut sink).await {
-                Ok(_) => break,
-                // The other end may have given up a stream that waited here; that says nothing about the pack.
-                Err(FetchError::Stream(_)) if was_idle => (stream, was_idle) = (open_stream().await?, false),
-                Err(FetchError::Denied | FetchError::Size | FetchError::Hash) => {
-                    return Err(Outcome::Refused);
-                }
-                Err(_) => return Err(Outcome::Broken),
-            }
-        }
-        was_idle = false;
+}
+
+impl Source<'_> {
+    /// Groups that are asked for at a time.
+    fn groups_max(&self) -> usize {
+        (self.hub.net().limits().get_bytes / GROUP_BYTES) as usize
     }
-    idle.put(fetch.source, stream);
-    Ok(())
+
+    async fn open(&self) -> Result<Stream, Outcome> {
+        self.hub.net().open(self.connection, Protocol::Blob).await.map_err(|_| Outcome::Broken)
+    }
+
+    /// Fetches over one stream what nobody asked for yet, in at most so many requests.
+    async fn fetch(
+        &self,
+        coming: &Mutex<Coming>,
+        groups: &AtomicU64,
+        requests: usize,
+    ) -> Result<(), Outcome> {
+        let Fetch { source, tag, pack, .. } = *self.fetch;
+        let (ranges_max, len) = (self.hub.net().limits().ranges_per_get, lock(coming).asked.byte_len());
+        let next = || {
+            let Coming { asked, .. } = &mut *lock(coming);
+            let ranges = asked.missing(ranges_max, self.groups_max())?;
+            ranges.groups(len).for_each(|group| asked.insert(group));
+            Some(ranges)
+        };
+        let (mut stream, mut was_idle) = match self.idle.take(&source, self.connection) {
+            Some(stream) => (stream, true),
+            None => (self.open().await?, false),
+        };
+        for ranges in std::iter::from_fn(next).take(requests) {
+            let request = GetPack { space: tag, pack, ranges };
+            loop {
+                let start = Instant::now();
+                let (mut held, mut sink) = (GroupSet::none(len), Sink { coming, groups, first: None });
+                match blob::fetch(&mut stream, &request, &mut held, &mut sink).await {
+                    Ok(_) => {
+                        let delay = sink.first.map_or(Duration::ZERO, |first| first - start);
+                        self.idle.note_far(source, delay > FAR);
+                        break;
+                    }
+                    // The other end may have given up a stream that waited here; that says nothing about the pack.
+                    Err(FetchError::Stream(_)) if was_idle => {
+                        (stream, was_idle) = (self.open().await?, false)
+                    }
+                    Err(FetchError::Denied | FetchError::Size | FetchError::Hash) => {
+                        return Err(Outcome::Refused);
+                    }
+                    Err(_) => return Err(Outcome::Broken),
+                }
+            }
+            was_idle = false;
+        }
+        self.idle.put(source, stream);
+        Ok(())
+    }
 }
 
 /// Asks how long a pack is of which only the name is known. That of a long one is noted, so that what comes of it outlives a

@@ -111,7 +111,9 @@ struct State {
     plan: Plan,
     /// Packs that are being sent, and to how many.
     sending: HashMap<PackHash, usize>,
-    wanted: BTreeSet<PackHash>,
+    /// What is wanted, each with the number of its wish: one that was given up and wished again is asked for anew.
+    wanted: BTreeMap<PackHash, u64>,
+    wishes: u64,
     /// The root key that counts.
     root: Option<VerifyingKey>,
     roster: BTreeSet<VerifyingKey>,
@@ -144,8 +146,8 @@ struct State {
 pub(super) struct Knowledge {
     /// How far this node is in every log.
     pub(super) heads: BTreeMap<Log, BTreeMap<VerifyingKey, Head>>,
-    /// The packs that are wanted.
-    pub(super) wanted: BTreeSet<PackHash>,
+    /// The packs that are wanted, each with the number of its wish.
+    pub(super) wanted: BTreeMap<PackHash, u64>,
     /// What entries wait for.
     pub(super) missing: Vec<(VerifyingKey, u64)>,
     /// Who is forked.
@@ -433,7 +435,9 @@ impl Hub {
         let mut state = self.state();
         for (hash, len) in packs {
             state.plan.want(tag, *hash, u64::from(*len));
-            state.wanted.insert(*hash);
+            state.wishes += 1;
+            let wish = state.wishes;
+            state.wanted.entry(*hash).or_insert(wish);
         }
         drop(state);
         self.bump();

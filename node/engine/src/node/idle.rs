@@ -1,6 +1,6 @@
-//! Streams for packs: those that wait open between two requests, and how many are in use.
+//! Streams for packs: those that wait open between two requests, how many are in use, and who is far away.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use locker_crypto::id::VerifyingKey;
@@ -11,6 +11,7 @@ use locker_net::{ConnectionId, Stream};
 pub(super) struct Idle {
     waiting: Mutex<HashMap<VerifyingKey, Vec<Stream>>>,
     in_use: Mutex<HashMap<VerifyingKey, usize>>,
+    far: Mutex<HashSet<VerifyingKey>>,
 }
 
 /// The right to have one request under way.
@@ -42,6 +43,21 @@ impl Idle {
 
     pub(super) fn put(&self, device: VerifyingKey, stream: Stream) {
         lock(&self.waiting).entry(device).or_default().push(stream);
+    }
+
+    /// Notes whether the answer of a device began late.
+    pub(super) fn note_far(&self, device: VerifyingKey, is_far: bool) {
+        let mut far = lock(&self.far);
+        if is_far {
+            far.insert(device);
+        } else {
+            far.remove(&device);
+        }
+    }
+
+    /// Whether the last answer of a device began late.
+    pub(super) fn is_far(&self, device: &VerifyingKey) -> bool {
+        lock(&self.far).contains(device)
     }
 
     /// Counts a request to a device, whatever is under way.

@@ -38,7 +38,7 @@ impl Inner {
         self.commit(|change| {
             let known = replicas::list(change.txn(), &keys)?;
             let (_, master) =
-                keyring::all::<RendezvousMaster, _>(change.txn())?.pop().ok_or_else(not_heard_yet)?;
+                keyring::newest::<RendezvousMaster, _>(change.txn())?.ok_or_else(not_heard_yet)?;
             let slot = replicas::free_slot(&known)?;
             let token = self.replicate_token(enrol, quota)?;
             let replica = Replica {

@@ -114,7 +114,7 @@ impl Hub {
     /// How the recovery on this node stands.
     pub(crate) fn gathered(&self) -> Gathered {
         let state = self.state();
-        let without = state.plan.without_source().filter(|(_, hash)| state.wanted.contains(hash)).count();
+        let without = state.plan.without_source().filter(|(_, hash)| state.wanted.contains_key(hash)).count();
         Gathered {
             sources: state.sessions.len(),
             is_level: state.sessions.values().all(|session| session.is_level)

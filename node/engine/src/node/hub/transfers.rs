@@ -29,7 +29,8 @@ impl Hub {
     /// What can be seen of the fetching of some packs.
     pub(in crate::node) fn seen_of(&self, packs: &[PackHash]) -> Seen {
         let state = self.state();
-        let left: BTreeSet<&PackHash> = packs.iter().filter(|hash| state.wanted.contains(*hash)).collect();
+        let left: BTreeSet<&PackHash> =
+            packs.iter().filter(|hash| state.wanted.contains_key(*hash)).collect();
         let sourceless = state.plan.without_source().filter(|(_, hash)| left.contains(hash)).count();
         let others = state.roster.len().saturating_sub(1);
         Seen {

@@ -225,7 +225,7 @@ impl Inner {
     pub(super) fn learn_home(&self, txn: &mut WriteTxn<'_>) -> Result<bool, Error> {
         let keys = self.keys();
         let mut is_new = false;
-        let held = keyring::all::<DedupSecret, _>(txn)?.pop();
+        let held = keyring::newest::<DedupSecret, _>(txn)?;
         // Of one number two may have been started at the same time: what the space names counts.
         let next = match &held {
             Some((m, _)) => Some(*m),

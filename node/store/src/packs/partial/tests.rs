@@ -125,6 +125,7 @@ fn several_packs_are_kept_in_one_batch_and_one_that_is_wrong_stops_no_other() {
         (0..3).for_each(|group| sample.bring(partial, group));
     }
     // Two change on the disk behind our back: content of the one, a node of the other. A third is not complete.
+    partials.iter_mut().for_each(|partial| partial.flush().unwrap());
     for (at, offset) in [(3, 20_000), (5, 40_064)] {
         let file = OpenOptions::new().write(true).open(samples[at].file(&place)).unwrap();
         file.write_all_at(b"changed", offset).unwrap();
