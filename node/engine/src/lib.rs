@@ -55,6 +55,7 @@ mod rebirth;
 mod recover;
 mod replicas;
 pub mod report;
+mod residue;
 mod restore;
 mod revoke;
 mod rotate;

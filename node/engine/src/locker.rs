@@ -580,6 +580,7 @@ impl Drop for Inner {
         if let Some(store) = store.filter(|s| !s.is_poisoned()) {
             let _ = store.close();
         }
+        crate::residue::wipe_stack();
     }
 }
 

@@ -110,12 +110,13 @@ fn a_kill_at_any_step_of_a_fetch_loses_nothing() {
             wait_for(&format!("the pack to be adopted after {point}"), Duration::from_secs(20), || {
                 (partials() == 0 && b.packs().len() == a.packs().len()).then_some(())
             });
+            // Pins come before entries: the pack may have been here before the name of the file was.
+            up_a = Up::start(&a, &[]);
             wait_for("the file", Duration::from_secs(20), || {
                 let read = b.run(["cat", &format!("{point}.bin")]);
                 (read.code() == Some(0) && read.out == std::fs::read(&file).unwrap()).then_some(())
             });
             up_b.stop().ok();
-            up_a = Up::start(&a, &[]);
         } else {
             let up_b = Up::start(&b, &[]);
             b.wait_synced();

@@ -100,7 +100,7 @@ fn samples() -> Vec<Body> {
     alice.push(made);
     let mut newer = keys.clone();
     newer.push(PersonKey::new([4; 32]));
-    let made = alice.author().renew_key(&newer, stays, &mut dice(12)).unwrap();
+    let made = alice.author().renew_key(&newer, [alice.laptop.box_keys().public()], &mut dice(12)).unwrap();
     alice.push(made);
     let recovery = Recovery { generation: 2, name: "n", removals: vec![removal; 2], keys: &keys };
     let place = Place::first(900, vec![alice.head()]);
