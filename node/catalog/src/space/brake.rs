@@ -1,0 +1,519 @@
+//! The brake in a space: what entries take away is counted as they come, and what is too much is held
+//! (`docs/spec/05-tree.md`, "Brake").
+//!
+//! A hold changes nothing that is stored, told or replayed. It keeps the operations that take away out of the shown tree
+//! ([`crate::tree::Shown`]), and the entries out of what this device names. It ends by a `confirm` of another device, or
+//! when it turns out that what was replaced begins as before.
+
+mod row;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use locker_crypto::id::VerifyingKey;
+
+use self::row::{
+    At, HELD, HeldRow, LEVEL, Recent, add, each_held, forget_recent, held_key, recents, set_tenths, window,
+};
+use super::Space;
+use super::row::{self as space_row, EntryRow};
+use super::settle::ops_of;
+use crate::brake::{ALIKE_TENTHS, Count, FILE_TENTHS, Hold, Losses, WINDOW_MS, exceeds};
+use crate::clock;
+use crate::operation::{Confirm, EntryRef, Op, Role};
+use crate::order::EntryOrder;
+use crate::rows::{ReadRows, RowError, WriteRows};
+use crate::tree::losses::{Likeness, is_taking, likenesses_below, live_among, losses, overwritten};
+use crate::tree::shown::{Keeping, ShownMut, join, part};
+use crate::tree::{self, Counted, Overwritten, Shown, TreeEntry};
+
+/// Contents that are looked for elsewhere in the space, at most; what is beyond counts.
+const LIKENESSES_MAX: usize = if cfg!(test) { 600 } else { 1 << 18 };
+/// Most authors of whom it is noted when this device had all of them.
+const LEVELS_MAX: usize = 512;
+
+/// An entry that was counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weighed {
+    /// Its place.
+    pub(super) order: EntryOrder,
+    /// What it takes away.
+    pub(super) losses: Losses,
+    /// What that counts.
+    pub(super) tenths: u64,
+}
+
+/// The counting entries without the operations that are held.
+struct Unheld<'a>(&'a Space);
+
+impl Counted for Unheld<'_> {
+    fn tree_entry(&self, rows: &dyn ReadRows, order: &EntryOrder) -> Result<Option<TreeEntry>, RowError> {
+        let Some(entry) = self.0.counting_at(rows, order)? else { return Ok(None) };
+        self.0.shown_view(rows, &entry).map(Some)
+    }
+}
+
+impl Space {
+    /// Whether something is held here, so that this device shows another tree than replay gives.
+    pub fn is_apart(&self) -> bool {
+        self.is_apart
+    }
+
+    /// What is held, by author; what this device wrote itself and others hold is among it.
+    ///
+    /// # Errors
+    /// [`RowError`] as the store gives it, here and below.
+    pub fn held_back(&self, rows: &dyn ReadRows) -> Result<Vec<Hold>, RowError> {
+        let mut holds: BTreeMap<VerifyingKey, Hold> = BTreeMap::new();
+        each_held(rows, &mut |order, row| {
+            let hold = holds.entry(order.author).or_insert(Hold {
+                author: order.author,
+                first_seq: order.seq,
+                last_seq: order.seq,
+                entries: 0,
+                losses: Losses::default(),
+                since_ms: row.at_ms,
+                count: row.count,
+                is_own: row.is_own,
+            });
+            hold.first_seq = hold.first_seq.min(order.seq);
+            hold.last_seq = hold.last_seq.max(order.seq);
+            hold.entries += 1;
+            hold.losses.gone += row.losses.gone;
+            hold.losses.replaced += row.losses.replaced;
+            hold.since_ms = hold.since_ms.min(row.at_ms);
+        })?;
+        Ok(holds.into_values().collect())
+    }
+
+    /// Whether this device taking away so many files now, beside what it did before, is more than others let through.
+    pub fn would_be_held(&self, rows: &dyn ReadRows, files: u64, now_ms: u64) -> Result<bool, RowError> {
+        let at = At { count: Count::Clock, author: self.own, ms: now_ms, seq: u64::MAX };
+        let (tenths, gone) = window(rows, &at)?.map_or((0, 0), |w| (w.tenths, w.gone));
+        let before = tree::counts(rows)?.files.saturating_add(gone);
+        Ok(self.has_others() && exceeds(tenths.saturating_add(files.saturating_mul(FILE_TENTHS)), before))
+    }
+
+    /// The files that held entries of others replaced a content of, and of which it is not known yet how they begin. At
+    /// most `most`, by author.
+    pub fn unread(&self, rows: &dyn ReadRows, most: usize) -> Result<Vec<Overwritten>, RowError> {
+        let mut orders = Vec::new();
+        each_held(rows, &mut |order, row| {
+            if !row.is_own && !row.is_read && row.losses.replaced > 0 {
+                orders.push(order);
+            }
+        })?;
+        let mut found = Vec::new();
+        for order in orders {
+            if found.len() >= most {
+                break;
+            }
+            if let Some(entry) = self.counting_at(rows, &order)? {
+                let ops = ops_of(&entry).map(|(at, op)| (at.index, op));
+                // In the replayed tree: the shown one does not have them.
+                found.extend(overwritten(rows, order, ops)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Notes when this device last had all that an author showed it. Entries of it that are older than that and come later
+    /// could have come before.
+    pub fn note_level(
+        &self,
+        rows: &mut dyn WriteRows,
+        author: &VerifyingKey,
+        at_ms: u64,
+    ) -> Result<(), RowError> {
+        let mut count = 0;
+        rows.scan(LEVEL, &[], None, &mut |_, _| {
+            count += 1;
+            if count < LEVELS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        if count < LEVELS_MAX || rows.get(LEVEL, author.as_ref())?.is_some() {
+            rows.put(LEVEL, author.as_ref(), &at_ms.to_be_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Notes when this device began to follow the space; what is older than that is no loss for it.
+    pub(super) fn note_since(&mut self, rows: &mut dyn WriteRows, now_ms: u64) -> Result<(), RowError> {
+        if self.since_ms.is_none() {
+            space_row::put_since(rows, now_ms)?;
+            self.since_ms = Some(now_ms);
+        }
+        Ok(())
+    }
+
+    /// Gives entries their effect in the tree, and in the shown one if that is another.
+    pub(super) fn apply(&self, rows: &mut dyn WriteRows, entries: &[&EntryRow]) -> Result<(), RowError> {
+        let views = entries.iter().map(|entry| self.tree_view(rows, entry)).collect::<Result<Vec<_>, _>>()?;
+        if !self.is_apart {
+            return tree::apply_within(rows, self, &views, &self.limits);
+        }
+        // What a writer must not write is judged by what it sees; in the replayed tree all devices judge alike.
+        tree::apply_all(&mut Keeping(rows), self, &views)?;
+        let views =
+            entries.iter().map(|entry| self.shown_view(rows, entry)).collect::<Result<Vec<_>, _>>()?;
+        tree::apply_within(&mut ShownMut(rows), &Unheld(self), &views, &self.limits)
+    }
+
+    /// Replays the tree from a place on, and the shown one if that is another.
+    pub(super) fn rewind(&self, rows: &mut dyn WriteRows, from: EntryOrder) -> Result<(), RowError> {
+        if !self.is_apart {
+            return tree::rewind(rows, self, from);
+        }
+        tree::rewind(&mut Keeping(rows), self, from)?;
+        tree::rewind(&mut ShownMut(rows), &Unheld(self), from)
+    }
+
+    /// Counts what newly applied entries take away, and holds what is too much.
+    pub(super) fn brake(
+        &mut self,
+        rows: &mut dyn WriteRows,
+        entries: &[&EntryRow],
+        now_ms: u64,
+    ) -> Result<(), RowError> {
+        for entry in entries {
+            if !entry.body.ops.iter().any(is_taking) || self.is_confirmed(&entry.author, entry.seq) {
+                continue;
+            }
+            let is_own = entry.author == self.own;
+            if is_own && !self.has_others() {
+                continue;
+            }
+            let times = self.times(rows, entry, now_ms)?;
+            if times.is_empty() {
+                continue;
+            }
+            let ops = ops_of(entry).map(|(at, op)| (at.index, op));
+            let found = losses(&Shown::choose(&*rows, self.is_apart), entry.order(), ops)?;
+            if found.is_none() {
+                continue;
+            }
+            for (count, ms) in times {
+                let at = At { count, author: entry.author, ms, seq: entry.seq };
+                add(rows, &at, entry.body.hlc, found)?;
+                let over = self.over(rows, &at)?;
+                self.hold(rows, (count, now_ms), &over)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds entries of one author, in total order.
+    pub(super) fn hold(
+        &mut self,
+        rows: &mut dyn WriteRows,
+        (count, at_ms): (Count, u64),
+        entries: &[Weighed],
+    ) -> Result<(), RowError> {
+        let Some(first) = entries.first() else { return Ok(()) };
+        let is_own = first.order.author == self.own;
+        for Weighed { order, losses, tenths } in entries {
+            let (losses, tenths, is_read) = (*losses, *tenths, losses.replaced == 0);
+            let row = HeldRow { is_own, count, at_ms, losses, tenths, is_read };
+            rows.put(HELD, &held_key(order), &row.encode())?;
+        }
+        if is_own {
+            return Ok(());
+        }
+        if !self.is_apart {
+            part(rows)?;
+            self.is_apart = true;
+        }
+        tree::rewind(&mut ShownMut(rows), &Unheld(self), first.order)
+    }
+
+    /// By which times an entry counts.
+    fn times(
+        &self,
+        rows: &dyn ReadRows,
+        entry: &EntryRow,
+        now_ms: u64,
+    ) -> Result<Vec<(Count, u64)>, RowError> {
+        let clock_ms = clock::unix_ms(entry.body.hlc);
+        let mut times = Vec::new();
+        if self.since_ms.is_some_and(|since| clock_ms >= since) {
+            times.push((Count::Clock, clock_ms));
+        }
+        if entry.author != self.own && clock_ms.saturating_add(WINDOW_MS) < now_ms {
+            let level = rows.get(LEVEL, entry.author.as_ref())?;
+            let level = level.and_then(|ms| ms.try_into().ok()).map(u64::from_be_bytes);
+            if level.is_some_and(|level| level > clock_ms) {
+                times.push((Count::Arrival, now_ms));
+            }
+        }
+        Ok(times)
+    }
+
+    /// The entries of the window that ends at one, if together they are too much, without those that are held already.
+    fn over(&self, rows: &mut dyn WriteRows, at: &At) -> Result<Vec<Weighed>, RowError> {
+        let mut is_looked = false;
+        loop {
+            let Some(window) = window(rows, at)? else { return Ok(Vec::new()) };
+            let before = tree::counts(rows)?.files.saturating_add(window.gone);
+            if !exceeds(window.tenths, before) {
+                return Ok(Vec::new());
+            }
+            let mut over = Vec::new();
+            let mut follows_held = false;
+            for (at, recent) in recents(rows, at)?.into_iter().rev() {
+                let order = EntryOrder { hlc: recent.hlc, author: at.author, seq: at.seq };
+                if rows.get(HELD, &held_key(&order))?.is_some() {
+                    // All before it in its own window, and so in this one, is held.
+                    follows_held = true;
+                    break;
+                }
+                // What lives elsewhere is no loss.
+                if recent.tenths > 0 {
+                    over.push((at, recent));
+                }
+            }
+            if follows_held || is_looked || !self.discount(rows, &over)? {
+                over.sort_by_key(|(at, _)| at.seq);
+                let weighed = |(at, recent): (At, Recent)| {
+                    let order = EntryOrder { hlc: recent.hlc, author: at.author, seq: at.seq };
+                    Weighed { order, losses: recent.losses, tenths: recent.tenths }
+                };
+                return Ok(over.into_iter().map(weighed).collect());
+            }
+            is_looked = true;
+        }
+    }
+
+    /// Looks which trashed files have a content that lives elsewhere, and counts these no more. Says whether any did.
+    fn discount(&self, rows: &mut dyn WriteRows, over: &[(At, Recent)]) -> Result<bool, RowError> {
+        let mut gone: Vec<(usize, Likeness)> = Vec::new();
+        for (i, (at, recent)) in over.iter().enumerate() {
+            let order = EntryOrder { hlc: recent.hlc, author: at.author, seq: at.seq };
+            if recent.losses.gone == 0 || recent.is_looked || gone.len() >= LIKENESSES_MAX {
+                continue;
+            }
+            let Some(entry) = self.counting_at(rows, &order)? else { continue };
+            let shown = Shown::choose(&*rows, self.is_apart);
+            for (op_at, op) in ops_of(&entry) {
+                let Op::Trash(op) = op else { continue };
+                if tree::node(&shown, op.node)?
+                    .and_then(|node| node.trashed)
+                    .is_none_or(|(_, by)| by != op_at)
+                {
+                    continue;
+                }
+                likenesses_below(&shown, op.node, &mut |likeness| {
+                    gone.push((i, likeness));
+                    if gone.len() < LIKENESSES_MAX {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    }
+                })?;
+            }
+        }
+        let wanted: BTreeSet<Likeness> = gone.iter().map(|(_, likeness)| *likeness).collect();
+        let live = live_among(&Shown::choose(&*rows, self.is_apart), &wanted)?;
+        let mut saved: BTreeMap<usize, u64> = BTreeMap::new();
+        for (i, likeness) in gone {
+            *saved.entry(i).or_default() += u64::from(live.contains(&likeness));
+        }
+        for (i, (at, recent)) in over.iter().enumerate() {
+            let less = saved.get(&i).copied().unwrap_or(0).saturating_mul(FILE_TENTHS);
+            let tenths = recent.tenths.saturating_sub(less);
+            set_tenths(rows, at, &Recent { tenths, is_looked: true, ..*recent })?;
+        }
+        Ok(saved.values().any(|n| *n > 0))
+    }
+
+    /// Notes of overwrites of one entry how many of them begin as before; a hold that is none by that ends.
+    pub fn note_alike(
+        &mut self,
+        rows: &mut dyn WriteRows,
+        order: &EntryOrder,
+        alike: u64,
+    ) -> Result<(), RowError> {
+        let key = held_key(order);
+        let Some(bytes) = rows.get(HELD, &key)? else { return Ok(()) };
+        let row = HeldRow::decode(&bytes).map_err(RowError::Corrupt)?;
+        let less = alike.saturating_mul(FILE_TENTHS - ALIKE_TENTHS);
+        let tenths = row.tenths.saturating_sub(less);
+        rows.put(HELD, &key, &HeldRow { tenths, is_read: true, ..row }.encode())
+    }
+
+    /// Looks again whether what is held of others is too much still, by what was noted of it.
+    pub fn weigh_again(&mut self, rows: &mut dyn WriteRows) -> Result<(), RowError> {
+        let mut held: BTreeMap<VerifyingKey, Vec<(EntryOrder, HeldRow)>> = BTreeMap::new();
+        each_held(rows, &mut |order, row| {
+            if !row.is_own {
+                held.entry(order.author).or_default().push((order, row));
+            }
+        })?;
+        let files = tree::counts(&Shown::choose(&*rows, self.is_apart))?.files;
+        let mut freed = Vec::new();
+        for held in held.values() {
+            let still = still_over(held, files);
+            let over = held.iter().zip(still).filter(|(_, still)| !still);
+            freed.extend(over.map(|((order, _), _)| *order));
+        }
+        for order in &freed {
+            forget_recent(rows, &order.author, order.seq)?;
+        }
+        self.free(rows, &freed)
+    }
+
+    /// Whether a `confirm` that counts has decided about an entry.
+    fn is_confirmed(&self, author: &VerifyingKey, seq: u64) -> bool {
+        let covers = |one: &Confirm| one.author == *author && (one.first_seq..=one.last_seq).contains(&seq);
+        self.confirmed.iter().any(covers)
+    }
+
+    /// The decisions that count: of other devices than the one whose entries they are about.
+    pub(super) fn resolve_confirmed(
+        &self,
+        rows: &dyn ReadRows,
+        standing: &[EntryRow],
+    ) -> Result<Vec<Confirm>, RowError> {
+        let mut confirmed = Vec::new();
+        for op in self.standing_among(rows, standing)? {
+            if let (Op::Confirm(confirm), Ok(())) = (op.op, op.verdict)
+                && confirm.author != op.at.entry.author
+            {
+                confirmed.push(confirm);
+            }
+        }
+        Ok(confirmed)
+    }
+
+    /// Ends what was decided about.
+    pub(super) fn end_confirmed(&mut self, rows: &mut dyn WriteRows) -> Result<(), RowError> {
+        if self.confirmed.is_empty() {
+            return Ok(());
+        }
+        let mut freed = Vec::new();
+        each_held(rows, &mut |order, _| {
+            if self.is_confirmed(&order.author, order.seq) {
+                freed.push(order);
+            }
+        })?;
+        let mut last: BTreeMap<VerifyingKey, u64> = BTreeMap::new();
+        for order in &freed {
+            let seq = last.entry(order.author).or_default();
+            *seq = (*seq).max(order.seq);
+        }
+        for (author, seq) in last {
+            forget_recent(rows, &author, seq)?;
+        }
+        self.free(rows, &freed)
+    }
+
+    /// Takes entries out of what is held.
+    pub(super) fn free(&mut self, rows: &mut dyn WriteRows, freed: &[EntryOrder]) -> Result<(), RowError> {
+        let mut from: Option<EntryOrder> = None;
+        for order in freed {
+            let key = held_key(order);
+            let row = rows.get(HELD, &key)?.map(|bytes| HeldRow::decode(&bytes)).transpose();
+            if row.map_err(RowError::Corrupt)?.is_some_and(|row| !row.is_own) {
+                from = Some(from.map_or(*order, |from| from.min(*order)));
+            }
+            rows.delete(HELD, &key)?;
+        }
+        let Some(from) = from else { return Ok(()) };
+        let mut is_apart = false;
+        each_held(rows, &mut |_, row| is_apart |= !row.is_own)?;
+        if is_apart {
+            return tree::rewind(&mut ShownMut(rows), &Unheld(self), from);
+        }
+        self.is_apart = false;
+        join(rows)
+    }
+
+    /// The view of an entry that the shown tree has: without what is held of it.
+    pub(super) fn shown_view(&self, rows: &dyn ReadRows, entry: &EntryRow) -> Result<TreeEntry, RowError> {
+        let mut view = self.tree_view(rows, entry)?;
+        if is_held(rows, &entry.order())? {
+            view.ops.retain(|op| !is_taking(&op.op));
+        }
+        Ok(view)
+    }
+
+    /// Of each author of whom something is held here, the number of the first such entry.
+    pub(super) fn first_held(&self, rows: &dyn ReadRows) -> Result<BTreeMap<VerifyingKey, u64>, RowError> {
+        let mut first: BTreeMap<VerifyingKey, u64> = BTreeMap::new();
+        if self.is_apart {
+            each_held(rows, &mut |order, row| {
+                if !row.is_own {
+                    let seq = first.entry(order.author).or_insert(order.seq);
+                    *seq = (*seq).min(order.seq);
+                }
+            })?;
+        }
+        Ok(first)
+    }
+
+    /// The last entry of an author, up to a number, that is not held and has nothing held in its past: both grow along a
+    /// chain.
+    pub(super) fn last_free(
+        &self,
+        rows: &dyn ReadRows,
+        author: &VerifyingKey,
+        end: Option<u64>,
+        held: &BTreeMap<VerifyingKey, u64>,
+    ) -> Result<Option<(EntryRef, EntryOrder)>, RowError> {
+        let is_free = |name: &EntryRef| -> Result<bool, RowError> {
+            if held.get(author).is_some_and(|first| name.seq >= *first) {
+                return Ok(false);
+            }
+            let entry = space_row::named(rows, name)?;
+            Ok(held.iter().all(|(author, first)| !entry.known.reaches(author, *first)))
+        };
+        let Some(last) = self.last_counting_to(rows, author, end)? else { return Ok(None) };
+        if is_free(&last.0)? {
+            return Ok(Some(last));
+        }
+        let (mut low, mut high, mut best) = (0, last.0.seq, None);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.last_counting_to(rows, author, Some(middle))? {
+                Some(found) if is_free(&found.0)? => {
+                    best = Some(found);
+                    low = middle + 1;
+                }
+                Some(_) => high = middle,
+                None => low = middle + 1,
+            }
+        }
+        Ok(best)
+    }
+
+    /// Whether any other device may write here: then others may hold what this one takes away.
+    fn has_others(&self) -> bool {
+        let devices = self.authors.persons.keys().filter(|device| **device != self.own);
+        devices.into_iter().any(|device| self.access.role_of(device) != Role::None)
+    }
+}
+
+/// Whether the operations of an entry that take away are held here.
+fn is_held(rows: &dyn ReadRows, order: &EntryOrder) -> Result<bool, RowError> {
+    let row = rows.get(HELD, &held_key(order))?.map(|bytes| HeldRow::decode(&bytes)).transpose();
+    Ok(row.map_err(RowError::Corrupt)?.is_some_and(|row| !row.is_own))
+}
+
+/// Which of these entries of one author, in their order, are in some window that is too much.
+fn still_over(held: &[(EntryOrder, HeldRow)], files: u64) -> Vec<bool> {
+    let ms = |(order, row): &(EntryOrder, HeldRow)| match row.count {
+        Count::Clock => clock::unix_ms(order.hlc),
+        Count::Arrival => row.at_ms,
+    };
+    let mut still = vec![false; held.len()];
+    let (mut first, mut tenths) = (0, 0_u64);
+    for (i, (_, row)) in held.iter().enumerate() {
+        tenths += row.tenths;
+        while ms(&held[first]).saturating_add(WINDOW_MS) <= ms(&held[i]) {
+            tenths -= held[first].1.tenths;
+            first += 1;
+        }
+        if exceeds(tenths, files) {
+            still[first..=i].fill(true);
+        }
+    }
+    still
+}
