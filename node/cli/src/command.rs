@@ -12,6 +12,7 @@ mod find;
 mod free;
 mod gc;
 mod get;
+mod held;
 mod history;
 mod init;
 mod join;
@@ -103,6 +104,7 @@ pub(crate) enum Command {
     Rm(rm::Arguments),
     Restore(restore::Arguments),
     History(history::Arguments),
+    Held(held::Arguments),
     Status(status::Arguments),
     Verify(verify::Arguments),
     Gc(gc::Arguments),
@@ -141,6 +143,7 @@ impl Command {
             Command::Rm(arguments) => arguments.run(context).map(done),
             Command::Restore(arguments) => arguments.run(context).map(done),
             Command::History(arguments) => arguments.run(context).map(done),
+            Command::Held(arguments) => arguments.run(context),
             Command::Status(arguments) => arguments.run(context).map(done),
             Command::Verify(arguments) => arguments.run(context),
             Command::Gc(arguments) => arguments.run(context).map(done),

@@ -22,6 +22,7 @@ use crate::depot::Depot;
 use crate::gc::{Manners, Turns};
 use crate::join::JoinOptions;
 use crate::keys::Keys;
+use crate::listing::ListOptions;
 use crate::node::{Hub, NodeOptions, Unopened};
 use crate::recover::Heir;
 use crate::report::{
@@ -286,17 +287,17 @@ impl Locker {
         crate::import::add(self.reading()?, paths, to, observer)
     }
 
-    /// Lists a folder in the order of names, with all below it if `recursive`; or one file.
+    /// Lists a folder in the order of names, with all below it if told to; or one file.
     ///
     /// # Errors
     /// [`Error::NotFound`].
     pub fn list(
         &self,
         dir: &str,
-        recursive: bool,
+        options: ListOptions,
         visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        crate::listing::list(self.reading()?, dir, recursive, visit)
+        crate::listing::list(self.reading()?, dir, options, visit)
     }
 
     /// Lists everything whose name has all words of `query`, or matches its pattern.

@@ -6,6 +6,7 @@
 mod again;
 mod audit;
 mod away;
+mod begins;
 mod blobs;
 mod conversation;
 mod dialer;

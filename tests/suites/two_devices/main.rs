@@ -11,6 +11,7 @@ mod apart;
 mod copies;
 mod doctor;
 mod healing;
+mod held;
 mod kills;
 mod lan;
 mod links;

@@ -13,7 +13,8 @@ use std::ops::ControlFlow;
 use locker_crypto::id::VerifyingKey;
 
 use self::row::{
-    At, HELD, HeldRow, LEVEL, Recent, add, each_held, forget_recent, held_key, recents, set_tenths, window,
+    At, HELD, HeldRow, LEVEL, Recent, add, any_held, each_held, forget_recent, gross, held_key, note_looked,
+    unheld, window,
 };
 use super::Space;
 use super::row::{self as space_row, EntryRow};
@@ -87,6 +88,9 @@ impl Space {
     }
 
     /// Whether this device taking away so many files now, beside what it did before, is more than others let through.
+    ///
+    /// # Errors
+    /// As [`Space::held_back`].
     pub fn would_be_held(&self, rows: &dyn ReadRows, files: u64, now_ms: u64) -> Result<bool, RowError> {
         let at = At { count: Count::Clock, author: self.own, ms: now_ms, seq: u64::MAX };
         let (tenths, gone) = window(rows, &at)?.map_or((0, 0), |w| (w.tenths, w.gone));
@@ -94,12 +98,23 @@ impl Space {
         Ok(self.has_others() && exceeds(tenths.saturating_add(files.saturating_mul(FILE_TENTHS)), before))
     }
 
-    /// The files that held entries of others replaced a content of, and of which it is not known yet how they begin. At
-    /// most `most`, by author.
+    /// Whether anything is held, here or of this device. Cost: one look.
+    ///
+    /// # Errors
+    /// As [`Space::held_back`].
+    pub fn has_held(rows: &dyn ReadRows) -> Result<bool, RowError> {
+        any_held(rows)
+    }
+
+    /// The files that held entries replaced a content of, and of which it is not known yet how they begin. At
+    /// most `most` and those of one entry more, by author.
+    ///
+    /// # Errors
+    /// As [`Space::held_back`].
     pub fn unread(&self, rows: &dyn ReadRows, most: usize) -> Result<Vec<Overwritten>, RowError> {
         let mut orders = Vec::new();
         each_held(rows, &mut |order, row| {
-            if !row.is_own && !row.is_read && row.losses.replaced > 0 {
+            if !row.is_read && row.losses.replaced > 0 {
                 orders.push(order);
             }
         })?;
@@ -119,12 +134,10 @@ impl Space {
 
     /// Notes when this device last had all that an author showed it. Entries of it that are older than that and come later
     /// could have come before.
-    pub fn note_level(
-        &self,
-        rows: &mut dyn WriteRows,
-        author: &VerifyingKey,
-        at_ms: u64,
-    ) -> Result<(), RowError> {
+    ///
+    /// # Errors
+    /// As [`Space::held_back`].
+    pub fn note_level(rows: &mut dyn WriteRows, author: &VerifyingKey, at_ms: u64) -> Result<(), RowError> {
         let mut count = 0;
         rows.scan(LEVEL, &[], None, &mut |_, _| {
             count += 1;
@@ -249,45 +262,38 @@ impl Space {
 
     /// The entries of the window that ends at one, if together they are too much, without those that are held already.
     fn over(&self, rows: &mut dyn WriteRows, at: &At) -> Result<Vec<Weighed>, RowError> {
-        let mut is_looked = false;
-        loop {
-            let Some(window) = window(rows, at)? else { return Ok(Vec::new()) };
-            let before = tree::counts(rows)?.files.saturating_add(window.gone);
-            if !exceeds(window.tenths, before) {
-                return Ok(Vec::new());
-            }
-            let mut over = Vec::new();
-            let mut follows_held = false;
-            for (at, recent) in recents(rows, at)?.into_iter().rev() {
-                let order = EntryOrder { hlc: recent.hlc, author: at.author, seq: at.seq };
-                if rows.get(HELD, &held_key(&order))?.is_some() {
-                    // All before it in its own window, and so in this one, is held.
-                    follows_held = true;
-                    break;
-                }
-                // What lives elsewhere is no loss.
-                if recent.tenths > 0 {
-                    over.push((at, recent));
-                }
-            }
-            if follows_held || is_looked || !self.discount(rows, &over)? {
-                over.sort_by_key(|(at, _)| at.seq);
-                let weighed = |(at, recent): (At, Recent)| {
-                    let order = EntryOrder { hlc: recent.hlc, author: at.author, seq: at.seq };
-                    Weighed { order, losses: recent.losses, tenths: recent.tenths }
-                };
-                return Ok(over.into_iter().map(weighed).collect());
-            }
-            is_looked = true;
+        let Some(window) = window(rows, at)? else { return Ok(Vec::new()) };
+        let before = tree::counts(rows)?.files.saturating_add(window.gone);
+        // A look at all contents is worth it if there is much that was not looked at.
+        let is_look_due = exceeds(window.gross, before) && window.unlooked.saturating_mul(4) >= window.gross;
+        if !exceeds(window.tenths, before) && !is_look_due {
+            return Ok(Vec::new());
         }
+        let (mut fresh, follows_held) = unheld(rows, at)?;
+        // All before one that is held was too much with it, and what follows goes with it without a look.
+        let mut tenths = window.tenths;
+        if !follows_held {
+            tenths = self.discount(rows, &mut fresh)?;
+        }
+        if !exceeds(tenths, before) {
+            return Ok(Vec::new());
+        }
+        // What lives elsewhere is no loss.
+        let lost = fresh.into_iter().filter(|(_, recent)| recent.tenths > 0);
+        let weighed = |(at, recent): (At, Recent)| {
+            let order = EntryOrder { hlc: recent.hlc, author: at.author, seq: at.seq };
+            Weighed { order, losses: recent.losses, tenths: recent.tenths }
+        };
+        Ok(lost.map(weighed).collect())
     }
 
-    /// Looks which trashed files have a content that lives elsewhere, and counts these no more. Says whether any did.
-    fn discount(&self, rows: &mut dyn WriteRows, over: &[(At, Recent)]) -> Result<bool, RowError> {
+    /// Looks which trashed files have a content that lives elsewhere, and counts these no more. Gives what all of them count
+    /// then. Cost: all nodes, twice.
+    fn discount(&self, rows: &mut dyn WriteRows, fresh: &mut [(At, Recent)]) -> Result<u64, RowError> {
         let mut gone: Vec<(usize, Likeness)> = Vec::new();
-        for (i, (at, recent)) in over.iter().enumerate() {
+        for (i, (at, recent)) in fresh.iter().enumerate() {
             let order = EntryOrder { hlc: recent.hlc, author: at.author, seq: at.seq };
-            if recent.losses.gone == 0 || recent.is_looked || gone.len() >= LIKENESSES_MAX {
+            if recent.losses.gone == 0 || gone.len() >= LIKENESSES_MAX {
                 continue;
             }
             let Some(entry) = self.counting_at(rows, &order)? else { continue };
@@ -316,21 +322,21 @@ impl Space {
         for (i, likeness) in gone {
             *saved.entry(i).or_default() += u64::from(live.contains(&likeness));
         }
-        for (i, (at, recent)) in over.iter().enumerate() {
+        let mut sum = 0_u64;
+        for (i, (_, recent)) in fresh.iter_mut().enumerate() {
             let less = saved.get(&i).copied().unwrap_or(0).saturating_mul(FILE_TENTHS);
-            let tenths = recent.tenths.saturating_sub(less);
-            set_tenths(rows, at, &Recent { tenths, is_looked: true, ..*recent })?;
+            recent.tenths = gross(&recent.losses).saturating_sub(less);
+            sum = sum.saturating_add(recent.tenths);
         }
-        Ok(saved.values().any(|n| *n > 0))
+        note_looked(rows, fresh)?;
+        Ok(sum)
     }
 
-    /// Notes of overwrites of one entry how many of them begin as before; a hold that is none by that ends.
-    pub fn note_alike(
-        &mut self,
-        rows: &mut dyn WriteRows,
-        order: &EntryOrder,
-        alike: u64,
-    ) -> Result<(), RowError> {
+    /// Notes of the overwrites of a held entry how many of them begin as before.
+    ///
+    /// # Errors
+    /// As [`Space::held_back`].
+    pub fn note_alike(rows: &mut dyn WriteRows, order: &EntryOrder, alike: u64) -> Result<(), RowError> {
         let key = held_key(order);
         let Some(bytes) = rows.get(HELD, &key)? else { return Ok(()) };
         let row = HeldRow::decode(&bytes).map_err(RowError::Corrupt)?;
@@ -339,18 +345,21 @@ impl Space {
         rows.put(HELD, &key, &HeldRow { tenths, is_read: true, ..row }.encode())
     }
 
-    /// Looks again whether what is held of others is too much still, by what was noted of it.
+    /// Looks again whether what is held is too much still, by what was noted of it.
+    ///
+    /// # Errors
+    /// As [`Space::held_back`].
     pub fn weigh_again(&mut self, rows: &mut dyn WriteRows) -> Result<(), RowError> {
         let mut held: BTreeMap<VerifyingKey, Vec<(EntryOrder, HeldRow)>> = BTreeMap::new();
         each_held(rows, &mut |order, row| {
-            if !row.is_own {
-                held.entry(order.author).or_default().push((order, row));
-            }
+            held.entry(order.author).or_default().push((order, row));
         })?;
         let files = tree::counts(&Shown::choose(&*rows, self.is_apart))?.files;
         let mut freed = Vec::new();
         for held in held.values() {
-            let still = still_over(held, files);
+            // What this device took away itself it does not show.
+            let gone = held.iter().filter(|(_, row)| row.is_own).map(|(_, row)| row.losses.gone);
+            let still = still_over(held, files.saturating_add(gone.sum()));
             let over = held.iter().zip(still).filter(|(_, still)| !still);
             freed.extend(over.map(|((order, _), _)| *order));
         }
@@ -373,6 +382,10 @@ impl Space {
         standing: &[EntryRow],
     ) -> Result<Vec<Confirm>, RowError> {
         let mut confirmed = Vec::new();
+        let decides = |entry: &EntryRow| entry.body.ops.iter().any(|op| matches!(op, Op::Confirm(_)));
+        if !standing.iter().any(decides) {
+            return Ok(confirmed);
+        }
         for op in self.standing_among(rows, standing)? {
             if let (Op::Confirm(confirm), Ok(())) = (op.op, op.verdict)
                 && confirm.author != op.at.entry.author
@@ -401,6 +414,23 @@ impl Space {
         }
         for (author, seq) in last {
             forget_recent(rows, &author, seq)?;
+        }
+        self.free(rows, &freed)
+    }
+
+    /// Ends what is held of an author: this device is about to write what it decided.
+    ///
+    /// # Errors
+    /// As [`Space::held_back`].
+    pub fn end_hold(&mut self, rows: &mut dyn WriteRows, author: &VerifyingKey) -> Result<(), RowError> {
+        let mut freed = Vec::new();
+        each_held(rows, &mut |order, _| {
+            if order.author == *author {
+                freed.push(order);
+            }
+        })?;
+        if let Some(last) = freed.last() {
+            forget_recent(rows, author, last.seq)?;
         }
         self.free(rows, &freed)
     }

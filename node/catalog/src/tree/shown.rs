@@ -1,4 +1,4 @@
-//! The shown tree: what this device shows while the brake holds something back (`docs/spec/05-tree.md`, "Shown tree").
+//! The shown tree: what this device shows while the brake holds something back (`docs/spec/05-tree.md`, "Brake").
 //!
 //! It is a second tree beside the replayed one, in the same rows: replay of the same entries without the operations that
 //! are held. Each table of the tree has a twin, in which only those rows stand in which the two trees differ, so that it

@@ -29,6 +29,8 @@ use crate::report::{Freed, Observer, Pinned, Unfreed};
 use crate::share::extent;
 use crate::tree::Tree;
 
+/// Nodes that are looked at in one go.
+const NODES_PER_LOOK: usize = 1_024;
 /// Longest wait for content that others read.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -56,6 +58,8 @@ struct Plan {
 enum Why {
     /// Something else that stays lies in it.
     Shared,
+    /// Another device took it away, and that is not decided yet.
+    Held,
     /// A link gives it.
     Linked,
     /// It is being sent or fetched.
@@ -72,6 +76,7 @@ impl Why {
     fn sentence(self, copies: usize) -> String {
         match self {
             Self::Shared => "it lies together with other files that stay here".into(),
+            Self::Held => "another device took it away, and `locker held` is to be decided first".into(),
             Self::Linked => "a link gives it from here".into(),
             Self::InTransfer => "it is being sent or fetched".into(),
             Self::Promised => "this device promised another one to keep it for a day".into(),
@@ -144,7 +149,7 @@ impl Plan {
 fn look(inner: &Inner, hub: &Hub, path: &str) -> Result<Plan, Error> {
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let tree = Tree::new(&snapshot, inner.space_tag());
+    let tree = Tree::new(&snapshot, inner.space_tag())?;
     let reader = Reader::new(inner, &store, &snapshot);
     let top = tree.resolve(path)?;
     let mut plan = Plan::default();
@@ -182,6 +187,8 @@ fn look(inner: &Inner, hub: &Hub, path: &str) -> Result<Plan, Error> {
         plan.files.push(Wanted { node, size, packs });
     }
     let mut shared = BTreeSet::new();
+    let held = held_back(&tree, &reader, &chunks)?;
+    plan.drop_unless(|pack| !held.contains(pack), Why::Held);
     let mut failure = Ok(());
     catalog::walk_live(tree.rows(), &mut |node, version, _| {
         if nodes.contains(&node) {
@@ -206,6 +213,33 @@ fn look(inner: &Inner, hub: &Hub, path: &str) -> Result<Plan, Error> {
     let moving = hub.packs_in_transfer();
     plan.drop_unless(|pack| !moving.contains(pack), Why::InTransfer);
     Ok(plan)
+}
+
+/// The packs with content of files that are shown here otherwise than all entries give them: of both forms.
+fn held_back(
+    tree: &Tree<'_>,
+    reader: &Reader<'_>,
+    chunks: &BTreeMap<ChunkTag, BTreeSet<PackHash>>,
+) -> Result<BTreeSet<PackHash>, Error> {
+    let mut held = BTreeSet::new();
+    let mut last = None;
+    loop {
+        let page = catalog::differing(tree.rows(), last, NODES_PER_LOOK)?;
+        for id in &page {
+            for node in [catalog::node(tree.rows(), *id)?, tree.replayed_node(*id)?].into_iter().flatten() {
+                for version in &node.versions {
+                    reader.each_record(&version.file, &mut |record, _| {
+                        held.extend(chunks.get(&record.tag()).into_iter().flatten().copied());
+                        Ok(())
+                    })?;
+                }
+            }
+        }
+        last = page.last().copied();
+        if page.len() < NODES_PER_LOOK {
+            return Ok(held);
+        }
+    }
 }
 
 /// The packs that links give which are not revoked.
@@ -296,7 +330,7 @@ fn keep_manifests(inner: &Inner, plan: &Plan) -> Result<(), Error> {
 fn report(inner: &Inner, plan: Plan, copies: usize, mut freed: Freed) -> Result<Freed, Error> {
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let tree = Tree::new(&snapshot, inner.space_tag());
+    let tree = Tree::new(&snapshot, inner.space_tag())?;
     for file in &plan.files {
         let why = file.packs.iter().find_map(|pack| plan.kept.get(pack));
         let Some(why) = why else {
@@ -324,7 +358,7 @@ pub(crate) fn pin(inner: &Inner, path: &str) -> Result<Pinned, Error> {
     {
         let store = inner.store()?;
         let snapshot = store.read()?;
-        let tree = Tree::new(&snapshot, inner.space_tag());
+        let tree = Tree::new(&snapshot, inner.space_tag())?;
         let reader = Reader::new(inner, &store, &snapshot);
         let top = tree.resolve(path)?;
         for (_, versions) in files_below(&tree, top)? {

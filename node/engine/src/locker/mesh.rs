@@ -9,7 +9,7 @@ use crate::join::JoinAs;
 use crate::limits::COPIES_MAX;
 use crate::node::{Hub, Node, NodeOptions};
 use crate::progress::Meter;
-use crate::report::{Audit, Device, Diagnosis, Freed, Guide, Observer, Paired, Pinned};
+use crate::report::{Audit, Decided, Device, Diagnosis, Freed, Guide, Held, Observer, Paired, Pinned};
 
 impl Locker {
     /// Invites a device and waits until it joined, on the node that runs or, with `options`, on one for the time.
@@ -74,6 +74,39 @@ impl Locker {
     /// [`Error::NotFound`].
     pub fn pin(&self, path: &str) -> Result<Pinned, Error> {
         crate::copies::pin(self.reading()?, path)
+    }
+
+    /// What one device took away at once and others hold until somebody decides.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn held(&self) -> Result<Vec<Held>, Error> {
+        crate::held::list(self.reading()?)
+    }
+
+    /// Lets what a device took away be so, here and on the others. If only one is held, it need not be named.
+    ///
+    /// # Errors
+    /// [`Error::NoSuch`] if nothing of it is held; [`Error::Argument`] if several are; [`Error::OwnHold`] for what this
+    /// device took away itself.
+    pub fn allow_held(&self, device: Option<&str>) -> Result<Decided, Error> {
+        crate::held::allow(self.reading()?, device)
+    }
+
+    /// Brings back what a device took away, here and on the others.
+    ///
+    /// # Errors
+    /// As [`Locker::allow_held`].
+    pub fn undo_held(&self, device: Option<&str>) -> Result<Decided, Error> {
+        crate::held::undo(self.reading()?, device)
+    }
+
+    /// The names of the devices that would hold it if `path` went to the trash now; none if they would not.
+    ///
+    /// # Errors
+    /// As [`Locker::remove`].
+    pub fn holders_of_removal(&self, path: &str) -> Result<Vec<String>, Error> {
+        crate::held::holders_of(self.reading()?, path)
     }
 
     /// Asks every device that can be reached to prove that it holds what it says, up to 480 questions each.

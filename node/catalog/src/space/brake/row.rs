@@ -40,8 +40,9 @@ pub(super) struct Recent {
     pub(super) tenths: u64,
     pub(super) tenths_sum: u64,
     pub(super) gone_sum: u64,
-    /// Whether it was looked whether its contents live elsewhere.
-    pub(super) is_looked: bool,
+    /// The same without regard to what lives elsewhere; and what of it there was when that was looked at last.
+    pub(super) gross_sum: u64,
+    pub(super) looked_sum: u64,
 }
 
 /// The time and number by which a [`Recent`] is found.
@@ -57,6 +58,9 @@ pub(super) struct At {
 pub(super) struct Window {
     pub(super) tenths: u64,
     pub(super) gone: u64,
+    /// What it would count if nothing lived elsewhere, and how much of that was not looked at.
+    pub(super) gross: u64,
+    pub(super) unlooked: u64,
 }
 
 pub(super) fn window(rows: &dyn ReadRows, at: &At) -> Result<Option<Window>, RowError> {
@@ -72,21 +76,40 @@ pub(super) fn window(rows: &dyn ReadRows, at: &At) -> Result<Option<Window>, Row
     })?;
     let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
     let (first, last) = (first.map_err(RowError::Corrupt)?, last.map_err(RowError::Corrupt)?);
+    let sum = |last: u64, first: u64, own: u64| last.saturating_sub(first).saturating_add(own);
+    let gross = sum(last.gross_sum, first.gross_sum, gross(&first.losses));
     Ok(Some(Window {
-        tenths: last.tenths_sum.saturating_sub(first.tenths_sum).saturating_add(first.tenths),
-        gone: last.gone_sum.saturating_sub(first.gone_sum).saturating_add(first.losses.gone),
+        tenths: sum(last.tenths_sum, first.tenths_sum, first.tenths),
+        gone: sum(last.gone_sum, first.gone_sum, first.losses.gone),
+        gross,
+        unlooked: last.gross_sum.saturating_sub(last.looked_sum).min(gross),
     }))
 }
 
-/// The entries of the window that ends at one.
-pub(super) fn recents(rows: &dyn ReadRows, at: &At) -> Result<Vec<(At, Recent)>, RowError> {
+/// What so much counts if nothing of it lives elsewhere.
+pub(super) fn gross(losses: &Losses) -> u64 {
+    losses.gone.saturating_add(losses.replaced).saturating_mul(FILE_TENTHS)
+}
+
+/// The entries of the window that ends at one, from the last one on that is held; and whether there is such a one.
+pub(super) fn unheld(rows: &dyn ReadRows, at: &At) -> Result<(Vec<(At, Recent)>, bool), RowError> {
     let (from, to) = range(at);
-    let mut found = Vec::new();
-    rows.scan(RECENT, &from, to.as_deref(), &mut |key, value| {
-        found.push(read_recent(at, key, value));
-        ControlFlow::Continue(())
+    let (mut found, mut follows_held) = (Vec::new(), Ok(false));
+    rows.scan_back(RECENT, &from, to.as_deref(), &mut |key, value| {
+        let one = read_recent(at, key, value).map_err(RowError::Corrupt).and_then(|(at, recent)| {
+            let order = EntryOrder { hlc: recent.hlc, author: at.author, seq: at.seq };
+            Ok((rows.get(HELD, &held_key(&order))?.is_some(), (at, recent)))
+        });
+        follows_held = one.map(|(is_held, one)| {
+            if !is_held {
+                found.push(one);
+            }
+            is_held
+        });
+        if matches!(follows_held, Ok(false)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    found.into_iter().collect::<Result<_, _>>().map_err(RowError::Corrupt)
+    found.reverse();
+    Ok((found, follows_held?))
 }
 
 pub(super) fn read_recent(of: &At, key: &[u8], value: &[u8]) -> Result<(At, Recent), Refusal> {
@@ -111,41 +134,30 @@ pub(super) fn add(rows: &mut dyn WriteRows, at: &At, hlc: u64, losses: Losses) -
         ControlFlow::Break(())
     })?;
     let before = before.transpose().map_err(RowError::Corrupt)?;
-    let (tenths_sum, gone_sum) = before.map_or((0, 0), |before| (before.tenths_sum, before.gone_sum));
-    let tenths = losses.gone.saturating_add(losses.replaced).saturating_mul(FILE_TENTHS);
+    let gross = gross(&losses);
+    let sum = |of: fn(&Recent) -> u64, own: u64| before.as_ref().map_or(0, of).saturating_add(own);
     let recent = Recent {
         hlc,
         losses,
-        tenths,
-        tenths_sum: tenths_sum.saturating_add(tenths),
-        gone_sum: gone_sum.saturating_add(losses.gone),
-        is_looked: false,
+        tenths: gross,
+        tenths_sum: sum(|before| before.tenths_sum, gross),
+        gone_sum: sum(|before| before.gone_sum, losses.gone),
+        gross_sum: sum(|before| before.gross_sum, gross),
+        looked_sum: sum(|before| before.looked_sum, 0),
     };
     rows.put(RECENT, &own, &recent.encode())?;
     delete_range(rows, &recent_key(&At { ms: 0, seq: 0, ..*at }), &from)
 }
 
-/// Sets what an entry counts, and the sums from it on.
-pub(super) fn set_tenths(rows: &mut dyn WriteRows, at: &At, new: &Recent) -> Result<(), RowError> {
-    let key = recent_key(at);
-    let Some(old) = rows.get(RECENT, &key)? else { return Ok(()) };
-    let old = Recent::decode(&old).map_err(RowError::Corrupt)?;
-    let less = old.tenths.saturating_sub(new.tenths);
-    let own = Recent { tenths_sum: old.tenths_sum.saturating_sub(less), ..*new };
-    rows.put(RECENT, &key, &own.encode())?;
-    if less == 0 {
-        return Ok(());
-    }
-    let mut later = Vec::new();
-    let end = after(&key[..33]);
-    rows.scan(RECENT, &[&key[..], &[0]].concat(), end.as_deref(), &mut |key, value| {
-        later.push((key.to_vec(), Recent::decode(value)));
-        ControlFlow::Continue(())
-    })?;
-    for (key, recent) in later {
-        let recent = recent.map_err(RowError::Corrupt)?;
-        let tenths_sum = recent.tenths_sum.saturating_sub(less);
-        rows.put(RECENT, &key, &Recent { tenths_sum, ..recent }.encode())?;
+/// Notes what the last entries of an author count after a look at all of them.
+pub(super) fn note_looked(rows: &mut dyn WriteRows, fresh: &mut [(At, Recent)]) -> Result<(), RowError> {
+    let looked_sum = fresh.last().map_or(0, |(_, last)| last.gross_sum);
+    let mut sum = 0_u64;
+    for (at, recent) in fresh {
+        // What is before them is of no window any more.
+        sum = sum.saturating_add(recent.tenths);
+        (recent.tenths_sum, recent.looked_sum) = (sum, looked_sum);
+        rows.put(RECENT, &recent_key(at), &recent.encode())?;
     }
     Ok(())
 }
@@ -190,6 +202,16 @@ pub(super) fn recent_key(at: &At) -> Vec<u8> {
 
 pub(super) fn held_key(order: &EntryOrder) -> Vec<u8> {
     [order.author.as_ref(), &order.hlc.to_be_bytes(), &order.seq.to_be_bytes()].concat()
+}
+
+/// Whether anything is held, here or by others.
+pub(super) fn any_held(rows: &dyn ReadRows) -> Result<bool, RowError> {
+    let mut any = false;
+    rows.scan(HELD, &[], None, &mut |_, _| {
+        any = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(any)
 }
 
 pub(super) fn each_held(
@@ -256,18 +278,76 @@ impl HeldRow {
 impl Recent {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.array(8).u64(VERSION).u64(self.hlc).u64(self.losses.gone).u64(self.losses.replaced);
-        w.u64(self.tenths).u64(self.tenths_sum).u64(self.gone_sum).bool(self.is_looked);
+        w.array(9).u64(VERSION).u64(self.hlc).u64(self.losses.gone).u64(self.losses.replaced);
+        w.u64(self.tenths).u64(self.tenths_sum).u64(self.gone_sum).u64(self.gross_sum).u64(self.looked_sum);
         w.finish()
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut r = Reader::new(bytes);
-        begin(&mut r, 8)?;
+        begin(&mut r, 9)?;
         let hlc = r.u64()?;
         let losses = Losses { gone: r.u64()?, replaced: r.u64()? };
-        let (tenths, tenths_sum, gone_sum, is_looked) = (r.u64()?, r.u64()?, r.u64()?, r.bool()?);
+        let (tenths, tenths_sum, gone_sum) = (r.u64()?, r.u64()?, r.u64()?);
+        let (gross_sum, looked_sum) = (r.u64()?, r.u64()?);
         r.finish()?;
-        Ok(Self { hlc, losses, tenths, tenths_sum, gone_sum, is_looked })
+        Ok(Self { hlc, losses, tenths, tenths_sum, gone_sum, gross_sum, looked_sum })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::{Rng, SeedableRng};
+
+    use super::*;
+
+    fn held() -> HeldRow {
+        let losses = Losses { gone: 501, replaced: 7 };
+        HeldRow { is_own: true, count: Count::Arrival, at_ms: 1 << 40, losses, tenths: 5_080, is_read: false }
+    }
+
+    fn recent() -> Recent {
+        Recent {
+            hlc: 1 << 60,
+            losses: Losses { gone: 3, replaced: 4 },
+            tenths: 70,
+            tenths_sum: 700,
+            gone_sum: 30,
+            gross_sum: 900,
+            looked_sum: 0,
+        }
+    }
+
+    /// Rows are read as they were written; cut, changed, longer or newer ones are refused, and none panics.
+    #[test]
+    fn rows_of_the_brake_round_trip_or_are_refused() {
+        let order = EntryOrder { hlc: 1 << 60, author: VerifyingKey([4; 32]), seq: 9 };
+        assert_eq!(read_held(&held_key(&order), &held().encode()).unwrap(), (order, held()));
+        let at = At { count: Count::Arrival, author: VerifyingKey([4; 32]), ms: 77, seq: 9 };
+        let (found, row) = read_recent(&at, &recent_key(&at), &recent().encode()).unwrap();
+        assert_eq!((found.ms, found.seq, row), (77, 9, recent()));
+        assert_eq!(read_held(&held_key(&order)[1..], &held().encode()).unwrap_err(), Refusal::Canon);
+        assert!(read_recent(&at, &recent_key(&at)[..40], &recent().encode()).is_err());
+        for bytes in [held().encode(), recent().encode()] {
+            let newer = [&[bytes[0], 2], &bytes[2..]].concat();
+            let both = |bytes: &[u8]| (HeldRow::decode(bytes).err(), Recent::decode(bytes).err());
+            for bad in [&bytes[1..], &bytes[..bytes.len() - 1], &[&bytes[..], &[0]].concat(), &newer] {
+                let (first, second) = both(bad);
+                assert!(first.is_some() && second.is_some());
+            }
+        }
+        let mut dice = ChaCha8Rng::seed_from_u64(84);
+        for _ in 0..20_000 {
+            let mut bytes = if dice.next_u32() % 2 == 0 { held().encode() } else { recent().encode() };
+            let at = dice.next_u32() as usize % bytes.len();
+            bytes[at] ^= 1 << (dice.next_u32() % 8);
+            if let Ok(row) = HeldRow::decode(&bytes) {
+                assert_eq!(row.encode(), bytes);
+            }
+            if let Ok(row) = Recent::decode(&bytes) {
+                assert_eq!(row.encode(), bytes);
+            }
+        }
     }
 }
