@@ -106,8 +106,8 @@ pub struct Space {
     since_ms: Option<u64>,
     /// Whether the shown tree is another than the replayed one.
     is_apart: bool,
-    /// What was decided about holds.
-    confirmed: Vec<Confirm>,
+    /// What was decided about holds, and by whom.
+    confirmed: Vec<(VerifyingKey, Confirm)>,
     /// Those of replay, but for entries that are being written here.
     limits: Limits,
 }

@@ -5,31 +5,31 @@
 //! ([`crate::tree::Shown`]), and the entries out of what this device names. It ends by a `confirm` of another device, or
 //! when it turns out that what was replaced begins as before.
 
+mod deps;
+mod judge;
 mod row;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use locker_crypto::id::VerifyingKey;
 
 use self::row::{
-    At, HELD, HeldRow, LEVEL, Recent, add, any_held, each_held, forget_recent, gross, held_key, note_looked,
-    unheld, window,
+    At, HELD, HeldRow, LEVEL, Whose, add, any_held, each_held, forget_recent, gross, held_key, held_row,
+    window,
 };
 use super::Space;
 use super::row::{self as space_row, EntryRow};
 use super::settle::ops_of;
 use crate::brake::{ALIKE_TENTHS, Count, FILE_TENTHS, Hold, Losses, WINDOW_MS, exceeds};
 use crate::clock;
-use crate::operation::{Confirm, EntryRef, Op, Role};
+use crate::operation::{Confirm, Decision, Op, Role};
 use crate::order::EntryOrder;
 use crate::rows::{ReadRows, RowError, WriteRows};
-use crate::tree::losses::{Likeness, is_taking, likenesses_below, live_among, losses, overwritten};
+use crate::tree::losses::{is_taking, losses, overwritten};
 use crate::tree::shown::{Keeping, ShownMut, join, part};
 use crate::tree::{self, Counted, Overwritten, Shown, TreeEntry};
 
-/// Contents that are looked for elsewhere in the space, at most; what is beyond counts.
-const LIKENESSES_MAX: usize = if cfg!(test) { 600 } else { 1 << 18 };
 /// Most authors of whom it is noted when this device had all of them.
 const LEVELS_MAX: usize = 512;
 
@@ -67,6 +67,9 @@ impl Space {
     pub fn held_back(&self, rows: &dyn ReadRows) -> Result<Vec<Hold>, RowError> {
         let mut holds: BTreeMap<VerifyingKey, Hold> = BTreeMap::new();
         each_held(rows, &mut |order, row| {
+            if row.whose == Whose::Undone {
+                return;
+            }
             let hold = holds.entry(order.author).or_insert(Hold {
                 author: order.author,
                 first_seq: order.seq,
@@ -75,7 +78,7 @@ impl Space {
                 losses: Losses::default(),
                 since_ms: row.at_ms,
                 count: row.count,
-                is_own: row.is_own,
+                is_own: row.whose == Whose::Others,
             });
             hold.first_seq = hold.first_seq.min(order.seq);
             hold.last_seq = hold.last_seq.max(order.seq);
@@ -114,7 +117,7 @@ impl Space {
     pub fn unread(&self, rows: &dyn ReadRows, most: usize) -> Result<Vec<Overwritten>, RowError> {
         let mut orders = Vec::new();
         each_held(rows, &mut |order, row| {
-            if !row.is_read && row.losses.replaced > 0 {
+            if row.whose != Whose::Undone && !row.is_read && row.losses.replaced > 0 {
                 orders.push(order);
             }
         })?;
@@ -200,7 +203,8 @@ impl Space {
                 continue;
             }
             let ops = ops_of(entry).map(|(at, op)| (at.index, op));
-            let found = losses(&Shown::choose(&*rows, self.is_apart), entry.order(), ops)?;
+            let shown = Shown::choose(&*rows, self.is_apart);
+            let found = losses(&shown, entry.order(), ops, &|order| self.is_undone(rows, order))?;
             if found.is_none() {
                 continue;
             }
@@ -225,7 +229,8 @@ impl Space {
         let is_own = first.order.author == self.own;
         for Weighed { order, losses, tenths } in entries {
             let (losses, tenths, is_read) = (*losses, *tenths, losses.replaced == 0);
-            let row = HeldRow { is_own, count, at_ms, losses, tenths, is_read };
+            let whose = if is_own { Whose::Others } else { Whose::Here };
+            let row = HeldRow { whose, count, at_ms, losses, tenths, is_read };
             rows.put(HELD, &held_key(order), &row.encode())?;
         }
         if is_own {
@@ -260,78 +265,6 @@ impl Space {
         Ok(times)
     }
 
-    /// The entries of the window that ends at one, if together they are too much, without those that are held already.
-    fn over(&self, rows: &mut dyn WriteRows, at: &At) -> Result<Vec<Weighed>, RowError> {
-        let Some(window) = window(rows, at)? else { return Ok(Vec::new()) };
-        let before = tree::counts(rows)?.files.saturating_add(window.gone);
-        // A look at all contents is worth it if there is much that was not looked at.
-        let is_look_due = exceeds(window.gross, before) && window.unlooked.saturating_mul(4) >= window.gross;
-        if !exceeds(window.tenths, before) && !is_look_due {
-            return Ok(Vec::new());
-        }
-        let (mut fresh, follows_held) = unheld(rows, at)?;
-        // All before one that is held was too much with it, and what follows goes with it without a look.
-        let mut tenths = window.tenths;
-        if !follows_held {
-            tenths = self.discount(rows, &mut fresh)?;
-        }
-        if !exceeds(tenths, before) {
-            return Ok(Vec::new());
-        }
-        // What lives elsewhere is no loss.
-        let lost = fresh.into_iter().filter(|(_, recent)| recent.tenths > 0);
-        let weighed = |(at, recent): (At, Recent)| {
-            let order = EntryOrder { hlc: recent.hlc, author: at.author, seq: at.seq };
-            Weighed { order, losses: recent.losses, tenths: recent.tenths }
-        };
-        Ok(lost.map(weighed).collect())
-    }
-
-    /// Looks which trashed files have a content that lives elsewhere, and counts these no more. Gives what all of them count
-    /// then. Cost: all nodes, twice.
-    fn discount(&self, rows: &mut dyn WriteRows, fresh: &mut [(At, Recent)]) -> Result<u64, RowError> {
-        let mut gone: Vec<(usize, Likeness)> = Vec::new();
-        for (i, (at, recent)) in fresh.iter().enumerate() {
-            let order = EntryOrder { hlc: recent.hlc, author: at.author, seq: at.seq };
-            if recent.losses.gone == 0 || gone.len() >= LIKENESSES_MAX {
-                continue;
-            }
-            let Some(entry) = self.counting_at(rows, &order)? else { continue };
-            let shown = Shown::choose(&*rows, self.is_apart);
-            for (op_at, op) in ops_of(&entry) {
-                let Op::Trash(op) = op else { continue };
-                if tree::node(&shown, op.node)?
-                    .and_then(|node| node.trashed)
-                    .is_none_or(|(_, by)| by != op_at)
-                {
-                    continue;
-                }
-                likenesses_below(&shown, op.node, &mut |likeness| {
-                    gone.push((i, likeness));
-                    if gone.len() < LIKENESSES_MAX {
-                        ControlFlow::Continue(())
-                    } else {
-                        ControlFlow::Break(())
-                    }
-                })?;
-            }
-        }
-        let wanted: BTreeSet<Likeness> = gone.iter().map(|(_, likeness)| *likeness).collect();
-        let live = live_among(&Shown::choose(&*rows, self.is_apart), &wanted)?;
-        let mut saved: BTreeMap<usize, u64> = BTreeMap::new();
-        for (i, likeness) in gone {
-            *saved.entry(i).or_default() += u64::from(live.contains(&likeness));
-        }
-        let mut sum = 0_u64;
-        for (i, (_, recent)) in fresh.iter_mut().enumerate() {
-            let less = saved.get(&i).copied().unwrap_or(0).saturating_mul(FILE_TENTHS);
-            recent.tenths = gross(&recent.losses).saturating_sub(less);
-            sum = sum.saturating_add(recent.tenths);
-        }
-        note_looked(rows, fresh)?;
-        Ok(sum)
-    }
-
     /// Notes of the overwrites of a held entry how many of them begin as before.
     ///
     /// # Errors
@@ -345,34 +278,9 @@ impl Space {
         rows.put(HELD, &key, &HeldRow { tenths, is_read: true, ..row }.encode())
     }
 
-    /// Looks again whether what is held is too much still, by what was noted of it.
-    ///
-    /// # Errors
-    /// As [`Space::held_back`].
-    pub fn weigh_again(&mut self, rows: &mut dyn WriteRows) -> Result<(), RowError> {
-        let mut held: BTreeMap<VerifyingKey, Vec<(EntryOrder, HeldRow)>> = BTreeMap::new();
-        each_held(rows, &mut |order, row| {
-            held.entry(order.author).or_default().push((order, row));
-        })?;
-        let files = tree::counts(&Shown::choose(&*rows, self.is_apart))?.files;
-        let mut freed = Vec::new();
-        for held in held.values() {
-            // What this device took away itself it does not show.
-            let gone = held.iter().filter(|(_, row)| row.is_own).map(|(_, row)| row.losses.gone);
-            let still = still_over(held, files.saturating_add(gone.sum()));
-            let over = held.iter().zip(still).filter(|(_, still)| !still);
-            freed.extend(over.map(|((order, _), _)| *order));
-        }
-        for order in &freed {
-            forget_recent(rows, &order.author, order.seq)?;
-        }
-        self.free(rows, &freed)
-    }
-
     /// Whether a `confirm` that counts has decided about an entry.
     fn is_confirmed(&self, author: &VerifyingKey, seq: u64) -> bool {
-        let covers = |one: &Confirm| one.author == *author && (one.first_seq..=one.last_seq).contains(&seq);
-        self.confirmed.iter().any(covers)
+        self.confirmed.iter().any(|(_, confirm)| covers(confirm, author, seq))
     }
 
     /// The decisions that count: of other devices than the one whose entries they are about.
@@ -380,7 +288,7 @@ impl Space {
         &self,
         rows: &dyn ReadRows,
         standing: &[EntryRow],
-    ) -> Result<Vec<Confirm>, RowError> {
+    ) -> Result<Vec<(VerifyingKey, Confirm)>, RowError> {
         let mut confirmed = Vec::new();
         let decides = |entry: &EntryRow| entry.body.ops.iter().any(|op| matches!(op, Op::Confirm(_)));
         if !standing.iter().any(decides) {
@@ -390,7 +298,7 @@ impl Space {
             if let (Op::Confirm(confirm), Ok(())) = (op.op, op.verdict)
                 && confirm.author != op.at.entry.author
             {
-                confirmed.push(confirm);
+                confirmed.push((op.at.entry.author, confirm));
             }
         }
         Ok(confirmed)
@@ -415,7 +323,45 @@ impl Space {
         for (author, seq) in last {
             forget_recent(rows, &author, seq)?;
         }
-        self.free(rows, &freed)
+        self.free(rows, &freed)?;
+        self.count_undoing_again(rows)
+    }
+
+    /// Counts again what is held of devices that were seen to undo what another one did: what they replaced is no loss.
+    fn count_undoing_again(&mut self, rows: &mut dyn WriteRows) -> Result<(), RowError> {
+        let undoes = |author: &VerifyingKey| {
+            let is = |(by, confirm): &(VerifyingKey, Confirm)| {
+                by == author && confirm.decision == Decision::Restore
+            };
+            self.confirmed.iter().any(is)
+        };
+        let mut held = Vec::new();
+        each_held(rows, &mut |order, row| {
+            if row.whose != Whose::Undone && undoes(&order.author) {
+                held.push((order, row));
+            }
+        })?;
+        let mut is_less = false;
+        for (order, row) in held {
+            let Some(entry) = self.counting_at(rows, &order)? else { continue };
+            let ops = ops_of(&entry).map(|(at, op)| (at.index, op));
+            // In the replayed tree: the shown one does not have what is held.
+            let losses = losses(rows, order, ops, &|order| self.is_undone(rows, order))?;
+            let tenths = gross(&losses).min(row.tenths);
+            is_less |= tenths < row.tenths;
+            rows.put(HELD, &held_key(&order), &HeldRow { losses, tenths, ..row }.encode())?;
+        }
+        if is_less { self.weigh_again(rows) } else { Ok(()) }
+    }
+
+    /// Whether what an entry wrote is undone, or about to be: who replaces it takes nothing away.
+    fn is_undone(&self, rows: &dyn ReadRows, order: &EntryOrder) -> Result<bool, RowError> {
+        let is = |(_, confirm): &(VerifyingKey, Confirm)| {
+            confirm.decision == Decision::Restore && covers(confirm, &order.author, order.seq)
+        };
+        // What others hold of this device, it may replace itself.
+        Ok(self.confirmed.iter().any(is)
+            || held_row(rows, order)?.is_some_and(|row| row.whose != Whose::Here))
     }
 
     /// Ends what is held of an author: this device is about to write what it decided.
@@ -432,23 +378,37 @@ impl Space {
         if let Some(last) = freed.last() {
             forget_recent(rows, author, last.seq)?;
         }
-        self.free(rows, &freed)
+        self.end(rows, &freed, true)
     }
 
     /// Takes entries out of what is held.
     pub(super) fn free(&mut self, rows: &mut dyn WriteRows, freed: &[EntryOrder]) -> Result<(), RowError> {
+        self.end(rows, freed, false)
+    }
+
+    /// Takes entries out of what is held here; with `is_undone`, it stays noted that what they wrote is to be undone.
+    fn end(
+        &mut self,
+        rows: &mut dyn WriteRows,
+        freed: &[EntryOrder],
+        is_undone: bool,
+    ) -> Result<(), RowError> {
         let mut from: Option<EntryOrder> = None;
         for order in freed {
             let key = held_key(order);
             let row = rows.get(HELD, &key)?.map(|bytes| HeldRow::decode(&bytes)).transpose();
-            if row.map_err(RowError::Corrupt)?.is_some_and(|row| !row.is_own) {
+            let row = row.map_err(RowError::Corrupt)?;
+            if row.is_some_and(|row| row.whose == Whose::Here) {
                 from = Some(from.map_or(*order, |from| from.min(*order)));
             }
-            rows.delete(HELD, &key)?;
+            match row.filter(|_| is_undone) {
+                Some(row) => rows.put(HELD, &key, &HeldRow { whose: Whose::Undone, ..row }.encode())?,
+                None => rows.delete(HELD, &key)?,
+            }
         }
         let Some(from) = from else { return Ok(()) };
         let mut is_apart = false;
-        each_held(rows, &mut |_, row| is_apart |= !row.is_own)?;
+        each_held(rows, &mut |_, row| is_apart |= row.whose == Whose::Here)?;
         if is_apart {
             return tree::rewind(&mut ShownMut(rows), &Unheld(self), from);
         }
@@ -465,55 +425,6 @@ impl Space {
         Ok(view)
     }
 
-    /// Of each author of whom something is held here, the number of the first such entry.
-    pub(super) fn first_held(&self, rows: &dyn ReadRows) -> Result<BTreeMap<VerifyingKey, u64>, RowError> {
-        let mut first: BTreeMap<VerifyingKey, u64> = BTreeMap::new();
-        if self.is_apart {
-            each_held(rows, &mut |order, row| {
-                if !row.is_own {
-                    let seq = first.entry(order.author).or_insert(order.seq);
-                    *seq = (*seq).min(order.seq);
-                }
-            })?;
-        }
-        Ok(first)
-    }
-
-    /// The last entry of an author, up to a number, that is not held and has nothing held in its past: both grow along a
-    /// chain.
-    pub(super) fn last_free(
-        &self,
-        rows: &dyn ReadRows,
-        author: &VerifyingKey,
-        end: Option<u64>,
-        held: &BTreeMap<VerifyingKey, u64>,
-    ) -> Result<Option<(EntryRef, EntryOrder)>, RowError> {
-        let is_free = |name: &EntryRef| -> Result<bool, RowError> {
-            if held.get(author).is_some_and(|first| name.seq >= *first) {
-                return Ok(false);
-            }
-            let entry = space_row::named(rows, name)?;
-            Ok(held.iter().all(|(author, first)| !entry.known.reaches(author, *first)))
-        };
-        let Some(last) = self.last_counting_to(rows, author, end)? else { return Ok(None) };
-        if is_free(&last.0)? {
-            return Ok(Some(last));
-        }
-        let (mut low, mut high, mut best) = (0, last.0.seq, None);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.last_counting_to(rows, author, Some(middle))? {
-                Some(found) if is_free(&found.0)? => {
-                    best = Some(found);
-                    low = middle + 1;
-                }
-                Some(_) => high = middle,
-                None => low = middle + 1,
-            }
-        }
-        Ok(best)
-    }
-
     /// Whether any other device may write here: then others may hold what this one takes away.
     fn has_others(&self) -> bool {
         let devices = self.authors.persons.keys().filter(|device| **device != self.own);
@@ -521,29 +432,12 @@ impl Space {
     }
 }
 
-/// Whether the operations of an entry that take away are held here.
-fn is_held(rows: &dyn ReadRows, order: &EntryOrder) -> Result<bool, RowError> {
-    let row = rows.get(HELD, &held_key(order))?.map(|bytes| HeldRow::decode(&bytes)).transpose();
-    Ok(row.map_err(RowError::Corrupt)?.is_some_and(|row| !row.is_own))
+/// Whether a decision is about an entry.
+fn covers(confirm: &Confirm, author: &VerifyingKey, seq: u64) -> bool {
+    confirm.author == *author && (confirm.first_seq..=confirm.last_seq).contains(&seq)
 }
 
-/// Which of these entries of one author, in their order, are in some window that is too much.
-fn still_over(held: &[(EntryOrder, HeldRow)], files: u64) -> Vec<bool> {
-    let ms = |(order, row): &(EntryOrder, HeldRow)| match row.count {
-        Count::Clock => clock::unix_ms(order.hlc),
-        Count::Arrival => row.at_ms,
-    };
-    let mut still = vec![false; held.len()];
-    let (mut first, mut tenths) = (0, 0_u64);
-    for (i, (_, row)) in held.iter().enumerate() {
-        tenths += row.tenths;
-        while ms(&held[first]).saturating_add(WINDOW_MS) <= ms(&held[i]) {
-            tenths -= held[first].1.tenths;
-            first += 1;
-        }
-        if exceeds(tenths, files) {
-            still[first..=i].fill(true);
-        }
-    }
-    still
+/// Whether the operations of an entry that take away are held here.
+fn is_held(rows: &dyn ReadRows, order: &EntryOrder) -> Result<bool, RowError> {
+    Ok(held_row(rows, order)?.is_some_and(|row| row.whose == Whose::Here))
 }

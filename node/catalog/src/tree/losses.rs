@@ -45,11 +45,13 @@ pub(crate) fn is_taking(op: &Op) -> bool {
 
 /// Counts what an entry that is applied takes away in this tree, as it stands now.
 ///
-/// Who writes one file again and again replaces one content of others, and then his own: only the first counts.
+/// Who writes one file again and again replaces one content of others, and then his own: only the first counts. What an
+/// entry wrote that `is_undone` is no loss.
 pub(crate) fn losses<'o>(
     rows: &dyn ReadRows,
     order: EntryOrder,
     ops: impl IntoIterator<Item = (u16, &'o Op)>,
+    is_undone: &dyn Fn(&EntryOrder) -> Result<bool, RowError>,
 ) -> Result<Losses, RowError> {
     let mut found = Losses::default();
     for (index, op) in ops {
@@ -62,7 +64,9 @@ pub(crate) fn losses<'o>(
                 }
             }
             Op::Content(content) if !content.bases.is_empty() => {
-                found.replaced += u64::from(replaced(rows, content.node, &at)?.is_some());
+                if let Some(before) = replaced(rows, content.node, &at)? {
+                    found.replaced += u64::from(!is_undone(&before.op.entry)?);
+                }
             }
             _ => {}
         }

@@ -19,10 +19,21 @@ pub(super) const RECENT: Table = Table("brake_recent");
 pub(super) const LEVEL: Table = Table("brake_level");
 
 pub(super) const VERSION: u64 = 1;
+/// Where an entry is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Here: it is of another device.
+    Here,
+    /// On the others: this device wrote it.
+    Others,
+    /// Nowhere any more: this device is about to write what was before it.
+    Undone,
+}
+
 /// A held entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeldRow {
-    pub(super) is_own: bool,
+    pub(super) whose: Whose,
     pub(super) count: Count,
     pub(super) at_ms: u64,
     pub(super) losses: Losses,
@@ -204,6 +215,14 @@ pub(super) fn held_key(order: &EntryOrder) -> Vec<u8> {
     [order.author.as_ref(), &order.hlc.to_be_bytes(), &order.seq.to_be_bytes()].concat()
 }
 
+/// What is noted of a held entry.
+pub(super) fn held_row(rows: &dyn ReadRows, order: &EntryOrder) -> Result<Option<HeldRow>, RowError> {
+    rows.get(HELD, &held_key(order))?
+        .map(|bytes| HeldRow::decode(&bytes))
+        .transpose()
+        .map_err(RowError::Corrupt)
+}
+
 /// Whether anything is held, here or by others.
 pub(super) fn any_held(rows: &dyn ReadRows) -> Result<bool, RowError> {
     let mut any = false;
@@ -259,7 +278,7 @@ pub(super) fn begin(r: &mut Reader<'_>, len: usize) -> Result<(), Refusal> {
 impl HeldRow {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.array(8).u64(VERSION).bool(self.is_own).u64(count_code(self.count).into()).u64(self.at_ms);
+        w.array(8).u64(VERSION).u64(self.whose as u64).u64(count_code(self.count).into()).u64(self.at_ms);
         w.u64(self.losses.gone).u64(self.losses.replaced).u64(self.tenths).bool(self.is_read);
         w.finish()
     }
@@ -267,11 +286,17 @@ impl HeldRow {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut r = Reader::new(bytes);
         begin(&mut r, 8)?;
-        let (is_own, count, at_ms) = (r.bool()?, read_count(&mut r)?, r.u64()?);
+        let whose = match r.u64()? {
+            0 => Whose::Here,
+            1 => Whose::Others,
+            2 => Whose::Undone,
+            _ => return Err(Refusal::Canon),
+        };
+        let (count, at_ms) = (read_count(&mut r)?, r.u64()?);
         let losses = Losses { gone: r.u64()?, replaced: r.u64()? };
         let (tenths, is_read) = (r.u64()?, r.bool()?);
         r.finish()?;
-        Ok(Self { is_own, count, at_ms, losses, tenths, is_read })
+        Ok(Self { whose, count, at_ms, losses, tenths, is_read })
     }
 }
 
@@ -304,7 +329,14 @@ mod tests {
 
     fn held() -> HeldRow {
         let losses = Losses { gone: 501, replaced: 7 };
-        HeldRow { is_own: true, count: Count::Arrival, at_ms: 1 << 40, losses, tenths: 5_080, is_read: false }
+        HeldRow {
+            whose: Whose::Others,
+            count: Count::Arrival,
+            at_ms: 1 << 40,
+            losses,
+            tenths: 5_080,
+            is_read: false,
+        }
     }
 
     fn recent() -> Recent {

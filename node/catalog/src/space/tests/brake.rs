@@ -389,6 +389,40 @@ fn t84_a_hold_ends_by_the_word_of_another_device() {
     assert_eq!(world.space.deps_for_new_entry(&world.rows).unwrap().len(), 1);
 }
 
+/// What is written to undo a hold is no loss, neither for who writes it, nor for the author, nor for who did not hold.
+#[test]
+fn what_undoes_a_hold_is_not_held() {
+    let mut world = World::new(100, |n| format!("text {n}"));
+    let ops = (0..60).map(|n| content(node(n), vec![world.versions[&n]], &format!("code {n}")));
+    let order = world.write(ops.collect());
+    assert!(world.space.is_apart());
+    let confirm = world.confirm(Decision::Restore);
+    let written = |n: u16| version_id(&OpOrder { entry: order, index: n });
+    let back: Vec<Op> =
+        (0..60).map(|n| content(node(n.into()), vec![written(n)], &format!("text {n}"))).collect();
+    world.space.end_hold(&mut world.rows, &device(P)).unwrap();
+    world.write_own(back);
+    assert!(world.space.held_back(&world.rows).unwrap().is_empty());
+    world.write_own(vec![confirm]);
+    assert!(!world.space.is_apart() && !Space::has_held(&world.rows).unwrap());
+    world.check();
+    // The author, and a device that came when it had happened, which holds until it hears why.
+    let history = &world.history;
+    for (own, late_until) in [(device(P), 0), (device(200), history.entries.len() - 2)] {
+        let (mut space, mut rows) = empty_space(history, own);
+        let mut holds = Vec::new();
+        for (i, entry) in history.entries.iter().enumerate() {
+            let now_ms = if i < late_until { world.now_ms + 1 } else { world.now_ms };
+            let now_ms = if own == device(P) { now_ms.min(NOW_MS + 3 * WINDOW_MS) } else { now_ms };
+            space.accept(&mut rows, entry.clone(), now_ms).unwrap();
+            holds.push(space.is_apart());
+        }
+        assert!(!space.is_apart() && space.held_back(&rows).unwrap().is_empty());
+        assert_eq!(state_hash(&rows).unwrap(), state_hash(&world.rows).unwrap());
+        assert!(own == device(200) || !holds.contains(&true), "the author held the undoing");
+    }
+}
+
 /// A decision that comes before what it is about holds too; entries before this device was there are no loss for it.
 #[test]
 fn what_is_decided_or_older_than_this_device_is_not_held() {
