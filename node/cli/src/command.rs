@@ -26,9 +26,11 @@ mod pin;
 mod recover;
 mod restore;
 mod rm;
+mod rule;
 mod share;
 mod status;
 mod tree;
+mod unpin;
 mod up;
 mod verify;
 mod wait;
@@ -110,6 +112,8 @@ pub(crate) enum Command {
     Gc(gc::Arguments),
     Free(free::Arguments),
     Pin(pin::Arguments),
+    Unpin(unpin::Arguments),
+    Rule(rule::Arguments),
     Audit(audit::Arguments),
     Up(up::Arguments),
     Pair(pair::Arguments),
@@ -149,6 +153,8 @@ impl Command {
             Command::Gc(arguments) => arguments.run(context).map(done),
             Command::Free(arguments) => arguments.run(context),
             Command::Pin(arguments) => arguments.run(context).map(done),
+            Command::Unpin(arguments) => arguments.run(context).map(done),
+            Command::Rule(arguments) => arguments.run(context).map(done),
             Command::Audit(arguments) => arguments.run(context),
             Command::Up(arguments) => arguments.run(context).map(done),
             Command::Pair(arguments) => arguments.run(context).map(done),

@@ -75,6 +75,13 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
             Reply::Freed(locker.free(&path, copies, remembered(locker)?, &AsObserver(sink))?)
         }
         Request::Pin { path } => Reply::Pinned(locker.pin(&path)?),
+        Request::Unpin { path } => {
+            Reply::RuleSet(Box::new(locker.unpin(&path, remembered(locker)?, &AsObserver(sink))?))
+        }
+        Request::Rule => Reply::Rule(locker.rule()?),
+        Request::SetRule { rule } => {
+            Reply::RuleSet(Box::new(locker.set_rule(rule, remembered(locker)?, &AsObserver(sink))?))
+        }
         Request::Audit => Reply::Audited(locker.audit(remembered(locker)?, &AsObserver(sink))?),
         Request::Gc { dry_run } => Reply::Collected(locker.gc(dry_run, &AsObserver(sink))?),
         Request::Doctor { bootstrap, lan } => {

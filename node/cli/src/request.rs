@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use locker_engine::report::{
     Added, Audit, Collected, Decided, Device, Diagnosis, DriveTold, Event, Freed, Got, Held, Paired, Pinned,
-    Rehearsal, Removed, Restored, Secret, Shared, SharedLink, StateHash, Status, TicketShown, Verified,
+    Rehearsal, Removed, Restored, RuleSet, RuleTold, Secret, Shared, SharedLink, StateHash, Status,
+    TicketShown, Verified,
 };
-use locker_engine::{JoinAs, ListOptions};
+use locker_engine::{JoinAs, ListOptions, Rule};
 use serde::{Deserialize, Serialize};
 
 /// One verb with its arguments. Paths outside the locker are absolute: the two processes may stand in different
@@ -137,6 +138,18 @@ pub(crate) enum Request {
         /// Of what.
         path: String,
     },
+    /// Keep something no longer whatever the rule is.
+    Unpin {
+        /// What.
+        path: String,
+    },
+    /// What this device keeps.
+    Rule,
+    /// Set what this device keeps.
+    SetRule {
+        /// The rule.
+        rule: Rule,
+    },
     /// Ask other devices to prove that they hold what they say.
     Audit,
     /// Give room back.
@@ -213,6 +226,10 @@ pub(crate) enum Reply {
     Freed(Freed),
     /// To `Pin`.
     Pinned(Pinned),
+    /// To `Rule`.
+    Rule(RuleTold),
+    /// To `SetRule` and `Unpin`.
+    RuleSet(Box<RuleSet>),
     /// To `Audit`.
     Audited(Vec<Audit>),
     /// To `Remove`.

@@ -69,6 +69,7 @@ mod verify;
 mod writer;
 
 pub use config::Config;
+pub use copies::Rule;
 pub use env::{Clock, Env};
 pub use error::Error;
 pub use join::{JoinAs, JoinOptions};

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::care::Suspects;
 use crate::config::Config;
-use crate::copies::Freeing;
+use crate::copies::{Freeing, Ruled};
 use crate::depot::Depot;
 use crate::gc::{Manners, Turns};
 use crate::join::JoinOptions;
@@ -89,6 +89,8 @@ pub(crate) struct Inner {
     turns: Turns,
     /// Packs that are being let go.
     freeing: Freeing,
+    /// What this device is to keep.
+    ruled: Ruled,
     /// Counts commits, for the node.
     committed: watch::Sender<u64>,
     /// The node that runs on this locker.
@@ -191,10 +193,10 @@ impl Locker {
         let config = Config::read(home)?;
         let mut store = Store::open(opened, key, Box::new(crate::env::system_dice()), Limits::default())?;
         store.recover()?;
-        let (keys, depot) = {
+        let (keys, depot, ruled) = {
             let snapshot = store.read()?;
             let keys = Keys::load(&snapshot)?.ok_or_else(|| Error::NoLocker(home.to_path_buf()))?;
-            (keys, Depot::load(&snapshot)?)
+            (keys, Depot::load(&snapshot)?, Ruled::load(&snapshot)?)
         };
         match &heir {
             Some(heir) => heir.take_up(&store.read()?, home)?,
@@ -216,6 +218,7 @@ impl Locker {
             driving: Mutex::new(()),
             turns: Turns::default(),
             freeing: Freeing::default(),
+            ruled,
             committed: watch::channel(0).0,
             node: Mutex::new(None),
             suspects: Suspects::default(),

@@ -28,6 +28,7 @@ mod prove;
 mod remembered;
 mod renewal;
 mod resting;
+mod ruling;
 mod scrub;
 pub(crate) mod seek;
 mod slots;

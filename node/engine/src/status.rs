@@ -61,6 +61,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     problems.extend(in_doubt(inner, &snapshot)?);
     let (held, decide) = crate::held::problems(inner, &snapshot)?;
     problems.extend(held);
+    problems.extend(inner.ruled().excess().map(|message| Problem { code: "E_RULE".into(), message }));
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
         sentence: {

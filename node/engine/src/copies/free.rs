@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use locker_catalog::operation::NodeKind;
-use locker_catalog::tree::{self as catalog, Version};
+use locker_catalog::tree as catalog;
 use locker_crypto::file_ref::ChunkRecord;
 use locker_crypto::id::{ChunkTag, NodeId, PackHash, VerifyingKey};
 use locker_store::index::{self, PackState};
@@ -27,6 +27,7 @@ use crate::progress::Meter;
 use crate::reader::Reader;
 use crate::report::{Freed, Observer, Pinned, Unfreed};
 use crate::share::extent;
+use crate::status::COPIES_WANTED;
 use crate::tree::Tree;
 
 /// Nodes that are looked at in one go.
@@ -103,14 +104,54 @@ pub(crate) fn free(
     observer: &dyn Observer,
 ) -> Result<Freed, Error> {
     let inner = hub.inner();
-    let mut plan = look(inner, hub, path)?;
+    if inner.ruled().is_choosing() {
+        // Else it would come back.
+        inner.set_pinned(path, false)?;
+    }
+    let files = {
+        let store = inner.store()?;
+        let snapshot = store.read()?;
+        let tree = Tree::new(&snapshot, inner.space_tag())?;
+        files_below(&tree, tree.resolve(path)?)?
+    };
+    free_files(hub, files, copies, observer)
+}
+
+/// Gets what the rule of this device asks for, and lets go what it does not, as far as other devices prove that they hold
+/// it.
+///
+/// # Errors
+/// What reading and committing give.
+pub(crate) fn keep_to_rule(hub: &Arc<Hub>, observer: &dyn Observer) -> Result<Freed, Error> {
+    let inner = hub.inner();
+    let excess: Vec<NodeId> = inner.want_by_rule()?.into_iter().collect();
+    let freed = match excess.is_empty() {
+        true => Freed::default(),
+        false => free_files(hub, excess, COPIES_WANTED as usize, observer)?,
+    };
+    inner.ruled().note(&freed);
+    Ok(freed)
+}
+
+fn free_files(
+    hub: &Arc<Hub>,
+    files: Vec<NodeId>,
+    copies: usize,
+    observer: &dyn Observer,
+) -> Result<Freed, Error> {
+    let inner = hub.inner();
+    let mut plan = look(inner, hub, files)?;
     let claim = inner.claim(plan.packs.keys().copied().collect())?;
     plan.drop_unless(|pack| claim.packs.contains(pack), Why::Promised);
     let asked = plan.packs.len() as u64;
     let bytes = plan.packs.values().map(|asked| u64::from(asked.len)).sum();
     let meter = Meter::new(observer, inner.env(), Some((plan.files.len() as u64, bytes)));
     let done = |bytes| meter.add(0, bytes);
-    let vouched = hub.wait_for(hub.vouch(&plan.packs, copies, LEASE_S, &done))?;
+    // Nobody is waited for where there is nothing to ask.
+    let vouched = match plan.packs.is_empty() {
+        true => BTreeMap::new(),
+        false => hub.wait_for(hub.vouch(&plan.packs, copies, LEASE_S, &done))?,
+    };
     let mut proofs = 0;
     let mut holders: BTreeSet<VerifyingKey> = BTreeSet::new();
     for devices in vouched.values() {
@@ -145,17 +186,17 @@ impl Plan {
     }
 }
 
-/// Looks which packs the files at and below a path need, and which of these nothing else needs that stays.
-fn look(inner: &Inner, hub: &Hub, path: &str) -> Result<Plan, Error> {
+/// Looks which packs some files need, and which of these nothing else needs that stays.
+fn look(inner: &Inner, hub: &Hub, files: Vec<NodeId>) -> Result<Plan, Error> {
     let store = inner.store()?;
     let snapshot = store.read()?;
     let tree = Tree::new(&snapshot, inner.space_tag())?;
     let reader = Reader::new(inner, &store, &snapshot);
-    let top = tree.resolve(path)?;
     let mut plan = Plan::default();
     let mut nodes = HashSet::new();
     let mut chunks: BTreeMap<ChunkTag, BTreeSet<PackHash>> = BTreeMap::new();
-    for (node, versions) in files_below(&tree, top)? {
+    for node in files {
+        let versions = tree.node(node)?.versions;
         nodes.insert(node);
         let size = versions.iter().map(|version| version.file.size()).sum();
         let mut packs = BTreeSet::new();
@@ -251,8 +292,8 @@ fn linked(inner: &Inner, hub: &Hub, snapshot: &Snapshot) -> Result<BTreeSet<Pack
     Ok(linked)
 }
 
-/// The files at and below a node, with all their live versions.
-fn files_below(tree: &Tree<'_>, top: NodeId) -> Result<Vec<(NodeId, Vec<Version>)>, Error> {
+/// The files at and below a node.
+fn files_below(tree: &Tree<'_>, top: NodeId) -> Result<Vec<NodeId>, Error> {
     let mut ids = Vec::new();
     if top != NodeId::ROOT && tree.node(top)?.kind == NodeKind::File {
         ids.push(top);
@@ -264,7 +305,7 @@ fn files_below(tree: &Tree<'_>, top: NodeId) -> Result<Vec<(NodeId, Vec<Version>
             ControlFlow::Continue(())
         })?;
     }
-    ids.into_iter().map(|id| Ok((id, tree.node(id)?.versions))).collect()
+    Ok(ids)
 }
 
 /// Lets go what is left of a plan. Gives the bytes on the disk that were freed.
@@ -348,7 +389,8 @@ fn report(inner: &Inner, plan: Plan, copies: usize, mut freed: Freed) -> Result<
     Ok(freed)
 }
 
-/// Gets the content of `path` back that was let go here: it is fetched while the node runs.
+/// Gets the content of `path` back that was let go here, and keeps it whatever the rule of this device is: it is fetched
+/// while the node runs.
 ///
 /// # Errors
 /// [`Error::NotFound`]; what reading and committing give.
@@ -361,9 +403,9 @@ pub(crate) fn pin(inner: &Inner, path: &str) -> Result<Pinned, Error> {
         let tree = Tree::new(&snapshot, inner.space_tag())?;
         let reader = Reader::new(inner, &store, &snapshot);
         let top = tree.resolve(path)?;
-        for (_, versions) in files_below(&tree, top)? {
+        for file in files_below(&tree, top)? {
             pinned.files += 1;
-            for version in &versions {
+            for version in &tree.node(file)?.versions {
                 reader.each_record(&version.file, &mut |record, _| {
                     for place in index::places(&snapshot, &inner.space_tag(), &record.tag())? {
                         let row = index::pack(&snapshot, &place.pack)?;
@@ -379,6 +421,7 @@ pub(crate) fn pin(inner: &Inner, path: &str) -> Result<Pinned, Error> {
         }
     }
     pinned.wanted_bytes = away.values().map(|len| u64::from(*len)).sum();
+    inner.set_pinned(path, true)?;
     inner.want_again(&away.into_keys().collect::<Vec<_>>())?;
     Ok(pinned)
 }

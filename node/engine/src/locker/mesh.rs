@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Locker;
+use super::{Inner, Locker};
 use crate::Error;
+use crate::copies::{Rule, Ruled};
 use crate::join::JoinAs;
 use crate::limits::COPIES_MAX;
 use crate::node::{Hub, Node, NodeOptions};
 use crate::progress::Meter;
-use crate::report::{Audit, Decided, Device, Diagnosis, Freed, Guide, Held, Observer, Paired, Pinned};
+use crate::report::{
+    Audit, Decided, Device, Diagnosis, Freed, Guide, Held, Observer, Paired, Pinned, RuleSet, RuleTold,
+};
 
 impl Locker {
     /// Invites a device and waits until it joined, on the node that runs or, with `options`, on one for the time.
@@ -66,6 +69,44 @@ impl Locker {
         }
         self.reading()?;
         self.on_node(options, |hub| crate::copies::free(hub, path, copies as usize, observer))
+    }
+
+    /// What this device keeps of the content.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn rule(&self) -> Result<RuleTold, Error> {
+        self.reading()?.rule()
+    }
+
+    /// Sets what this device keeps of the content. What it does not ask for any more is let go as far as two other devices
+    /// prove now that they hold it; what is not is told, and tried again while the node runs.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if no node can be started.
+    pub fn set_rule(
+        &self,
+        rule: Rule,
+        options: NodeOptions,
+        observer: &dyn Observer,
+    ) -> Result<RuleSet, Error> {
+        self.reading()?.set_rule(rule)?;
+        let freed = self.on_node(options, |hub| crate::copies::keep_to_rule(hub, observer))?;
+        Ok(RuleSet { rule: self.rule()?, freed })
+    }
+
+    /// Keeps `path` no longer whatever the rule of this device is. If the rule does not ask for it, it is let go as in
+    /// [`Locker::set_rule`].
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Network`] if no node can be started.
+    pub fn unpin(&self, path: &str, options: NodeOptions, observer: &dyn Observer) -> Result<RuleSet, Error> {
+        self.reading()?.set_pinned(path, false)?;
+        let freed = match self.0.ruled.is_choosing() {
+            true => self.on_node(options, |hub| crate::copies::keep_to_rule(hub, observer))?,
+            false => Freed::default(),
+        };
+        Ok(RuleSet { rule: self.rule()?, freed })
     }
 
     /// Gets the content of `path` back that was let go on this device; it comes while a node runs.
@@ -133,5 +174,12 @@ impl Locker {
         drop(hub);
         drop(node);
         result
+    }
+}
+
+impl Inner {
+    /// What this device is to keep.
+    pub(crate) fn ruled(&self) -> &Ruled {
+        &self.ruled
     }
 }

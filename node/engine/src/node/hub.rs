@@ -37,7 +37,7 @@ use super::leases::Leases;
 use super::remembered::Remembered;
 use super::{
     again, audit, begins, blobs, conversation, dialer, drives, folding, heir, invite, keeping, leases,
-    remembered, renewal, resting, scrub, slots,
+    remembered, renewal, resting, ruling, scrub, slots,
 };
 use crate::Error;
 use crate::locker::Inner;
@@ -242,6 +242,7 @@ impl Hub {
             hub.spawn(again::run(Arc::clone(&hub)));
             hub.spawn(renewal::run(Arc::clone(&hub)));
             hub.spawn(begins::run(Arc::clone(&hub)));
+            hub.spawn(ruling::run(Arc::clone(&hub)));
             // A device that stores is looked for, and looks for nobody.
             hub.spawn(dialer::run(Arc::clone(&hub)));
             hub.spawn(slots::run(Arc::clone(&hub)));

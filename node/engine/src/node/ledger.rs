@@ -445,7 +445,7 @@ impl Inner {
     ) -> Result<(), Error> {
         let locs: Vec<Loc> =
             pack.locs().iter().map(|loc| Loc { tag: loc.tag, sealed_len: loc.sealed_len }).collect();
-        let new = NewPack { len: pack.len(), state: PackState::Wanted, locs: &locs };
+        let new = NewPack { len: pack.len(), state: self.ruled().first_state(), locs: &locs };
         index::add_pack(txn, &self.space_tag(), &pack.hash(), &new)?;
         index::note_naming(txn, &self.space_tag(), &pack.hash(), naming)?;
         self.want_if_held(txn, &pack.hash(), taken)
