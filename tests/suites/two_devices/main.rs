@@ -19,4 +19,5 @@ mod pairing;
 mod reborn;
 mod replication;
 mod room;
+mod rules;
 mod set_back;

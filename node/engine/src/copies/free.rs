@@ -395,18 +395,19 @@ fn report(inner: &Inner, plan: Plan, copies: usize, mut freed: Freed) -> Result<
 /// # Errors
 /// [`Error::NotFound`]; what reading and committing give.
 pub(crate) fn pin(inner: &Inner, path: &str) -> Result<Pinned, Error> {
+    inner.set_pinned(path, true)?;
     let mut away: BTreeMap<PackHash, u32> = BTreeMap::new();
     let mut pinned = Pinned::default();
     {
         let store = inner.store()?;
         let snapshot = store.read()?;
         let tree = Tree::new(&snapshot, inner.space_tag())?;
-        let reader = Reader::new(inner, &store, &snapshot);
+        let reader = Reader::new(inner, &store, &snapshot).asking_others();
         let top = tree.resolve(path)?;
         for file in files_below(&tree, top)? {
             pinned.files += 1;
             for version in &tree.node(file)?.versions {
-                reader.each_record(&version.file, &mut |record, _| {
+                let read = reader.each_record(&version.file, &mut |record, _| {
                     for place in index::places(&snapshot, &inner.space_tag(), &record.tag())? {
                         let row = index::pack(&snapshot, &place.pack)?;
                         if let Some(row) = row
@@ -416,12 +417,16 @@ pub(crate) fn pin(inner: &Inner, path: &str) -> Result<Pinned, Error> {
                         }
                     }
                     Ok(())
-                })?;
+                });
+                match read {
+                    // What it consists of is asked for when another device is here.
+                    Ok(()) | Err(Error::Network(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
     }
     pinned.wanted_bytes = away.values().map(|len| u64::from(*len)).sum();
-    inner.set_pinned(path, true)?;
     inner.want_again(&away.into_keys().collect::<Vec<_>>())?;
     Ok(pinned)
 }
