@@ -52,7 +52,10 @@ fn a_device_keeps_what_its_rule_asks_for() {
     b.ok(["pin", "source/b"]);
     wait_local(&b, "source/b/big.bin", "all");
     assert_eq!(b.json(["rule", "ls"])["pinned"], serde_json::json!(["source/b"]));
-    assert_eq!((local(&b, "source/b/small.txt"), local(&b, "source/a/big.bin")), ("all".into(), "none".into()));
+    assert_eq!(
+        (local(&b, "source/b/small.txt"), local(&b, "source/a/big.bin")),
+        ("all".into(), "none".into())
+    );
     // What comes anew is kept by the same rule.
     let more = a.beside("more");
     write(&more.join("b/new.txt"), &dice.bytes(70_000));

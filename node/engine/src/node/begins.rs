@@ -19,6 +19,8 @@ use crate::limits::{BEGIN_BYTES, BEGINS_PER_LOOK};
 use crate::locker::Inner;
 use crate::reader::Reader;
 
+/// Entries whose content nobody gave after which the others wait for another look.
+const MISSES_MAX: u32 = 3;
 /// Pause before another look at what could not be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -65,12 +67,30 @@ impl Inner {
             for one in space.unread(&rows, BEGINS_PER_LOOK)? {
                 entries.entry(one.at.entry).or_default().push(one);
             }
-            let reader = Reader::new(self, &store, &snapshot).asking_others();
-            for (order, overwritten) in entries {
-                match count_alike(&reader, &overwritten) {
+            // What is here first: for each of the others somebody may have to be waited for.
+            let here = Reader::new(self, &store, &snapshot);
+            let mut note = |reader: &Reader<'_>, order, overwritten: &[Overwritten]| {
+                match count_alike(reader, overwritten) {
                     Ok(count) => _ = alike.insert(order, count),
-                    Err(Error::Integrity { .. } | Error::Network(_)) => is_left = true,
+                    // What cannot be read any more cannot be seen to begin as before.
+                    Err(Error::Integrity { .. }) => _ = alike.insert(order, 0),
+                    Err(Error::Network(_)) => return Ok(false),
                     Err(error) => return Err(error),
+                }
+                Ok(true)
+            };
+            let mut elsewhere = Vec::new();
+            for (order, overwritten) in entries {
+                if !note(&here, order, &overwritten)? {
+                    elsewhere.push((order, overwritten));
+                }
+            }
+            let others = Reader::new(self, &store, &snapshot).asking_others();
+            let mut missed = 0;
+            for (order, overwritten) in elsewhere {
+                if missed >= MISSES_MAX || !note(&others, order, &overwritten)? {
+                    missed += 1;
+                    is_left = true;
                 }
             }
         }

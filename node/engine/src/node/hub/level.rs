@@ -153,3 +153,22 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_written_when_they_are_far_enough_behind() {
+        let (one, two) = (VerifyingKey([1; 32]), VerifyingKey([2; 32]));
+        let mut levels = Levels::default();
+        levels.note(&one, 1_000_000);
+        levels.note(&two, 2_000_000);
+        assert_eq!(levels.take(NOTE_BUSY_MS), [(one, 1_000_000), (two, 2_000_000)]);
+        levels.note(&one, 1_000_000 + NOTE_BUSY_MS);
+        assert_eq!(levels.take(NOTE_BUSY_MS), []);
+        levels.note(&one, 1_000_001 + NOTE_BUSY_MS);
+        assert_eq!(levels.take(NOTE_QUIET_MS), []);
+        assert_eq!(levels.take(NOTE_BUSY_MS), [(one, 1_000_001 + NOTE_BUSY_MS)]);
+    }
+}
