@@ -14,9 +14,10 @@ fn kept(home: &Home) -> u64 {
     home.packs().iter().map(|pack| fs::metadata(pack).unwrap().len()).sum()
 }
 
+/// How much of a file is here; nothing is said of one that is not known yet.
 fn local(home: &Home, path: &str) -> String {
-    let entry = home.list().into_iter().find(|entry| entry["path"] == path).unwrap();
-    entry["local"].as_str().unwrap().to_owned()
+    let entry = home.list().into_iter().find(|entry| entry["path"] == path);
+    entry.map_or_else(String::new, |entry| entry["local"].as_str().unwrap().to_owned())
 }
 
 fn wait_local(home: &Home, path: &str, what: &str) {
