@@ -5,6 +5,7 @@
 //! clock or a key.
 
 pub mod access;
+pub mod brake;
 pub mod clock;
 pub mod epochs;
 pub mod fork;

@@ -96,6 +96,36 @@ pub trait WriteRows: ReadRows {
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), RowError>;
 }
 
+impl<R: ReadRows + ?Sized> ReadRows for &R {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, RowError> {
+        (**self).get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), RowError> {
+        (**self).scan(table, from, to, visit)
+    }
+
+    fn scan_back(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), RowError> {
+        (**self).scan_back(table, from, to, visit)
+    }
+
+    fn keyed(&self, bytes: &[u8]) -> [u8; 16] {
+        (**self).keyed(bytes)
+    }
+}
+
 /// Rows kept in memory.
 #[derive(Clone, Default)]
 pub struct MemoryRows {

@@ -8,6 +8,7 @@
 
 mod accept;
 mod again;
+pub(crate) mod brake;
 mod knowledge;
 mod read;
 mod row;
@@ -26,10 +27,13 @@ use self::settle::Fork;
 use crate::access::{Access, Authors};
 use crate::epochs::Epochs;
 use crate::log::Waiting;
-use crate::operation::Body;
+use crate::operation::{Body, Confirm};
 use crate::order::EntryOrder;
 use crate::rows::{ReadRows, RowError};
-use crate::tree::limits::{self, Limits};
+use crate::tree::{
+    self,
+    limits::{self, Limits},
+};
 
 /// An entry whose signature and space were checked and whose body was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +102,12 @@ pub struct Space {
     forks: BTreeMap<VerifyingKey, Fork>,
     waiting: Waiting<OpenedEntry>,
     newer: bool,
+    /// Since when losses count here.
+    since_ms: Option<u64>,
+    /// Whether the shown tree is another than the replayed one.
+    is_apart: bool,
+    /// What was decided about holds, and by whom.
+    confirmed: Vec<(VerifyingKey, Confirm)>,
     /// Those of replay, but for entries that are being written here.
     limits: Limits,
 }
@@ -121,6 +131,9 @@ impl Space {
             waiting: Waiting::default(),
             limits: limits::REPLAY,
             newer: row::has_newer(rows)?,
+            since_ms: row::since(rows)?,
+            is_apart: tree::is_apart(rows)?,
+            confirmed: Vec::new(),
         };
         space.settle(rows)?;
         Ok(space)

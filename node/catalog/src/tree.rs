@@ -13,10 +13,12 @@ mod fold;
 mod history;
 mod late;
 pub mod limits;
+pub(crate) mod losses;
 #[cfg(test)]
 mod model;
 mod nodes;
 mod row;
+pub(crate) mod shown;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -30,7 +32,9 @@ pub use self::children::CHILDREN_PARTS;
 pub use self::content::{Standing, VisitVersion, walk_live, walk_recently_past, walk_versions};
 pub use self::fold::{Bounds, Fold, fold, has_twins, settle};
 pub use self::history::{Event, Happened, history, node_at, version, walk_at};
+pub use self::losses::Overwritten;
 pub use self::row::{Counts, Newest, Version};
+pub use self::shown::{Shown, differing, is_apart};
 pub use self::state::state_hash;
 pub use self::view::{
     Listed, Node, Trashed, child, children, children_part, count_children, counts, counts_of, lookup, meta,

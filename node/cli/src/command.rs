@@ -12,6 +12,7 @@ mod find;
 mod free;
 mod gc;
 mod get;
+mod held;
 mod history;
 mod init;
 mod join;
@@ -25,9 +26,11 @@ mod pin;
 mod recover;
 mod restore;
 mod rm;
+mod rule;
 mod share;
 mod status;
 mod tree;
+mod unpin;
 mod up;
 mod verify;
 mod wait;
@@ -103,11 +106,14 @@ pub(crate) enum Command {
     Rm(rm::Arguments),
     Restore(restore::Arguments),
     History(history::Arguments),
+    Held(held::Arguments),
     Status(status::Arguments),
     Verify(verify::Arguments),
     Gc(gc::Arguments),
     Free(free::Arguments),
     Pin(pin::Arguments),
+    Unpin(unpin::Arguments),
+    Rule(rule::Arguments),
     Audit(audit::Arguments),
     Up(up::Arguments),
     Pair(pair::Arguments),
@@ -141,11 +147,14 @@ impl Command {
             Command::Rm(arguments) => arguments.run(context).map(done),
             Command::Restore(arguments) => arguments.run(context).map(done),
             Command::History(arguments) => arguments.run(context).map(done),
+            Command::Held(arguments) => arguments.run(context),
             Command::Status(arguments) => arguments.run(context).map(done),
             Command::Verify(arguments) => arguments.run(context),
             Command::Gc(arguments) => arguments.run(context).map(done),
             Command::Free(arguments) => arguments.run(context),
             Command::Pin(arguments) => arguments.run(context).map(done),
+            Command::Unpin(arguments) => arguments.run(context).map(done),
+            Command::Rule(arguments) => arguments.run(context).map(done),
             Command::Audit(arguments) => arguments.run(context),
             Command::Up(arguments) => arguments.run(context).map(done),
             Command::Pair(arguments) => arguments.run(context).map(done),

@@ -41,8 +41,8 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
             let paths: Vec<_> = paths.iter().map(|p| p.as_path()).collect();
             Reply::Added(locker.add(&paths, &to, &AsObserver(sink))?)
         }
-        Request::List { dir, recursive } => {
-            locker.list(&dir, recursive, &mut entry)?;
+        Request::List { dir, options } => {
+            locker.list(&dir, options, &mut entry)?;
             Reply::Done
         }
         Request::Find { query } => {
@@ -64,6 +64,10 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
             Reply::Done
         }
         Request::Remove { path } => Reply::Removed(locker.remove(&path)?),
+        Request::Holders { path } => Reply::Holders(locker.holders_of_removal(&path)?),
+        Request::Held => Reply::Held(locker.held()?),
+        Request::AllowHeld { device } => Reply::Decided(locker.allow_held(device.as_deref())?),
+        Request::UndoHeld { device } => Reply::Decided(locker.undo_held(device.as_deref())?),
         Request::Restore { path, at, version } => Reply::Restored(locker.restore(&path, at, version)?),
         Request::History { path } => Reply::History(locker.history(&path)?),
         Request::Status { hash } => Reply::Status(Box::new(locker.status(hash)?)),
@@ -71,6 +75,13 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
             Reply::Freed(locker.free(&path, copies, remembered(locker)?, &AsObserver(sink))?)
         }
         Request::Pin { path } => Reply::Pinned(locker.pin(&path)?),
+        Request::Unpin { path } => {
+            Reply::RuleSet(Box::new(locker.unpin(&path, remembered(locker)?, &AsObserver(sink))?))
+        }
+        Request::Rule => Reply::Rule(locker.rule()?),
+        Request::SetRule { rule } => {
+            Reply::RuleSet(Box::new(locker.set_rule(rule, remembered(locker)?, &AsObserver(sink))?))
+        }
         Request::Audit => Reply::Audited(locker.audit(remembered(locker)?, &AsObserver(sink))?),
         Request::Gc { dry_run } => Reply::Collected(locker.gc(dry_run, &AsObserver(sink))?),
         Request::Doctor { bootstrap, lan } => {

@@ -182,6 +182,12 @@ impl From<Error> for Failure {
                  one local network."
                     .into(),
             ),
+            Error::OwnHold(_) => (
+                Exit::Refused,
+                "E_HELD",
+                "Run `locker held allow` or `locker held undo` there. `locker restore` brings single things back from here."
+                    .into(),
+            ),
             Error::Displaced => (
                 Exit::Failed,
                 "E_NODE",

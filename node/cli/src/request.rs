@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use locker_engine::JoinAs;
 use locker_engine::report::{
-    Added, Audit, Collected, Device, Diagnosis, DriveTold, Event, Freed, Got, Paired, Pinned, Rehearsal,
-    Removed, Restored, Secret, Shared, SharedLink, StateHash, Status, TicketShown, Verified,
+    Added, Audit, Collected, Decided, Device, Diagnosis, DriveTold, Event, Freed, Got, Held, Paired, Pinned,
+    Rehearsal, Removed, Restored, RuleSet, RuleTold, Secret, Shared, SharedLink, StateHash, Status,
+    TicketShown, Verified,
 };
+use locker_engine::{JoinAs, ListOptions, Rule};
 use serde::{Deserialize, Serialize};
 
 /// One verb with its arguments. Paths outside the locker are absolute: the two processes may stand in different
@@ -27,8 +28,8 @@ pub(crate) enum Request {
     List {
         /// Which folder.
         dir: String,
-        /// Whether to go down.
-        recursive: bool,
+        /// How.
+        options: ListOptions,
     },
     /// Search by name.
     Find {
@@ -84,6 +85,23 @@ pub(crate) enum Request {
         /// That version.
         version: Option<u32>,
     },
+    /// Which other devices would hold it if something went to the trash.
+    Holders {
+        /// What.
+        path: String,
+    },
+    /// What is held until somebody decides.
+    Held,
+    /// Let be so what is held.
+    AllowHeld {
+        /// Whose, if several are.
+        device: Option<String>,
+    },
+    /// Bring back what is held.
+    UndoHeld {
+        /// Whose, if several are.
+        device: Option<String>,
+    },
     /// What happened to a file or folder.
     History {
         /// Which.
@@ -119,6 +137,18 @@ pub(crate) enum Request {
     Pin {
         /// Of what.
         path: String,
+    },
+    /// Keep something no longer whatever the rule is.
+    Unpin {
+        /// What.
+        path: String,
+    },
+    /// What this device keeps.
+    Rule,
+    /// Set what this device keeps.
+    SetRule {
+        /// The rule.
+        rule: Rule,
     },
     /// Ask other devices to prove that they hold what they say.
     Audit,
@@ -196,10 +226,20 @@ pub(crate) enum Reply {
     Freed(Freed),
     /// To `Pin`.
     Pinned(Pinned),
+    /// To `Rule`.
+    Rule(RuleTold),
+    /// To `SetRule` and `Unpin`.
+    RuleSet(Box<RuleSet>),
     /// To `Audit`.
     Audited(Vec<Audit>),
     /// To `Remove`.
     Removed(Removed),
+    /// To `Holders`.
+    Holders(Vec<String>),
+    /// To `Held`.
+    Held(Vec<Held>),
+    /// To `AllowHeld` and `UndoHeld`.
+    Decided(Decided),
     /// To `Restore`.
     Restored(Restored),
     /// To `History`.

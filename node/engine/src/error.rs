@@ -108,6 +108,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// This device took away itself what others hold: only they decide.
+    #[error("this device took them away itself: that is decided on {}", .0.join(" or "))]
+    OwnHold(Vec<String>),
     /// The network, or who was to be reached over it.
     #[error("{0}")]
     Network(String),

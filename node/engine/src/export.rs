@@ -42,7 +42,7 @@ fn copy_out(inner: &Inner, from: &str, to: &Path, observer: &dyn Observer) -> Re
     let _content = inner.turns().rely();
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let tree = Tree::new(&snapshot, inner.space_tag());
+    let tree = Tree::new(&snapshot, inner.space_tag())?;
     let node = tree.resolve(from)?;
     let place = choose(&tree, node, to)?;
     place.check_outside(store.home().path())?;
@@ -71,7 +71,7 @@ fn copy_all_out(inner: &Inner, to: &Path, observer: &dyn Observer) -> Result<Got
     let _content = inner.turns().rely();
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let tree = Tree::new(&snapshot, inner.space_tag());
+    let tree = Tree::new(&snapshot, inner.space_tag())?;
     let place = choose(&tree, NodeId::ROOT, to)?;
     place.check_outside(store.home().path())?;
     let io = |e| Error::io("cannot write", place.shown.as_path(), e);
@@ -342,7 +342,7 @@ fn copy_bytes(
     let _content = inner.turns().rely();
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let tree = Tree::new(&snapshot, inner.space_tag());
+    let tree = Tree::new(&snapshot, inner.space_tag())?;
     let shown = path::split(from)?.join("/");
     let id = tree.resolve(from)?;
     if id == NodeId::ROOT {

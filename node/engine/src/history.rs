@@ -16,7 +16,7 @@ use crate::{Error, path};
 pub(crate) fn history(inner: &Inner, target: &str) -> Result<Vec<Event>, Error> {
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let tree = Tree::new(&snapshot, inner.space_tag());
+    let tree = Tree::new(&snapshot, inner.space_tag())?;
     let keeper = Keeper::new(inner, &store, &snapshot);
     let node = find(&tree, target)?;
     let mut events = Vec::new();

@@ -175,7 +175,7 @@ pub(crate) fn active<R: Reads>(reads: &R, person: &PersonId) -> Result<BTreeSet<
 }
 
 /// The beginning of an id, where there is no name.
-fn short_id(device: &VerifyingKey) -> String {
+pub(crate) fn short_id(device: &VerifyingKey) -> String {
     device.as_bytes()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

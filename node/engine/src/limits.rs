@@ -113,6 +113,19 @@ pub(crate) const EXCLUSIVE_WAIT: std::time::Duration = std::time::Duration::from
 /// How far the clock of this device may be from the median of others before it is told, in milliseconds: 5 minutes.
 pub(crate) const CLOCK_APART_MS: u64 = 5 * 60 * 1_000;
 
+/// Files and folders that can be pinned.
+pub(crate) const PINNED_MAX: usize = 1_024;
+/// Packs of which it is written in one commit that they are not waited for.
+pub(crate) const RULE_PACKS: usize = 4_096;
+/// Files that are let go in one go because the rule does not ask for them.
+pub(crate) const EXCESS_MAX: usize = 16_384;
+/// Lists of large files that are fetched in one go.
+pub(crate) const MANIFESTS_PER_LOOK: usize = 64;
+
+/// How much of a replaced content is compared with what it had before, and how many are in one go.
+pub(crate) const BEGIN_BYTES: u64 = 16;
+pub(crate) const BEGINS_PER_LOOK: usize = 4_096;
+
 /// Items of logs that came to a depot before what they need, and their bytes; the oldest go first.
 pub(crate) const EARLY_ITEMS: usize = 4_096;
 pub(crate) const EARLY_BYTES: usize = 8 << 20;

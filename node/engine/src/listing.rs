@@ -6,6 +6,7 @@ use locker_catalog::name::collision_key;
 use locker_crypto::id::NodeId;
 use locker_store::Snapshot;
 use locker_store::index::{self, PackState};
+use serde::{Deserialize, Serialize};
 
 use crate::locker::Inner;
 use crate::report::{Entry, Kind, Local};
@@ -15,14 +16,33 @@ use crate::{Error, path};
 /// What takes the lines of a listing; `Break` ends it.
 pub(crate) type Visit<'v> = dyn FnMut(Entry) -> ControlFlow<()> + 'v;
 
+/// How a folder is listed.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct ListOptions {
+    /// Whether all below it is listed too.
+    pub recursive: bool,
+    /// Whether the tree is listed as all entries give it, and not as this device shows it while it holds something.
+    pub replayed: bool,
+}
+
 /// Lists a folder in the order of names, or one file.
 ///
 /// # Errors
 /// [`Error::NotFound`]; what reading gives.
-pub(crate) fn list(inner: &Inner, dir: &str, recursive: bool, visit: &mut Visit<'_>) -> Result<(), Error> {
+pub(crate) fn list(
+    inner: &Inner,
+    dir: &str,
+    options: ListOptions,
+    visit: &mut Visit<'_>,
+) -> Result<(), Error> {
+    let ListOptions { recursive, replayed } = options;
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let lister = Lister::new(inner, &snapshot)?;
+    let tree = match replayed {
+        true => Tree::replayed(&snapshot, inner.space_tag()),
+        false => Tree::new(&snapshot, inner.space_tag())?,
+    };
+    let lister = Lister::new(inner, &snapshot, tree)?;
     let node = lister.tree.resolve(dir)?;
     let shown = path::split(dir)?.join("/");
     if node != NodeId::ROOT {
@@ -44,7 +64,7 @@ pub(crate) fn find(inner: &Inner, query: &str, visit: &mut Visit<'_>) -> Result<
     let query = Query::new(query)?;
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let lister = Lister::new(inner, &snapshot)?;
+    let lister = Lister::new(inner, &snapshot, Tree::new(&snapshot, inner.space_tag())?)?;
     lister
         .folder(NodeId::ROOT, "", true, &mut |entry| {
             let name = entry.path.rsplit('/').next().unwrap_or("");
@@ -62,9 +82,9 @@ struct Lister<'a> {
 }
 
 impl<'a> Lister<'a> {
-    fn new(inner: &'a Inner, snapshot: &'a Snapshot) -> Result<Self, Error> {
+    fn new(inner: &'a Inner, snapshot: &'a Snapshot, tree: Tree<'a>) -> Result<Self, Error> {
         let has_gaps = has_gaps(snapshot)?;
-        Ok(Self { tree: Tree::new(snapshot, inner.space_tag()), snapshot, inner, has_gaps })
+        Ok(Self { tree, snapshot, inner, has_gaps })
     }
 
     fn folder(

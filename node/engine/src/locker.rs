@@ -17,11 +17,12 @@ use tokio::sync::watch;
 
 use crate::care::Suspects;
 use crate::config::Config;
-use crate::copies::Freeing;
+use crate::copies::{Freeing, Ruled};
 use crate::depot::Depot;
 use crate::gc::{Manners, Turns};
 use crate::join::JoinOptions;
 use crate::keys::Keys;
+use crate::listing::ListOptions;
 use crate::node::{Hub, NodeOptions, Unopened};
 use crate::recover::Heir;
 use crate::report::{
@@ -88,6 +89,8 @@ pub(crate) struct Inner {
     turns: Turns,
     /// Packs that are being let go.
     freeing: Freeing,
+    /// What this device is to keep.
+    ruled: Ruled,
     /// Counts commits, for the node.
     committed: watch::Sender<u64>,
     /// The node that runs on this locker.
@@ -190,10 +193,10 @@ impl Locker {
         let config = Config::read(home)?;
         let mut store = Store::open(opened, key, Box::new(crate::env::system_dice()), Limits::default())?;
         store.recover()?;
-        let (keys, depot) = {
+        let (keys, depot, ruled) = {
             let snapshot = store.read()?;
             let keys = Keys::load(&snapshot)?.ok_or_else(|| Error::NoLocker(home.to_path_buf()))?;
-            (keys, Depot::load(&snapshot)?)
+            (keys, Depot::load(&snapshot)?, Ruled::load(&snapshot)?)
         };
         match &heir {
             Some(heir) => heir.take_up(&store.read()?, home)?,
@@ -215,6 +218,7 @@ impl Locker {
             driving: Mutex::new(()),
             turns: Turns::default(),
             freeing: Freeing::default(),
+            ruled,
             committed: watch::channel(0).0,
             node: Mutex::new(None),
             suspects: Suspects::default(),
@@ -286,17 +290,17 @@ impl Locker {
         crate::import::add(self.reading()?, paths, to, observer)
     }
 
-    /// Lists a folder in the order of names, with all below it if `recursive`; or one file.
+    /// Lists a folder in the order of names, with all below it if told to; or one file.
     ///
     /// # Errors
     /// [`Error::NotFound`].
     pub fn list(
         &self,
         dir: &str,
-        recursive: bool,
+        options: ListOptions,
         visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        crate::listing::list(self.reading()?, dir, recursive, visit)
+        crate::listing::list(self.reading()?, dir, options, visit)
     }
 
     /// Lists everything whose name has all words of `query`, or matches its pattern.

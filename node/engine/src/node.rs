@@ -6,6 +6,7 @@
 mod again;
 mod audit;
 mod away;
+mod begins;
 mod blobs;
 mod conversation;
 mod dialer;
@@ -27,6 +28,7 @@ mod prove;
 mod remembered;
 mod renewal;
 mod resting;
+mod ruling;
 mod scrub;
 pub(crate) mod seek;
 mod slots;

@@ -114,20 +114,26 @@ pub(crate) fn rename(inner: &Inner, from: &str, to: &str) -> Result<(), Error> {
 /// [`Error::NotFound`], [`Error::IsRoot`].
 pub(crate) fn remove(inner: &Inner, target: &str) -> Result<Removed, Error> {
     let parts = path::split(target)?;
-    if parts.is_empty() {
-        return Err(Error::IsRoot);
-    }
-    let files = {
-        let store = inner.store()?;
-        let snapshot = store.read()?;
-        let tree = Tree::new(&snapshot, inner.space_tag());
-        tree.count_below(tree.resolve(target)?)?.0
-    };
+    let files = count(inner, target)?;
     inner.commit(|change| {
         let node = change.resolve(&parts)?;
         change.push(Op::Trash(Trash { node }))
     })?;
     Ok(Removed { files })
+}
+
+/// How many files would go to the trash with something.
+///
+/// # Errors
+/// As [`remove`].
+pub(crate) fn count(inner: &Inner, target: &str) -> Result<u64, Error> {
+    if path::split(target)?.is_empty() {
+        return Err(Error::IsRoot);
+    }
+    let store = inner.store()?;
+    let snapshot = store.read()?;
+    let tree = Tree::new(&snapshot, inner.space_tag())?;
+    Ok(tree.count_below(tree.resolve(target)?)?.0)
 }
 
 /// Brings a name to the form of the model and checks it.

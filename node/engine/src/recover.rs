@@ -382,7 +382,7 @@ fn tell(hub: &Hub) {
 fn recovered(inner: &Inner, name: String) -> Result<Recovered, Error> {
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let counts = catalog::counts(Tree::new(&snapshot, inner.space_tag()).rows())?;
+    let counts = catalog::counts(Tree::replayed(&snapshot, inner.space_tag()).rows())?;
     let keys = inner.keys();
     Ok(Recovered {
         files: counts.files,

@@ -4,13 +4,15 @@
 mod collected;
 mod copies;
 mod diagnosis;
+mod held;
 mod recovered;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::collected::{Collected, Fate, PackFate, PackGroup, Why};
-pub use self::copies::{Audit, Copies, Freed, Pinned, Unfreed};
+pub use self::copies::{Audit, Copies, Freed, Pinned, RuleSet, RuleTold, Unfreed};
 pub use self::diagnosis::{Check, CheckState, Diagnosis};
+pub use self::held::{Decided, Held, HeldBy};
 pub use self::recovered::{Drilled, DriveTold, Evidence, Recovered, Rehearsal};
 
 /// A new locker. The only time that the phrase is ever told.

@@ -29,7 +29,7 @@ pub(crate) fn restore(
     let (ops, elsewhere) = {
         let store = inner.store()?;
         let snapshot = store.read()?;
-        let tree = Tree::new(&snapshot, inner.space_tag());
+        let tree = Tree::new(&snapshot, inner.space_tag())?;
         let ops = match (at, version) {
             (Some(at), _) => to_time(&tree, target, at)?,
             (None, Some(version)) => to_version(&tree, target, version)?,

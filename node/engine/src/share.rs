@@ -60,7 +60,7 @@ pub(crate) fn share(inner: &Inner, shared: &str, options: &ShareOptions) -> Resu
     let (node, gathered, log) = {
         let store = inner.store()?;
         let snapshot = store.read()?;
-        let tree = Tree::new(&snapshot, inner.space_tag());
+        let tree = Tree::new(&snapshot, inner.space_tag())?;
         let node = tree.resolve(shared)?;
         let gathered = gather::gather(&store, &snapshot, &tree, inner, node)?;
         (node, gathered, person_log(&snapshot, &inner.keys().person)?)
@@ -260,7 +260,7 @@ impl Making<'_> {
 
 /// Where what was shared lies now; where it lay then if it is gone.
 fn where_is(inner: &Inner, snapshot: &locker_store::Snapshot, extent: &Extent) -> Result<String, Error> {
-    let tree = Tree::new(snapshot, inner.space_tag());
+    let tree = Tree::new(snapshot, inner.space_tag())?;
     if extent.node == NodeId::ROOT {
         return Ok(String::new());
     }

@@ -38,13 +38,14 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     }
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let tree = Tree::new(&snapshot, inner.space_tag());
+    let tree = Tree::new(&snapshot, inner.space_tag())?;
     let counts = catalog::counts(tree.rows())?;
     let now_ms = inner.env().now_ms();
     let replicas = inner.told_replicas(&snapshot)?;
     let packs = Packs::read(&snapshot, inner, &replicas)?;
     let devices = devices(inner)?;
-    let mut problems = problems(&tree, &packs)?;
+    let replayed = Tree::replayed(&snapshot, inner.space_tag());
+    let mut problems = problems(&replayed, &packs)?;
     problems.extend(set_back(inner, &snapshot, &devices)?);
     problems.extend(devices.iter().filter_map(failed));
     let oldest_proof = devices.iter().filter(|one| one.failed.is_none()).filter_map(|one| one.proved).min();
@@ -58,9 +59,15 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     problems.extend(heirs(inner));
     problems.extend(ended(inner, &snapshot)?);
     problems.extend(in_doubt(inner, &snapshot)?);
+    let (held, decide) = crate::held::problems(inner, &snapshot)?;
+    problems.extend(held);
+    problems.extend(inner.ruled().excess().map(|message| Problem { code: "E_RULE".into(), message }));
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
-        sentence: sentence(files, bytes, &packs, oldest_proof.map(|at| now_ms.saturating_sub(at))),
+        sentence: {
+            let safe = sentence(files, bytes, &packs, oldest_proof.map(|at| now_ms.saturating_sub(at)));
+            decide.map_or_else(|| safe.clone(), |decide| format!("{decide} {safe}"))
+        },
         files,
         folders: counts.folders,
         bytes,
@@ -86,7 +93,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
         reborn: reborn(inner, &snapshot)?,
         state_hash: match hash {
             StateHash::IfQuick if counts.nodes > STATE_HASH_QUICK_NODES => None,
-            _ => Some(state_hash(&tree)?),
+            _ => Some(state_hash(&replayed)?),
         },
     })
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{self, AtomicU8};
 
 use locker_catalog::operation::NodeKind;
 use locker_catalog::rows::ReadRows;
-use locker_catalog::tree as catalog;
+use locker_catalog::tree::{self as catalog, Shown};
 use locker_crypto::id::{NodeId, SpaceTag};
 use locker_store::rows::SpaceRows;
 use locker_store::{Reads, Snapshot};
@@ -24,13 +24,18 @@ const PAGE: usize = 1_024;
 
 /// Reads the tree in one state of the database.
 pub(crate) struct Tree<'a> {
-    rows: SpaceRows<&'a Snapshot>,
+    rows: Shown<SpaceRows<&'a Snapshot>>,
 }
 
 impl<'a> Tree<'a> {
-    /// Looks at the tree of `space` in `snapshot`.
-    pub(crate) fn new(snapshot: &'a Snapshot, space: SpaceTag) -> Self {
-        Self { rows: snapshot.rows(space) }
+    /// Looks at the tree of `space` in `snapshot` as this device shows it: without what it holds.
+    pub(crate) fn new(snapshot: &'a Snapshot, space: SpaceTag) -> Result<Self, Error> {
+        Ok(Self { rows: Shown::new(snapshot.rows(space))? })
+    }
+
+    /// Looks at the tree that all entries give, the same on every device.
+    pub(crate) fn replayed(snapshot: &'a Snapshot, space: SpaceTag) -> Self {
+        Self { rows: Shown::choose(snapshot.rows(space), false) }
     }
 
     /// The rows themselves.
@@ -49,6 +54,11 @@ impl<'a> Tree<'a> {
     /// Reads a node that another row names.
     pub(crate) fn node(&self, id: NodeId) -> Result<Node, Error> {
         node(&self.rows, id)
+    }
+
+    /// Reads a node as all entries give it, if there is one.
+    pub(crate) fn replayed_node(&self, id: NodeId) -> Result<Option<Node>, Error> {
+        Ok(catalog::node(self.rows.replayed(), id)?)
     }
 
     /// A node as a listing shows it.

@@ -11,7 +11,7 @@ use locker_catalog::operation::{Body, EntryRef, Epoch, NodeKind, Op, Role};
 use locker_catalog::roster::Roster;
 use locker_catalog::rows::{ReadRows, RowError};
 use locker_catalog::space::{OpenedEntry, Outcome, OwnState, Space};
-use locker_catalog::tree::{self as catalog, Bounds, Fold, Listed, Node, limits};
+use locker_catalog::tree::{self as catalog, Bounds, Fold, Listed, Node, Shown, limits};
 use locker_crypto::Refusal;
 use locker_crypto::encode::Writer;
 use locker_crypto::entry::{self, Place};
@@ -228,6 +228,13 @@ impl<'s> Change<'_, 's> {
         Ok((self.space.heads(&self.rows())?, self.space.access().removed_authors()))
     }
 
+    /// Ends here what is held of a device, so that what follows knows of it.
+    pub(crate) fn end_hold(&mut self, author: &VerifyingKey) -> Result<(), Error> {
+        self.seal()?;
+        let tag = self.inner.space_tag();
+        Ok(self.space.end_hold(&mut self.txn.rows_mut(tag), author)?)
+    }
+
     /// The transaction, for rows beside the log.
     pub(crate) fn txn(&mut self) -> &mut WriteTxn<'s> {
         self.txn
@@ -294,8 +301,9 @@ impl<'s> Change<'_, 's> {
         Ok(at == folder)
     }
 
+    /// The rows, of the tree as this device shows it.
     fn rows(&self) -> impl ReadRows + '_ {
-        self.txn.rows(self.inner.space_tag())
+        Shown::choose(self.txn.rows(self.inner.space_tag()), self.space.is_apart())
     }
 
     /// Signs the operations so far as one entry and takes it in.

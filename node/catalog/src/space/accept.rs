@@ -15,7 +15,7 @@ use crate::log::{ChainPlace, Missing, judge_place};
 use crate::operation::{EntryRef, Op};
 use crate::order::EntryOrder;
 use crate::rows::{ReadRows, RowError, WriteRows};
-use crate::tree;
+use crate::tree::{self, Shown};
 
 /// Where an entry can go.
 enum Verdict {
@@ -63,7 +63,9 @@ impl Space {
         self.limits = tree::limits::WRITER;
         let report = self.accept(rows, entry, now_ms);
         self.limits = tree::limits::REPLAY;
-        Ok((report?.outcome, tree::problems_of(rows, &order)?))
+        // Of what this device sees: an operation on what is held has no effect in the replayed tree, perhaps.
+        let report = report?;
+        Ok((report.outcome, tree::problems_of(&Shown::choose(&*rows, self.is_apart), &order)?))
     }
 
     /// Takes an entry whose layout, key, signature, space and seal were checked, and whatever waited for it.
@@ -80,6 +82,7 @@ impl Space {
         now_ms: u64,
     ) -> Result<Report, RowError> {
         let mut run = Run::new(now_ms);
+        self.note_since(rows, now_ms)?;
         run.report.outcome = match self.place(rows, &entry)? {
             Verdict::Held => Outcome::Held,
             Verdict::Refuse(why) => Outcome::Refused(why),
@@ -158,7 +161,7 @@ impl Space {
         match row::names_from(rows, &author, 0)?.first() {
             Some(first) => {
                 let from = row::named(rows, first)?.order();
-                tree::rewind(rows, self, from)
+                self.rewind(rows, from)
             }
             None => Ok(()),
         }
@@ -278,11 +281,9 @@ impl Space {
         if self.bears_on_others(rows, &new)? {
             return self.judge_anew(rows, new, run);
         }
-        let mut entries = Vec::with_capacity(new.len());
-        for entry in &new {
-            entries.push(self.tree_view(rows, entry)?);
-        }
-        tree::apply_within(rows, self, &entries, &self.limits)
+        let entries: Vec<&EntryRow> = new.iter().collect();
+        self.apply(rows, &entries)?;
+        self.brake(rows, &entries, run.now_ms)
     }
 
     /// Whether new entries can change what counts besides themselves: operations on membership, entries of a forked
@@ -310,20 +311,20 @@ impl Space {
         let before = Before { access: self.access.clone(), forks: self.forks.clone() };
         let names: BTreeSet<EntryId> = new.iter().map(|entry| entry.id).collect();
         self.settle(rows)?;
+        self.end_confirmed(rows)?;
         let mut from = None;
         let mut joining = new;
         self.compare_branches(rows, &before, &names, &mut joining, &mut from)?;
         self.compare_verdicts(rows, &before, &names, &mut from)?;
         if let Some(from) = from {
-            tree::rewind(rows, self, from)?;
+            self.rewind(rows, from)?;
             let earlier = run.report.judged_from.get_or_insert(from);
             *earlier = (*earlier).min(from);
         }
-        let mut entries = Vec::with_capacity(joining.len());
-        for entry in joining.iter().filter(|entry| self.is_of_counting_branch(&entry.name())) {
-            entries.push(self.tree_view(rows, entry)?);
-        }
-        tree::apply_all(rows, self, &entries)
+        let joining: Vec<&EntryRow> =
+            joining.iter().filter(|entry| self.is_of_counting_branch(&entry.name())).collect();
+        self.apply(rows, &joining)?;
+        self.brake(rows, &joining, run.now_ms)
     }
 
     /// Finds entries of forked authors that count now and did not, or the reverse.

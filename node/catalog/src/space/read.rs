@@ -88,7 +88,7 @@ impl Space {
     }
 
     /// Names the heads of other authors that this device's next entry is to name: those it has seen since its last
-    /// one, without deferred entries; of a forked author the last one below the fork, which decides nothing and on which
+    /// one, without deferred entries, and without what is held and what knows of it; of a forked author the last one below the fork, which decides nothing and on which
     /// every right may rest. At most 64, the newest first.
     ///
     /// # Errors
@@ -98,16 +98,19 @@ impl Space {
             Some(own) => row::named(rows, &own)?.known,
             None => Knowledge::default(),
         };
+        let held = self.first_held(rows)?;
         let mut new = Vec::new();
         for head in row::heads(rows)? {
             if head.author == self.own {
                 continue;
             }
-            let last = match self.forks.get(&head.author) {
-                Some(fork) => {
-                    self.last_counting_to(rows, &head.author, self.trunk_end(&head.author, fork))?
-                }
-                None => self.last_counting(rows, &head.author)?,
+            let end = match self.forks.get(&head.author) {
+                Some(fork) => self.trunk_end(&head.author, fork),
+                None => Some(head.seq),
+            };
+            let last = match held.is_empty() {
+                true => self.last_counting_to(rows, &head.author, end)?,
+                false => self.last_free(rows, &head.author, end, &held)?,
             };
             if let Some((name, order)) = last
                 && !known.reaches(&name.author, name.seq)
@@ -279,7 +282,7 @@ impl Space {
     }
 
     /// The last entry of an author that counts and is not deferred, up to a number.
-    fn last_counting_to(
+    pub(super) fn last_counting_to(
         &self,
         rows: &dyn ReadRows,
         author: &VerifyingKey,

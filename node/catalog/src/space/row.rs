@@ -38,6 +38,7 @@ pub(super) const FACTS: Table = Table("space_facts");
 
 const GENESIS: &[u8] = b"genesis";
 const NEWER: &[u8] = b"newer";
+const SINCE: &[u8] = b"since";
 const VERSION: u64 = 1;
 
 /// A held entry, without its seal.
@@ -256,6 +257,17 @@ pub(super) fn has_newer(rows: &dyn ReadRows) -> Result<bool, RowError> {
 
 pub(super) fn put_newer(rows: &mut dyn WriteRows) -> Result<(), RowError> {
     rows.put(FACTS, NEWER, &[])
+}
+
+/// When this device began to follow the space, unix milliseconds.
+pub(super) fn since(rows: &dyn ReadRows) -> Result<Option<u64>, RowError> {
+    let read =
+        |ms: Vec<u8>| ms.try_into().map(u64::from_be_bytes).map_err(|_| RowError::Corrupt(Refusal::Canon));
+    rows.get(FACTS, SINCE)?.map(read).transpose()
+}
+
+pub(super) fn put_since(rows: &mut dyn WriteRows, ms: u64) -> Result<(), RowError> {
+    rows.put(FACTS, SINCE, &ms.to_be_bytes())
 }
 
 /// Returns the first key after all that begin with `prefix`; `None` if there is none.

@@ -41,6 +41,7 @@ impl Space {
         self.forks = self.decide_forks(rows, &standing)?;
         self.access = self.resolve_access(rows, &standing)?;
         self.epochs = self.resolve_epochs(rows, &standing)?;
+        self.confirmed = self.resolve_confirmed(rows, &standing)?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 
 mod again;
 mod attacks;
+mod brake;
 mod history;
 mod naive;
 

@@ -1,6 +1,7 @@
 //! `locker ls`
 
 use clap::Args;
+use locker_engine::ListOptions;
 use locker_engine::report::{Entry, Kind};
 
 use crate::context::Context;
@@ -25,12 +26,16 @@ pub(crate) struct Arguments {
     /// Go down into folders
     #[arg(short = 'R', long)]
     recursive: bool,
+    /// List what all entries give, not what is shown here while something is held
+    #[arg(long)]
+    replayed: bool,
 }
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let listing = Listing::new(&context.terminal, line);
-        let request = Request::List { dir: self.dir, recursive: self.recursive };
+        let options = ListOptions { recursive: self.recursive, replayed: self.replayed };
+        let request = Request::List { dir: self.dir, options };
         let result = context.ask(request, &listing).map(|_| ());
         listing.finish(result).map(|_| ())
     }

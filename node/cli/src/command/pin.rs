@@ -11,7 +11,8 @@ use crate::request::Request;
 
 /// Get content back that was let go on this device
 ///
-/// What `locker free` let go is fetched from the other devices again, while `locker up` or `locker wait --synced` runs.
+/// What `locker free` let go, or what the rule of this device does not ask for, is fetched from the other devices while `locker
+/// up` or `locker wait --synced` runs, and kept until `locker unpin`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -5,7 +5,7 @@ use clap::Args;
 use super::reply_of;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::count;
+use crate::output::{count, printable};
 use crate::request::Request;
 
 /// Move a file or folder to the trash
@@ -23,8 +23,17 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let request = Request::Remove { path: self.path };
-        let removed = reply_of!(context.ask(request, &context.terminal.watch("Removing"))?, Removed);
+        let watch = context.terminal.watch("Removing");
+        let holders = reply_of!(context.ask(Request::Holders { path: self.path.clone() }, &watch)?, Holders);
+        if !holders.is_empty() {
+            let on = holders.iter().map(|name| printable(name)).collect::<Vec<_>>().join(" or ");
+            context.terminal.say(&format!(
+                "This is much at once: the other devices go on showing what goes, until it is decided on {on} with `locker \
+                 held`."
+            ));
+        }
+        let removed = reply_of!(context.ask(Request::Remove { path: self.path }, &watch)?, Removed);
+        watch.finish();
         context.terminal.result(&removed, || {
             format!(
                 "{} moved to the trash; `locker restore` brings back",

@@ -1,6 +1,7 @@
 //! `locker tree`
 
 use clap::Args;
+use locker_engine::ListOptions;
 use locker_engine::report::{Entry, Kind};
 
 use crate::context::Context;
@@ -18,6 +19,9 @@ pub(crate) struct Arguments {
     /// Folder to start from [default: everything]
     #[arg(default_value = "", hide_default_value = true)]
     dir: String,
+    /// List what all entries give, not what is shown here while something is held
+    #[arg(long)]
+    replayed: bool,
 }
 
 impl Arguments {
@@ -32,7 +36,8 @@ impl Arguments {
             let slash = if is_file { "" } else { "/" };
             format!("{}{}{slash}", "   ".repeat(depth.saturating_sub(1)), printable(name))
         });
-        let request = Request::List { dir: self.dir, recursive: true };
+        let options = ListOptions { recursive: true, replayed: self.replayed };
+        let request = Request::List { dir: self.dir, options };
         let result = context.ask(request, &listing).map(|_| ());
         listing.finish(result)?;
         if !context.terminal.json {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use locker_engine::report::{Silent, StateHash};
-use locker_engine::{Env, Locker};
+use locker_engine::{Env, ListOptions, Locker};
 use serde_json::json;
 
 use crate::{Failure, ms, plan, status_bytes};
@@ -59,7 +59,7 @@ fn each(mut call: impl FnMut(usize) -> Result<(), Failure>) -> Result<serde_json
 /// Lists the great folder; times until row 1,000 and until the end.
 fn list(locker: &Locker, dir: &str) -> Result<([f64; 2], [f64; 2], u64), Failure> {
     let (start, mut rows, mut first) = (Moment::now(), 0_u64, [0.0; 2]);
-    locker.list(dir, false, &mut |entry| {
+    locker.list(dir, ListOptions::default(), &mut |entry| {
         std::hint::black_box(&entry);
         rows += 1;
         if rows == 1_000 {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use locker_catalog::operation::NodeKind;
-use locker_catalog::tree::{self as catalog, Version};
+use locker_catalog::tree as catalog;
 use locker_crypto::file_ref::ChunkRecord;
 use locker_crypto::id::{ChunkTag, NodeId, PackHash, VerifyingKey};
 use locker_store::index::{self, PackState};
@@ -27,8 +27,11 @@ use crate::progress::Meter;
 use crate::reader::Reader;
 use crate::report::{Freed, Observer, Pinned, Unfreed};
 use crate::share::extent;
+use crate::status::COPIES_WANTED;
 use crate::tree::Tree;
 
+/// Nodes that are looked at in one go.
+const NODES_PER_LOOK: usize = 1_024;
 /// Longest wait for content that others read.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -56,6 +59,8 @@ struct Plan {
 enum Why {
     /// Something else that stays lies in it.
     Shared,
+    /// Another device took it away, and that is not decided yet.
+    Held,
     /// A link gives it.
     Linked,
     /// It is being sent or fetched.
@@ -72,6 +77,7 @@ impl Why {
     fn sentence(self, copies: usize) -> String {
         match self {
             Self::Shared => "it lies together with other files that stay here".into(),
+            Self::Held => "another device took it away, and `locker held` is to be decided first".into(),
             Self::Linked => "a link gives it from here".into(),
             Self::InTransfer => "it is being sent or fetched".into(),
             Self::Promised => "this device promised another one to keep it for a day".into(),
@@ -98,14 +104,54 @@ pub(crate) fn free(
     observer: &dyn Observer,
 ) -> Result<Freed, Error> {
     let inner = hub.inner();
-    let mut plan = look(inner, hub, path)?;
+    if inner.ruled().is_choosing() {
+        // Else it would come back.
+        inner.set_pinned(path, false)?;
+    }
+    let files = {
+        let store = inner.store()?;
+        let snapshot = store.read()?;
+        let tree = Tree::new(&snapshot, inner.space_tag())?;
+        files_below(&tree, tree.resolve(path)?)?
+    };
+    free_files(hub, files, copies, observer)
+}
+
+/// Gets what the rule of this device asks for, and lets go what it does not, as far as other devices prove that they hold
+/// it.
+///
+/// # Errors
+/// What reading and committing give.
+pub(crate) fn keep_to_rule(hub: &Arc<Hub>, observer: &dyn Observer) -> Result<Freed, Error> {
+    let inner = hub.inner();
+    let excess: Vec<NodeId> = inner.want_by_rule()?.into_iter().collect();
+    let freed = match excess.is_empty() {
+        true => Freed::default(),
+        false => free_files(hub, excess, COPIES_WANTED as usize, observer)?,
+    };
+    inner.ruled().note(&freed);
+    Ok(freed)
+}
+
+fn free_files(
+    hub: &Arc<Hub>,
+    files: Vec<NodeId>,
+    copies: usize,
+    observer: &dyn Observer,
+) -> Result<Freed, Error> {
+    let inner = hub.inner();
+    let mut plan = look(inner, hub, files)?;
     let claim = inner.claim(plan.packs.keys().copied().collect())?;
     plan.drop_unless(|pack| claim.packs.contains(pack), Why::Promised);
     let asked = plan.packs.len() as u64;
     let bytes = plan.packs.values().map(|asked| u64::from(asked.len)).sum();
     let meter = Meter::new(observer, inner.env(), Some((plan.files.len() as u64, bytes)));
     let done = |bytes| meter.add(0, bytes);
-    let vouched = hub.wait_for(hub.vouch(&plan.packs, copies, LEASE_S, &done))?;
+    // Nobody is waited for where there is nothing to ask.
+    let vouched = match plan.packs.is_empty() {
+        true => BTreeMap::new(),
+        false => hub.wait_for(hub.vouch(&plan.packs, copies, LEASE_S, &done))?,
+    };
     let mut proofs = 0;
     let mut holders: BTreeSet<VerifyingKey> = BTreeSet::new();
     for devices in vouched.values() {
@@ -140,17 +186,17 @@ impl Plan {
     }
 }
 
-/// Looks which packs the files at and below a path need, and which of these nothing else needs that stays.
-fn look(inner: &Inner, hub: &Hub, path: &str) -> Result<Plan, Error> {
+/// Looks which packs some files need, and which of these nothing else needs that stays.
+fn look(inner: &Inner, hub: &Hub, files: Vec<NodeId>) -> Result<Plan, Error> {
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let tree = Tree::new(&snapshot, inner.space_tag());
+    let tree = Tree::new(&snapshot, inner.space_tag())?;
     let reader = Reader::new(inner, &store, &snapshot);
-    let top = tree.resolve(path)?;
     let mut plan = Plan::default();
     let mut nodes = HashSet::new();
     let mut chunks: BTreeMap<ChunkTag, BTreeSet<PackHash>> = BTreeMap::new();
-    for (node, versions) in files_below(&tree, top)? {
+    for node in files {
+        let versions = tree.node(node)?.versions;
         nodes.insert(node);
         let size = versions.iter().map(|version| version.file.size()).sum();
         let mut packs = BTreeSet::new();
@@ -182,6 +228,8 @@ fn look(inner: &Inner, hub: &Hub, path: &str) -> Result<Plan, Error> {
         plan.files.push(Wanted { node, size, packs });
     }
     let mut shared = BTreeSet::new();
+    let held = held_back(&tree, &reader, &chunks)?;
+    plan.drop_unless(|pack| !held.contains(pack), Why::Held);
     let mut failure = Ok(());
     catalog::walk_live(tree.rows(), &mut |node, version, _| {
         if nodes.contains(&node) {
@@ -208,6 +256,33 @@ fn look(inner: &Inner, hub: &Hub, path: &str) -> Result<Plan, Error> {
     Ok(plan)
 }
 
+/// The packs with content of files that are shown here otherwise than all entries give them: of both forms.
+fn held_back(
+    tree: &Tree<'_>,
+    reader: &Reader<'_>,
+    chunks: &BTreeMap<ChunkTag, BTreeSet<PackHash>>,
+) -> Result<BTreeSet<PackHash>, Error> {
+    let mut held = BTreeSet::new();
+    let mut last = None;
+    loop {
+        let page = catalog::differing(tree.rows(), last, NODES_PER_LOOK)?;
+        for id in &page {
+            for node in [catalog::node(tree.rows(), *id)?, tree.replayed_node(*id)?].into_iter().flatten() {
+                for version in &node.versions {
+                    reader.each_record(&version.file, &mut |record, _| {
+                        held.extend(chunks.get(&record.tag()).into_iter().flatten().copied());
+                        Ok(())
+                    })?;
+                }
+            }
+        }
+        last = page.last().copied();
+        if page.len() < NODES_PER_LOOK {
+            return Ok(held);
+        }
+    }
+}
+
 /// The packs that links give which are not revoked.
 fn linked(inner: &Inner, hub: &Hub, snapshot: &Snapshot) -> Result<BTreeSet<PackHash>, Error> {
     let mut linked = BTreeSet::new();
@@ -217,8 +292,8 @@ fn linked(inner: &Inner, hub: &Hub, snapshot: &Snapshot) -> Result<BTreeSet<Pack
     Ok(linked)
 }
 
-/// The files at and below a node, with all their live versions.
-fn files_below(tree: &Tree<'_>, top: NodeId) -> Result<Vec<(NodeId, Vec<Version>)>, Error> {
+/// The files at and below a node.
+fn files_below(tree: &Tree<'_>, top: NodeId) -> Result<Vec<NodeId>, Error> {
     let mut ids = Vec::new();
     if top != NodeId::ROOT && tree.node(top)?.kind == NodeKind::File {
         ids.push(top);
@@ -230,7 +305,7 @@ fn files_below(tree: &Tree<'_>, top: NodeId) -> Result<Vec<(NodeId, Vec<Version>
             ControlFlow::Continue(())
         })?;
     }
-    ids.into_iter().map(|id| Ok((id, tree.node(id)?.versions))).collect()
+    Ok(ids)
 }
 
 /// Lets go what is left of a plan. Gives the bytes on the disk that were freed.
@@ -296,7 +371,7 @@ fn keep_manifests(inner: &Inner, plan: &Plan) -> Result<(), Error> {
 fn report(inner: &Inner, plan: Plan, copies: usize, mut freed: Freed) -> Result<Freed, Error> {
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let tree = Tree::new(&snapshot, inner.space_tag());
+    let tree = Tree::new(&snapshot, inner.space_tag())?;
     for file in &plan.files {
         let why = file.packs.iter().find_map(|pack| plan.kept.get(pack));
         let Some(why) = why else {
@@ -314,23 +389,25 @@ fn report(inner: &Inner, plan: Plan, copies: usize, mut freed: Freed) -> Result<
     Ok(freed)
 }
 
-/// Gets the content of `path` back that was let go here: it is fetched while the node runs.
+/// Gets the content of `path` back that was let go here, and keeps it whatever the rule of this device is: it is fetched
+/// while the node runs.
 ///
 /// # Errors
 /// [`Error::NotFound`]; what reading and committing give.
 pub(crate) fn pin(inner: &Inner, path: &str) -> Result<Pinned, Error> {
+    inner.set_pinned(path, true)?;
     let mut away: BTreeMap<PackHash, u32> = BTreeMap::new();
     let mut pinned = Pinned::default();
     {
         let store = inner.store()?;
         let snapshot = store.read()?;
-        let tree = Tree::new(&snapshot, inner.space_tag());
-        let reader = Reader::new(inner, &store, &snapshot);
+        let tree = Tree::new(&snapshot, inner.space_tag())?;
+        let reader = Reader::new(inner, &store, &snapshot).asking_others();
         let top = tree.resolve(path)?;
-        for (_, versions) in files_below(&tree, top)? {
+        for file in files_below(&tree, top)? {
             pinned.files += 1;
-            for version in &versions {
-                reader.each_record(&version.file, &mut |record, _| {
+            for version in &tree.node(file)?.versions {
+                let read = reader.each_record(&version.file, &mut |record, _| {
                     for place in index::places(&snapshot, &inner.space_tag(), &record.tag())? {
                         let row = index::pack(&snapshot, &place.pack)?;
                         if let Some(row) = row
@@ -340,7 +417,12 @@ pub(crate) fn pin(inner: &Inner, path: &str) -> Result<Pinned, Error> {
                         }
                     }
                     Ok(())
-                })?;
+                });
+                match read {
+                    // What it consists of is asked for when another device is here.
+                    Ok(()) | Err(Error::Network(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
     }

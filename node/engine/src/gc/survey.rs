@@ -126,6 +126,8 @@ impl<'a> Survey<'a> {
         let linked = self.linked(&register)?;
         // A device that was removed judges nothing any more; one that may not write names no new packs.
         self.is_blind |= !roster.active.contains(&own);
+        // What is held here is decided about first: until then nothing goes, whatever the tree says.
+        self.is_blind |= space.is_apart();
         // What does not count now is needed once it is written again, and a device in doubt may drop no pin.
         self.is_blind |= Doubt::read(self.snapshot)?.is_some()
             || !space.uncounted(&self.snapshot.rows(self.space), &keys.person)?.is_empty();

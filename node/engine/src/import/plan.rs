@@ -263,7 +263,7 @@ impl<'a> Planner<'a> {
             return Ok(None);
         }
         let snapshot = self.sealer.snapshot();
-        let tree = Tree::new(&snapshot, self.inner.space_tag());
+        let tree = Tree::new(&snapshot, self.inner.space_tag())?;
         let looks = match here.looks_left {
             Some(looks) => looks,
             None => catalog::count_children(tree.rows(), here.node)? / CHILDREN_PER_LOOK,
@@ -279,13 +279,13 @@ impl<'a> Planner<'a> {
             return Ok(None);
         }
         let snapshot = self.sealer.snapshot();
-        original_name(Tree::new(&snapshot, self.inner.space_tag()).rows(), node)
+        original_name(Tree::new(&snapshot, self.inner.space_tag())?.rows(), node)
     }
 
     /// The children of a folder by their own names.
     fn children(&self, folder: NodeId) -> Result<HashMap<String, Vec<Known>>, Error> {
         let snapshot = self.sealer.snapshot();
-        let tree = Tree::new(&snapshot, self.inner.space_tag());
+        let tree = Tree::new(&snapshot, self.inner.space_tag())?;
         let mut children: HashMap<String, Vec<Known>> = HashMap::new();
         let mut twins = Vec::new();
         tree.children(folder, &mut |child| {
@@ -305,7 +305,7 @@ impl<'a> Planner<'a> {
 
     fn versions(&self, node: NodeId) -> Result<Vec<Existing>, Error> {
         let snapshot = self.sealer.snapshot();
-        let node = Tree::new(&snapshot, self.inner.space_tag()).node(node)?;
+        let node = Tree::new(&snapshot, self.inner.space_tag())?.node(node)?;
         let existing = node.versions.iter().map(|v| Existing {
             vid: v.vid,
             hash: v.file.content_hash(),

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Locker;
+use super::{Inner, Locker};
 use crate::Error;
+use crate::copies::{Rule, Ruled};
 use crate::join::JoinAs;
 use crate::limits::COPIES_MAX;
 use crate::node::{Hub, Node, NodeOptions};
 use crate::progress::Meter;
-use crate::report::{Audit, Device, Diagnosis, Freed, Guide, Observer, Paired, Pinned};
+use crate::report::{
+    Audit, Decided, Device, Diagnosis, Freed, Guide, Held, Observer, Paired, Pinned, RuleSet, RuleTold,
+};
 
 impl Locker {
     /// Invites a device and waits until it joined, on the node that runs or, with `options`, on one for the time.
@@ -68,12 +71,83 @@ impl Locker {
         self.on_node(options, |hub| crate::copies::free(hub, path, copies as usize, observer))
     }
 
+    /// What this device keeps of the content.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn rule(&self) -> Result<RuleTold, Error> {
+        self.reading()?.rule()
+    }
+
+    /// Sets what this device keeps of the content. What it does not ask for any more is let go as far as two other devices
+    /// prove now that they hold it; what is not is told, and tried again while the node runs.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if no node can be started.
+    pub fn set_rule(
+        &self,
+        rule: Rule,
+        options: NodeOptions,
+        observer: &dyn Observer,
+    ) -> Result<RuleSet, Error> {
+        self.reading()?.set_rule(rule)?;
+        let freed = self.on_node(options, |hub| crate::copies::keep_to_rule(hub, observer))?;
+        Ok(RuleSet { rule: self.rule()?, freed })
+    }
+
+    /// Keeps `path` no longer whatever the rule of this device is. If the rule does not ask for it, it is let go as in
+    /// [`Locker::set_rule`].
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Network`] if no node can be started.
+    pub fn unpin(&self, path: &str, options: NodeOptions, observer: &dyn Observer) -> Result<RuleSet, Error> {
+        self.reading()?.set_pinned(path, false)?;
+        let freed = match self.0.ruled.is_choosing() {
+            true => self.on_node(options, |hub| crate::copies::keep_to_rule(hub, observer))?,
+            false => Freed::default(),
+        };
+        Ok(RuleSet { rule: self.rule()?, freed })
+    }
+
     /// Gets the content of `path` back that was let go on this device; it comes while a node runs.
     ///
     /// # Errors
     /// [`Error::NotFound`].
     pub fn pin(&self, path: &str) -> Result<Pinned, Error> {
         crate::copies::pin(self.reading()?, path)
+    }
+
+    /// What one device took away at once and others hold until somebody decides.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn held(&self) -> Result<Vec<Held>, Error> {
+        crate::held::list(self.reading()?)
+    }
+
+    /// Lets what a device took away be so, here and on the others. If only one is held, it need not be named.
+    ///
+    /// # Errors
+    /// [`Error::NoSuch`] if nothing of it is held; [`Error::Argument`] if several are; [`Error::OwnHold`] for what this
+    /// device took away itself.
+    pub fn allow_held(&self, device: Option<&str>) -> Result<Decided, Error> {
+        crate::held::allow(self.reading()?, device)
+    }
+
+    /// Brings back what a device took away, here and on the others.
+    ///
+    /// # Errors
+    /// As [`Locker::allow_held`].
+    pub fn undo_held(&self, device: Option<&str>) -> Result<Decided, Error> {
+        crate::held::undo(self.reading()?, device)
+    }
+
+    /// The names of the devices that would hold it if `path` went to the trash now; none if they would not.
+    ///
+    /// # Errors
+    /// As [`Locker::remove`].
+    pub fn holders_of_removal(&self, path: &str) -> Result<Vec<String>, Error> {
+        crate::held::holders_of(self.reading()?, path)
     }
 
     /// Asks every device that can be reached to prove that it holds what it says, up to 480 questions each.
@@ -100,5 +174,12 @@ impl Locker {
         drop(hub);
         drop(node);
         result
+    }
+}
+
+impl Inner {
+    /// What this device is to keep.
+    pub(crate) fn ruled(&self) -> &Ruled {
+        &self.ruled
     }
 }

@@ -126,6 +126,8 @@ impl Inner {
         let space = Space::open(&rows, self.keys().space, self.keys().device_id())?;
         let is_whole =
             Doubt::read(&snapshot)?.is_none() && space.uncounted(&rows, &self.keys().person)?.is_empty();
+        // What is folded would name what is held here, or be planned on a tree that nobody sees.
+        let is_whole = is_whole && !space.is_apart();
         let may_write = matches!(space.own_role(), Role::Write | Role::Manage) && !space.is_read_only();
         // What is to be written again comes first: it may be what is to be folded.
         if !is_whole || !may_write || space.own_state(&rows, self.env().now_ms())? != OwnState::Fine {

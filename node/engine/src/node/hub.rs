@@ -36,8 +36,8 @@ use super::invite::Invitation;
 use super::leases::Leases;
 use super::remembered::Remembered;
 use super::{
-    again, audit, blobs, conversation, dialer, drives, folding, heir, invite, keeping, leases, remembered,
-    renewal, resting, scrub, slots,
+    again, audit, begins, blobs, conversation, dialer, drives, folding, heir, invite, keeping, leases,
+    remembered, renewal, resting, ruling, scrub, slots,
 };
 use crate::Error;
 use crate::locker::Inner;
@@ -140,6 +140,7 @@ struct State {
     arrived: Vec<PackHash>,
     /// How far each device once was.
     remembered: Remembered,
+    levels: level::Levels,
 }
 
 /// What a session tells its peer, as it stands now.
@@ -240,6 +241,8 @@ impl Hub {
             hub.spawn(folding::run(Arc::clone(&hub)));
             hub.spawn(again::run(Arc::clone(&hub)));
             hub.spawn(renewal::run(Arc::clone(&hub)));
+            hub.spawn(begins::run(Arc::clone(&hub)));
+            hub.spawn(ruling::run(Arc::clone(&hub)));
             // A device that stores is looked for, and looks for nobody.
             hub.spawn(dialer::run(Arc::clone(&hub)));
             hub.spawn(slots::run(Arc::clone(&hub)));

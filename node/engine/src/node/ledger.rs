@@ -217,7 +217,10 @@ impl Inner {
         if let Some(depot) = self.depot() {
             return self.blind_take_items(depot, items);
         }
+        let levels = self.node().map(|hub| hub.levels_before()).unwrap_or_default();
         let (taken, is_new_key) = self.change_space(|txn, space| {
+            let rows = &mut txn.rows_mut(self.space_tag());
+            levels.iter().try_for_each(|(device, at_ms)| Space::note_level(rows, device, *at_ms))?;
             let mut taken = Taken::default();
             let mut items = VecDeque::from(items);
             while let Some(item) = items.pop_front() {
@@ -442,7 +445,7 @@ impl Inner {
     ) -> Result<(), Error> {
         let locs: Vec<Loc> =
             pack.locs().iter().map(|loc| Loc { tag: loc.tag, sealed_len: loc.sealed_len }).collect();
-        let new = NewPack { len: pack.len(), state: PackState::Wanted, locs: &locs };
+        let new = NewPack { len: pack.len(), state: self.ruled().first_state(), locs: &locs };
         index::add_pack(txn, &self.space_tag(), &pack.hash(), &new)?;
         index::note_naming(txn, &self.space_tag(), &pack.hash(), naming)?;
         self.want_if_held(txn, &pack.hash(), taken)

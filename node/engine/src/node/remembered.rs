@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use locker_catalog::space::Space;
 use locker_crypto::id::VerifyingKey;
 use locker_store::Reads;
 use locker_store::remembered::{self, Chain, Mark};
@@ -115,6 +116,10 @@ impl Hub {
             // If the store is in trouble, older marks stay, which only find less.
             let _ = self.blocking(move |inner| inner.save_remembered(&unsaved)).await;
         }
+        let levels = if self.reads() { self.levels_of_quiet() } else { Vec::new() };
+        if !levels.is_empty() {
+            let _ = self.blocking(move |inner| inner.save_levels(&levels)).await;
+        }
     }
 }
 
@@ -146,6 +151,14 @@ impl Inner {
             Ok::<_, Error>(())
         })?;
         Ok(remembered)
+    }
+
+    /// Writes down when devices were level; no entry changes by it.
+    fn save_levels(&self, levels: &[(VerifyingKey, u64)]) -> Result<(), Error> {
+        self.store()?.write(|txn| {
+            let rows = &mut txn.rows_mut(self.space_tag());
+            Ok(levels.iter().try_for_each(|(device, at_ms)| Space::note_level(rows, device, *at_ms))?)
+        })
     }
 
     fn save_remembered(&self, marks: &[(Chain, Mark)]) -> Result<(), Error> {

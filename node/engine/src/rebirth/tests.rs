@@ -16,7 +16,7 @@ use super::*;
 use crate::join::Given;
 use crate::node::{Asker, Incoming};
 use crate::report::{Silent, StateHash};
-use crate::{Env, Error, InitOptions, Locker, Secret, Vault};
+use crate::{Env, Error, InitOptions, ListOptions, Locker, Secret, Vault};
 
 /// Two devices of one person, each with a home; the first one made the locker and holds a file in a pack.
 struct Pair {
@@ -165,7 +165,7 @@ fn an_own_item_from_outside_is_not_taken_but_noted() {
     assert_eq!(doubt(&copy), Some(Sign::Behind));
     assert!(fates.contains(&(own(&one), Fate::Waiting)) && fates.contains(&(own(&one), Fate::Durable)));
     assert!(
-        copy.list("", true, &mut |entry| {
+        copy.list("", ListOptions { recursive: true, ..ListOptions::default() }, &mut |entry| {
             assert_eq!(entry.path, "first.bin");
             std::ops::ControlFlow::Continue(())
         })

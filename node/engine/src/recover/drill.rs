@@ -213,7 +213,7 @@ impl Rehearsed<'_> {
     fn draw(&self, had: &BTreeSet<PackHash>) -> Result<(Vec<Live>, BTreeSet<PackHash>), Error> {
         let store = self.inner.store()?;
         let snapshot = store.read()?;
-        let tree = Tree::new(&snapshot, self.inner.space_tag());
+        let tree = Tree::replayed(&snapshot, self.inner.space_tag());
         let (mut sample, mut seen, mut packs) = (Vec::new(), 0_u64, BTreeSet::new());
         let mut failure = Ok(());
         catalog::walk_versions(tree.rows(), &mut |node, version, standing| {
@@ -302,7 +302,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(inner: &'a Inner, store: &'a Store, snapshot: &'a Snapshot, had: &'a BTreeSet<PackHash>) -> Self {
-        let tree = Tree::new(snapshot, inner.space_tag());
+        let tree = Tree::replayed(snapshot, inner.space_tag());
         Self { inner, snapshot, tree, reader: Reader::new(inner, store, snapshot), had }
     }
 

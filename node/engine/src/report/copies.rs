@@ -1,5 +1,6 @@
 //! What is told of copies on other devices.
 
+use crate::Rule;
 use serde::{Deserialize, Serialize};
 
 /// How many copies there are.
@@ -63,6 +64,28 @@ pub struct Pinned {
     pub files: u64,
     /// Bytes that are fetched for them.
     pub wanted_bytes: u64,
+}
+
+/// What this device keeps of the content.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RuleTold {
+    /// The rule.
+    pub rule: Rule,
+    /// What is kept whatever the rule is: paths, empty for everything.
+    pub pinned: Vec<String>,
+    /// What is here against the rule, and why, as a sentence. Absent if nothing is known to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excess: Option<String>,
+}
+
+/// What a change of the rule came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RuleSet {
+    /// The rule that holds now.
+    #[serde(flatten)]
+    pub rule: RuleTold,
+    /// What was let go by it, and what was not.
+    pub freed: Freed,
 }
 
 /// What `audit` found of one device.

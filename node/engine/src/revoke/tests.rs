@@ -15,7 +15,7 @@ use crate::join::Given;
 use crate::limits::BUNDLES_PER_EPOCH_MAX;
 use crate::node::{Asker, Incoming};
 use crate::report::{Silent, StateHash};
-use crate::{Env, Error, InitOptions, Locker, Secret, Vault};
+use crate::{Env, Error, InitOptions, ListOptions, Locker, Secret, Vault};
 
 /// Devices of one person, each with a home.
 struct World {
@@ -88,7 +88,7 @@ fn pass(from: &Locker, to: &Locker) -> Vec<(VerifyingKey, Fate)> {
 fn names(locker: &Locker) -> Vec<String> {
     let mut names = Vec::new();
     locker
-        .list("", true, &mut |entry| {
+        .list("", ListOptions { recursive: true, ..ListOptions::default() }, &mut |entry| {
             names.push(entry.path);
             std::ops::ControlFlow::Continue(())
         })

@@ -30,7 +30,7 @@ impl Check<'_> {
         }
         let store = self.inner.store()?;
         let snapshot = store.read()?;
-        let tree = Tree::new(&snapshot, self.inner.space_tag());
+        let tree = Tree::replayed(&snapshot, self.inner.space_tag());
         let mut contents = Contents {
             inner: self.inner,
             store: &store,

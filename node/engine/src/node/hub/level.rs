@@ -1,5 +1,6 @@
 //! Whether everything known is here, and waiting for it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,7 +11,50 @@ use locker_sync::message::v1::Head;
 use super::Hub;
 use crate::Error;
 
+/// How far what is written of these moments may be behind while entries come, and while none do, in milliseconds.
+const NOTE_BUSY_MS: u64 = 60_000;
+const NOTE_QUIET_MS: u64 = 600_000;
+
+/// When each device was last known to have nothing that is not here: what the brake counts late entries by.
+#[derive(Default)]
+pub(super) struct Levels(BTreeMap<VerifyingKey, Level>);
+
+#[derive(Clone, Copy, Default)]
+struct Level {
+    at_ms: u64,
+    written_ms: u64,
+}
+
+impl Levels {
+    pub(super) fn note(&mut self, device: &VerifyingKey, now_ms: u64) {
+        self.0.entry(*device).or_default().at_ms = now_ms;
+    }
+
+    /// Takes out what is not written and newer by so much than what is.
+    fn take(&mut self, behind_ms: u64) -> Vec<(VerifyingKey, u64)> {
+        let due =
+            self.0.iter_mut().filter(|(_, level)| level.at_ms > level.written_ms.saturating_add(behind_ms));
+        let mut taken = Vec::new();
+        for (device, level) in due {
+            level.written_ms = level.at_ms;
+            taken.push((*device, level.at_ms));
+        }
+        taken
+    }
+}
+
 impl Hub {
+    /// When devices were last known to have nothing that is not here, as far as it is to be written before entries that
+    /// came just now.
+    pub(crate) fn levels_before(&self) -> Vec<(VerifyingKey, u64)> {
+        self.state().levels.take(NOTE_BUSY_MS)
+    }
+
+    /// The same where no entries come, for the next start.
+    pub(in crate::node) fn levels_of_quiet(&self) -> Vec<(VerifyingKey, u64)> {
+        self.state().levels.take(NOTE_QUIET_MS)
+    }
+
     /// Whether another device is connected and everything that the connected ones have is here.
     pub(in crate::node) fn is_level(&self) -> bool {
         let state = self.state();
@@ -107,5 +151,24 @@ impl Hub {
                 Err(Error::Network(why))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_written_when_they_are_far_enough_behind() {
+        let (one, two) = (VerifyingKey([1; 32]), VerifyingKey([2; 32]));
+        let mut levels = Levels::default();
+        levels.note(&one, 1_000_000);
+        levels.note(&two, 2_000_000);
+        assert_eq!(levels.take(NOTE_BUSY_MS), [(one, 1_000_000), (two, 2_000_000)]);
+        levels.note(&one, 1_000_000 + NOTE_BUSY_MS);
+        assert_eq!(levels.take(NOTE_BUSY_MS), []);
+        levels.note(&one, 1_000_001 + NOTE_BUSY_MS);
+        assert_eq!(levels.take(NOTE_QUIET_MS), []);
+        assert_eq!(levels.take(NOTE_BUSY_MS), [(one, 1_000_001 + NOTE_BUSY_MS)]);
     }
 }

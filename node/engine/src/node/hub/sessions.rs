@@ -157,8 +157,16 @@ impl Hub {
     pub(in crate::node) fn set_level(&self, device: &VerifyingKey, connection: ConnectionId, is_level: bool) {
         let mut state = self.state();
         let Some(session) = state.sessions.get_mut(device) else { return };
-        if session.connection.id == connection && session.is_level != is_level {
-            session.is_level = is_level;
+        if session.connection.id != connection {
+            return;
+        }
+        let has_changed = session.is_level != is_level;
+        session.is_level = is_level;
+        if is_level {
+            let now_ms = self.inner.env().now_ms();
+            state.levels.note(device, now_ms);
+        }
+        if has_changed {
             drop(state);
             self.levelled.notify_waiters();
         }

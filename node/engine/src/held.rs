@@ -1,0 +1,182 @@
+//! `held`: what another device took away at once, and this one does not show as taken until somebody decides
+//! (`docs/spec/05-tree.md`, "Brake").
+//!
+//! What is held is counted in the catalog. Here are the words for it, and the two decisions: to let it be so, or to bring
+//! back what was there before.
+
+mod undo;
+
+use locker_catalog::brake::{Count, Hold};
+use locker_catalog::operation::{Confirm, Decision, Op};
+use locker_catalog::space::Space;
+use locker_catalog::tree::{self as catalog, Shown};
+use locker_crypto::id::VerifyingKey;
+use locker_store::{Reads, Snapshot};
+
+use crate::Error;
+use crate::locker::Inner;
+use crate::report::{Decided, Held, HeldBy, Problem};
+
+/// What waits for a decision, here or on the other devices.
+///
+/// # Errors
+/// What reading gives.
+pub(crate) fn list(inner: &Inner) -> Result<Vec<Held>, Error> {
+    let store = inner.store()?;
+    told(inner, &store.read()?)
+}
+
+/// Lets what a device took away be so, here and on the others. With one hold, `device` need not be named.
+///
+/// # Errors
+/// [`Error::NoSuch`] if nothing of it is held; [`Error::Argument`] if several devices are meant; [`Error::OwnHold`] for
+/// what this device took away itself; what committing gives.
+pub(crate) fn allow(inner: &Inner, device: Option<&str>) -> Result<Decided, Error> {
+    let held = choose(inner, device)?;
+    let files = held.removed + held.replaced;
+    inner.commit(|change| {
+        let hold = still_held(change.look(|space, rows| space.held_back(rows))?, &held)?;
+        change.push(confirm(&hold, Decision::Allow))
+    })?;
+    Ok(Decided { device: held.device, name: held.name, files })
+}
+
+/// Brings back what a device took away: writes what it takes for the tree to be as this device shows it.
+///
+/// # Errors
+/// As [`allow`].
+pub(crate) fn undo(inner: &Inner, device: Option<&str>) -> Result<Decided, Error> {
+    let held = choose(inner, device)?;
+    // What is brought back must still be here when it is committed that it counts again.
+    let _content = inner.turns().rely();
+    let files = inner.commit(|change| {
+        let hold = still_held(change.look(|space, rows| space.held_back(rows))?, &held)?;
+        undo::bring_back(inner, change, &hold)
+    })?;
+    Ok(Decided { device: held.device, name: held.name, files })
+}
+
+/// Whether moving so many files to the trash now is more than the other devices let through, and which these are.
+///
+/// # Errors
+/// What reading gives.
+pub(crate) fn holders_of(inner: &Inner, path: &str) -> Result<Vec<String>, Error> {
+    let files = crate::organise::count(inner, path)?;
+    let store = inner.store()?;
+    let snapshot = store.read()?;
+    let (keys, rows) = (inner.keys(), snapshot.rows(inner.space_tag()));
+    let space = Space::open(&rows, keys.space, keys.device_id())?;
+    if !space.would_be_held(&rows, files, inner.env().now_ms())? {
+        return Ok(Vec::new());
+    }
+    deciders(inner, &snapshot, &keys.device_id())
+}
+
+/// What is held, as problems of `status`, and as a sentence before the others.
+pub(crate) fn problems(inner: &Inner, snapshot: &Snapshot) -> Result<(Vec<Problem>, Option<String>), Error> {
+    let held = told(inner, snapshot)?;
+    let problem = |held: &Held| Problem { code: "E_HELD".into(), message: held.sentence.clone() };
+    let waits = held.iter().find(|held| !held.this);
+    let sentence = waits.map(|held| format!("A decision is needed: {} See `locker held`.", held.sentence));
+    Ok((held.iter().map(problem).collect(), sentence))
+}
+
+fn told(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<Held>, Error> {
+    let (keys, rows) = (inner.keys(), snapshot.rows(inner.space_tag()));
+    let space = Space::open(&rows, keys.space, keys.device_id())?;
+    let holds = space.held_back(&rows)?;
+    if holds.is_empty() {
+        return Ok(Vec::new());
+    }
+    let devices = crate::keys::devices(snapshot, &keys.person, keys.person_keys()?, keys.tag)?;
+    let shown = catalog::counts(&Shown::choose(&rows, space.is_apart()))?.files;
+    let mut told = Vec::new();
+    for hold in holds {
+        let confirm_on = deciders(inner, snapshot, &hold.author)?;
+        // Nobody else is left who could hold what this device did.
+        if hold.is_own && confirm_on.is_empty() {
+            continue;
+        }
+        let listed = devices.iter().find(|device| device.id == hold.author);
+        let name = listed.map_or_else(|| crate::keys::short_id(&hold.author), |device| device.name.clone());
+        let before = if hold.is_own { shown + hold.losses.gone } else { shown };
+        told.push(one(&hold, name, before, confirm_on));
+    }
+    Ok(told)
+}
+
+fn one(hold: &Hold, name: String, files: u64, confirm_on: Vec<String>) -> Held {
+    let (removed, replaced) = (hold.losses.gone, hold.losses.replaced);
+    let percent = (removed + replaced).saturating_mul(100) / files.max(1);
+    let what = match (removed, replaced) {
+        (removed, 0) => format!("remove {}", count(removed)),
+        (0, replaced) => format!("replace the content of {}", count(replaced)),
+        (removed, replaced) => format!("remove {} and replace the content of {replaced}", count(removed)),
+    };
+    let sentence = if hold.is_own {
+        format!(
+            "this device wants to {what} ({percent} %): the others hold it until that is decided on {}.",
+            confirm_on.join(" or ")
+        )
+    } else {
+        format!("the device {name:?} wants to {what} ({percent} %): allow it, or bring them back.")
+    };
+    Held {
+        device: hold.author.to_string(),
+        name,
+        this: hold.is_own,
+        removed,
+        replaced,
+        files,
+        since: hold.since_ms,
+        by: match hold.count {
+            Count::Clock => HeldBy::Clock,
+            Count::Arrival => HeldBy::Arrival,
+        },
+        confirm_on,
+        sentence,
+    }
+}
+
+fn count(files: u64) -> String {
+    if files == 1 { "1 file".into() } else { format!("{files} files") }
+}
+
+/// The names of the devices that can decide about what one wrote.
+fn deciders(inner: &Inner, snapshot: &Snapshot, author: &VerifyingKey) -> Result<Vec<String>, Error> {
+    let keys = inner.keys();
+    let active = crate::keys::active(snapshot, &keys.person)?;
+    let devices = crate::keys::devices(snapshot, &keys.person, keys.person_keys()?, keys.tag)?;
+    let others = devices.into_iter().filter(|one| one.id != *author && active.contains(&one.id));
+    Ok(others.map(|one| one.name).collect())
+}
+
+/// The hold that is meant.
+fn choose(inner: &Inner, device: Option<&str>) -> Result<Held, Error> {
+    let mut held = list(inner)?;
+    let nothing = || Error::NoSuch("nothing is held that a decision here could end".into());
+    if let Some(device) = device {
+        held.retain(|one| one.device.starts_with(device) || one.name == device);
+    } else if held.iter().any(|one| !one.this) {
+        held.retain(|one| !one.this);
+    }
+    let first = held.pop().ok_or_else(nothing)?;
+    if !held.is_empty() {
+        return Err(Error::Argument(
+            "several devices took something away: name one, as `locker held` shows it".into(),
+        ));
+    }
+    if first.this { Err(Error::OwnHold(first.confirm_on)) } else { Ok(first) }
+}
+
+fn still_held(holds: Vec<Hold>, held: &Held) -> Result<Hold, Error> {
+    let mut holds = holds.into_iter();
+    holds
+        .find(|hold| hold.author.to_string() == held.device)
+        .ok_or_else(|| Error::NoSuch("it was decided meanwhile".into()))
+}
+
+fn confirm(hold: &Hold, decision: Decision) -> Op {
+    let Hold { author, first_seq, last_seq, .. } = *hold;
+    Op::Confirm(Confirm { author, first_seq, last_seq, decision })
+}
