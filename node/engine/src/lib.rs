@@ -60,6 +60,8 @@ mod revoke;
 mod rotate;
 mod scrub;
 mod share;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod status;
 mod time;
 mod tree;
