@@ -1,1 +1,48 @@
-fn main() {}
+//! Whole nodes on a simulated network, clock and dice: one seed, one run (`docs/laboratory.md`, "Simulation").
+//!
+//! `simulate one SEED` runs one schedule in this process. `simulate many FIRST COUNT` runs each in a process of its own, as
+//! many at once as there are processors, some of them twice, and says which found a fault.
+
+mod canary;
+mod crash;
+mod device;
+mod dice;
+mod disk;
+mod hooks;
+mod many;
+mod meeting;
+mod model;
+mod network;
+mod pipe;
+mod schedule;
+mod trace;
+
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<u64>().ok());
+    match (arguments.first().map(String::as_str), number(1), number(2)) {
+        (Some("one"), Some(seed), None) => one(seed),
+        (Some("many"), Some(first), Some(count)) => many::run(first, count),
+        _ => {
+            eprintln!("simulate one SEED | simulate many FIRST COUNT");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs one schedule.
+fn one(seed: u64) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        schedule::PANICKED.store(true, Ordering::Relaxed);
+        eprintln!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
+    }));
+    let outcome = schedule::run(seed);
+    println!("{}", schedule::line(seed, &outcome));
+    for fault in &outcome.faults {
+        println!("  {fault}");
+    }
+    if outcome.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
