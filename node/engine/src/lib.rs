@@ -22,6 +22,7 @@
 //! It knows neither HTTP nor clap; floors above name nothing below it.
 
 mod care;
+mod checked;
 mod config;
 mod copies;
 mod create;

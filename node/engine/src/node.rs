@@ -127,16 +127,20 @@ impl Node {
     /// Waits until the system asks this process to end (SIGINT, SIGTERM).
     ///
     /// # Errors
-    /// [`Error::Network`] if the system does not tell of it.
+    /// [`Error::Network`] if the system does not tell of it, or the network has ended by itself.
     pub fn wait_for_signal(&self) -> Result<(), Error> {
         let Some(threads) = &self.threads else { return Ok(()) };
         let failed = |e: std::io::Error| Error::Network(format!("signals cannot be heard: {e}"));
         threads.waits().block_on(async {
             let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
             let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+            let mut stopping = self.hub.stopping();
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                _ = stopping.wait_for(|stop| *stop) => {
+                    return Err(Error::Network("the network of this node has ended".into()));
+                }
             }
             Ok(())
         })

@@ -12,9 +12,7 @@ impl Disk {
     /// # Panics
     /// If it cannot be made.
     pub fn new(seed: u64) -> Self {
-        let memory = Path::new("/dev/shm");
-        let base = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-        let path = base.join(format!("locker-simulation-{}-{seed}", std::process::id()));
+        let path = place(std::process::id(), seed);
         fs::create_dir_all(&path).expect("a folder for the homes can be made");
         Self(path)
     }
@@ -31,6 +29,13 @@ impl Drop for Disk {
             _ = fs::remove_dir_all(&self.0);
         }
     }
+}
+
+/// Where the homes of a run lie.
+pub fn place(process: u32, seed: u64) -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let base = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+    base.join(format!("locker-simulation-{process}-{seed}"))
 }
 
 /// Copies a home as it lies there now: what a process that ends at this moment leaves behind.

@@ -18,7 +18,6 @@ mod schedule;
 mod trace;
 
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,9 +34,11 @@ fn main() -> ExitCode {
 
 /// Runs one schedule.
 fn one(seed: u64) -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| {
-        schedule::PANICKED.store(true, Ordering::Relaxed);
+    std::panic::set_hook(Box::new(move |panic| {
+        println!("seed {seed} FAULT at {:.3} s: something panicked", hooks::elapsed().as_secs_f64());
         eprintln!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
+        // A task that panics is caught by the runtime, and what is left behaves as no program should.
+        std::process::exit(1);
     }));
     let outcome = schedule::run(seed);
     println!("{}", schedule::line(seed, &outcome));

@@ -1,10 +1,12 @@
 //! Many schedules, each in a process of its own, so that nothing of one is left for the next.
 
 use std::collections::BTreeMap;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+use crate::disk;
 
 /// Every so many schedules are run a second time, and must leave the same trace.
 const TWICE_EVERY: u64 = 16;
@@ -77,8 +79,16 @@ pub fn run(first: u64, count: u64) -> ExitCode {
 }
 
 fn one(seed: u64) -> (bool, String) {
-    let run =
-        std::env::current_exe().and_then(|own| Command::new(own).args(["one", &seed.to_string()]).output());
+    let run = std::env::current_exe().and_then(|own| {
+        let mut run = Command::new(own);
+        run.args(["one", &seed.to_string()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = run.spawn()?;
+        let homes = disk::place(child.id(), seed);
+        let ended = child.wait_with_output();
+        // One that ended by a panic leaves them.
+        _ = std::fs::remove_dir_all(homes);
+        ended
+    });
     match run {
         Ok(run) if run.status.success() => (true, String::from_utf8_lossy(&run.stdout).into_owned()),
         Ok(run) => {

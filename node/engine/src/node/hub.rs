@@ -551,6 +551,8 @@ impl Hub {
                 NetEvent::Listening { .. } | NetEvent::Closed { .. } => {}
             }
         }
+        // A node whose network has ended is one that nobody reaches: it ends, and whoever started it is told.
+        self.stopping.send_replace(true);
     }
 
     /// Follows the commits of this process, and looks anew now and then.
