@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use crate::canary;
 use crate::dice::Dice;
 use crate::pipe::{End, Pipe};
-use crate::trace;
+use crate::trace::{self, note};
 
 /// All hosts and what lies between.
 pub struct Network(Mutex<State>);
@@ -233,6 +233,7 @@ impl Wire for Seen {
                     && !state.cut.contains(&(from, to.ip()))
                     && !state.cut.contains(&(to.ip(), from))
             };
+            note(format_args!("dial {from} to {to}, {}", if is_heard { "heard" } else { "not heard" }));
             if !is_heard {
                 return std::future::pending().await;
             }
@@ -243,8 +244,14 @@ impl Wire for Seen {
             if !state.is_on(from) || !state.is_on(to.ip()) {
                 return Err(refused());
             }
-            state.ports = state.ports.checked_add(1).unwrap_or(20_000);
-            let caller = SocketAddr::new(from, state.ports);
+            // Who dials does it from the port on which it listens, but for a router in between now and then.
+            let port = if state.dice.chance(1, 4) {
+                state.ports = state.ports.checked_add(1).unwrap_or(20_000);
+                state.ports
+            } else {
+                crate::device::PORT
+            };
+            let caller = SocketAddr::new(from, port);
             let listener = state.listeners.get(&to).ok_or_else(refused)?;
             let theirs = End::new(Arc::clone(&network), Arc::clone(&out), Arc::clone(&back));
             let sent = listener.send((caller, Box::new(theirs)));

@@ -23,6 +23,10 @@ use crate::{hooks, meeting};
 /// Longest time until all are equal, after everything is mended.
 const CONVERGE_TIME: Duration = Duration::from_secs(3_600);
 const LOOK_PAUSE: Duration = Duration::from_secs(4);
+/// Every so many schedules there is a meeting point to the end.
+const MEETING_EVERY: u64 = 4;
+/// How long the devices have to meet.
+const MEET_TIME: Duration = Duration::from_secs(120);
 const LOOK_TIME: Duration = Duration::from_millis(10);
 
 /// What a schedule came to.
@@ -55,7 +59,7 @@ pub fn run(seed: u64) -> Outcome {
     let world = meeting::world(seed, 1);
     let disk = Disk::new(seed);
     let mut dice = Dice::new(seed, "schedule");
-    let devices = dice.within(3, 5) as u16;
+    let devices = dice.pick(&[3, 3, 4, 4, 5]);
     crash::listen();
     let mut all = Schedule {
         world,
@@ -73,7 +77,7 @@ pub fn run(seed: u64) -> Outcome {
         all.faults.push(format!("cannot begin: {error}"));
         return all.outcome();
     }
-    let steps = all.dice.within(20, 60);
+    let steps = all.dice.within(20, 50);
     for _ in 0..steps {
         all.step();
         if !all.faults.is_empty() {
@@ -125,7 +129,33 @@ impl Schedule {
             }
             self.devices.push(device);
         }
+        if self.world.seed % MEETING_EVERY == 0 { Ok(()) } else { self.leave_the_meeting_point() }
+    }
+
+    /// From now on the devices find each other at the places that they know, and nowhere else: looking up in the DHT costs
+    /// most of the time of a run.
+    fn leave_the_meeting_point(&mut self) -> Result<(), Error> {
+        let end = hooks::elapsed() + MEET_TIME;
+        while !self.have_all_met()? && hooks::elapsed() < end {
+            self.world.wait(LOOK_TIME);
+        }
+        self.world.meeting.clear();
+        for who in 0..self.devices.len() {
+            self.devices[who].stop();
+            self.devices[who].start(&self.world)?;
+        }
         Ok(())
+    }
+
+    fn have_all_met(&self) -> Result<bool, Error> {
+        for device in self.devices.iter().filter(|device| !device.is_blind) {
+            let Some(locker) = device.locker() else { continue };
+            let others = locker.devices()?;
+            if others.len() < self.devices.len() || others.iter().any(|other| !other.this && !other.online) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn fresh(&mut self, what: &str) -> String {

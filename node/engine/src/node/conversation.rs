@@ -10,7 +10,8 @@ use std::time::Duration;
 use locker_crypto::Refusal;
 use locker_crypto::capability::{Rights, VerifiedChains};
 use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
-use locker_net::{Connection, REFUSAL_DELAY, Stream, refuse};
+use locker_net::{Connection, REFUSAL_DELAY, Side, Stream, refuse};
+use locker_store::addresses::Met;
 use locker_store::replicas::Heard;
 use locker_sync::frontier::{Log, Warning};
 use locker_sync::handshake::{
@@ -196,8 +197,9 @@ pub(super) async fn hold(hub: &Arc<Hub>, greeted: Greeted) {
 async fn note_address(hub: &Hub, device: VerifyingKey, connection: &Connection) {
     if !connection.is_relayed() {
         let at = connection.remote;
+        let met = if connection.side == Side::Dialer { Met::Dialed } else { Met::Came };
         // What cannot be noted is looked for again the next time.
-        let _ = hub.blocking(move |inner| inner.note_address(&device, at)).await;
+        let _ = hub.blocking(move |inner| inner.note_address(&device, at, met)).await;
     }
 }
 
