@@ -5,6 +5,7 @@
 
 mod canary;
 mod crash;
+mod crowd;
 mod device;
 mod dice;
 mod disk;
@@ -25,8 +26,12 @@ fn main() -> ExitCode {
     match (arguments.first().map(String::as_str), number(1), number(2)) {
         (Some("one"), Some(seed), None) => one(seed),
         (Some("many"), Some(first), Some(count)) => many::run(first, count),
+        (Some("crowd"), Some(seed), Some(nodes)) => {
+            let nodes = u16::try_from(nodes).unwrap_or(u16::MAX);
+            tell(&crowd::run(seed, nodes, number(3).unwrap_or(24)))
+        }
         _ => {
-            eprintln!("simulate one SEED | simulate many FIRST COUNT");
+            eprintln!("simulate one SEED | simulate many FIRST COUNT | simulate crowd SEED NODES [HOURS]");
             ExitCode::from(2)
         }
     }
@@ -42,8 +47,12 @@ fn one(seed: u64) -> ExitCode {
     }));
     let outcome = schedule::run(seed);
     println!("{}", schedule::line(seed, &outcome));
-    for fault in &outcome.faults {
+    tell(&outcome.faults)
+}
+
+fn tell(faults: &[String]) -> ExitCode {
+    for fault in faults {
         println!("  {fault}");
     }
-    if outcome.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

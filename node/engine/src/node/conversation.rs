@@ -18,7 +18,7 @@ use locker_sync::handshake::{
     Admission, Directory, Grant, Nonce, Person, Proofs, Server, ServerStep, Showing, Standing, TransportKeys,
 };
 use locker_sync::message::REFUSAL;
-use locker_sync::message::v1::{Ask, Room};
+use locker_sync::message::v1::{Ask, LogKind, Room};
 use locker_sync::session::{Action, End, Event, Fate, Notice, Session, Source, Terms};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -539,8 +539,19 @@ impl Talk {
                 self.hub.save_remembered().await;
             }
             Action::ShowsOwn { log, head } => {
-                // What cannot be looked at now is found out when the item itself comes.
-                let _ = self.hub.blocking(move |inner| inner.check_own(log, &head)).await;
+                if !self.hub.reads() {
+                    // A device that stores believes those for whom it does.
+                    let _ = self.hub.blocking(move |inner| inner.check_own(log, &head)).await;
+                    return;
+                }
+                // Anybody can say so, and a device that believed him would write nothing any more: the item itself, which
+                // nobody else could have signed, is asked for. What cannot be looked at now is found out when it comes.
+                let strange = self.hub.blocking(move |inner| inner.is_strange(log, &head)).await;
+                if strange.unwrap_or(false) {
+                    let known = if log.kind == LogKind::Entries { self.missing.clone() } else { Vec::new() };
+                    let items = known.into_iter().chain([(head.author, head.seq)]).collect();
+                    self.queue.push_back(Event::Missing { log, items });
+                }
             }
             Action::Succession(succeed) => {
                 let device = self.device;
