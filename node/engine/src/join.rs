@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use self::blind::Charged;
 use crate::create::{device_name, init_home, make_run_folder};
 use crate::keys::{HOME_SPACE, PERSON};
-use crate::node::NodeOptions;
+use crate::node::{NodeOptions, with_net};
 use crate::person_keys::person_keys;
 use crate::report::{Guide, Joined, ROLE_BLIND, ROLE_FULL, Secret};
 use crate::{Env, Error, Vault, vault};
@@ -82,6 +82,17 @@ pub struct JoinOptions {
 
 /// Becomes a device of whoever made the ticket.
 pub(crate) fn join(home: &Path, options: JoinOptions, guide: &dyn Guide, env: &Env) -> Result<Joined, Error> {
+    let node = options.node.clone();
+    crate::node::on_threads(&node, join_by(home, options, guide, env))
+}
+
+/// The same on a runtime that is there already.
+pub(crate) async fn join_by(
+    home: &Path,
+    options: JoinOptions,
+    guide: &dyn Guide,
+    env: &Env,
+) -> Result<Joined, Error> {
     crate::create::check_new_home(home)?;
     let name = device_name(options.name)?;
     let ticket = read_ticket(&options.ticket)?;
@@ -93,7 +104,7 @@ pub(crate) fn join(home: &Path, options: JoinOptions, guide: &dyn Guide, env: &E
     let search_time = if options.node.lan { SEARCH_TIME_LAN } else { SEARCH_TIME };
     let keys = DeviceKeys::random(&mut **env.dice());
     let joiner = Joiner { search_time, wanted: options.wanted, ticket, name, keys, env, guide };
-    crate::node::visit(options.node, async |net| joiner.search(net, home, &options.vault).await)
+    with_net(options.node, async |net| joiner.search(net, home, &options.vault).await).await
 }
 
 fn read_ticket(text: &Secret) -> Result<Ticket, Error> {

@@ -16,6 +16,7 @@ use locker_store::settings::{self, Setting};
 use locker_store::{Reads, persons};
 
 use crate::Error;
+use crate::checked;
 use crate::depot::Charge;
 use crate::person_keys::BESIDE;
 
@@ -162,7 +163,7 @@ pub(crate) fn not_heard_yet() -> Error {
 pub(crate) fn person_log<R: Reads>(reads: &R, person: &PersonId) -> Result<Vec<Entry>, Error> {
     persons::all(reads, person)?
         .iter()
-        .map(|bytes| Entry::read(person, bytes).map_err(|why| Error::damaged("the person log", why)))
+        .map(|bytes| checked::read(person, bytes).map_err(|why| Error::damaged("the person log", why)))
         .collect()
 }
 

@@ -22,6 +22,7 @@
 //! It knows neither HTTP nor clap; floors above name nothing below it.
 
 mod care;
+mod checked;
 mod config;
 mod copies;
 mod create;
@@ -62,6 +63,8 @@ mod revoke;
 mod rotate;
 mod scrub;
 mod share;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod status;
 mod time;
 mod tree;

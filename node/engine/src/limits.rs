@@ -129,3 +129,7 @@ pub(crate) const BEGINS_PER_LOOK: usize = 4_096;
 /// Items of logs that came to a depot before what they need, and their bytes; the oldest go first.
 pub(crate) const EARLY_ITEMS: usize = 4_096;
 pub(crate) const EARLY_BYTES: usize = 8 << 20;
+
+/// Entries of person logs that are known to be good, and the longest that are; larger ones are checked at each reading.
+pub(crate) const CHECKED_ENTRIES: usize = 1_024;
+pub(crate) const CHECKED_ENTRY_BYTES: usize = 4_096;

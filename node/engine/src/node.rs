@@ -32,6 +32,7 @@ mod ruling;
 mod scrub;
 pub(crate) mod seek;
 mod slots;
+mod threads;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,14 +40,16 @@ use std::time::Duration;
 
 use locker_crypto::id::PackHash;
 use locker_net::{Clock, Config, Handle, Limits, NodeAddress, Role, both_transports};
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+
+use self::threads::Threads;
 
 pub(crate) use self::audit::audit;
 #[cfg(test)]
 pub(crate) use self::dialer::Tried;
 pub(crate) use self::dialer::{Miss, Trail};
 pub(crate) use self::hub::{Gathered, Hub};
+pub(crate) use self::invite::invite;
 pub(crate) use self::knock::{KnockError, knock};
 pub(crate) use self::ledger::{Asker, Incoming, Unopened};
 pub(crate) use self::lost::Fetched;
@@ -69,6 +72,9 @@ pub struct NodeOptions {
     pub lan: bool,
     /// The limits of the network, those of the design if `None`. Many nodes on one address, as in tests, need others.
     pub limits: Option<Limits>,
+    /// The runtime and the network of a simulation.
+    #[cfg(feature = "simulation")]
+    pub simulated: Option<crate::simulation::Simulated>,
 }
 
 impl NodeOptions {
@@ -92,7 +98,7 @@ impl NodeOptions {
 
 /// A running node of an open locker. Stops when it is dropped.
 pub struct Node {
-    runtime: Option<Runtime>,
+    threads: Option<Threads>,
     hub: Arc<Hub>,
 }
 
@@ -108,10 +114,11 @@ impl Node {
                     .into(),
             ));
         }
-        let runtime = runtime()?;
-        let hub = runtime.block_on(Hub::start(locker.inner(), config(options)))?;
+        let threads = Threads::start(&options)?;
+        let waits = threads.waits();
+        let hub = waits.block_on(Hub::start(locker.inner(), config(options), waits.clone()))?;
         locker.inner().set_node(Some(Arc::clone(&hub)));
-        Ok(Self { runtime: Some(runtime), hub })
+        Ok(Self { threads: Some(threads), hub })
     }
 
     /// The addresses on which the node listens, as others write them down.
@@ -122,16 +129,20 @@ impl Node {
     /// Waits until the system asks this process to end (SIGINT, SIGTERM).
     ///
     /// # Errors
-    /// [`Error::Network`] if the system does not tell of it.
+    /// [`Error::Network`] if the system does not tell of it, or the network has ended by itself.
     pub fn wait_for_signal(&self) -> Result<(), Error> {
-        let Some(runtime) = &self.runtime else { return Ok(()) };
+        let Some(threads) = &self.threads else { return Ok(()) };
         let failed = |e: std::io::Error| Error::Network(format!("signals cannot be heard: {e}"));
-        runtime.block_on(async {
+        threads.waits().block_on(async {
             let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
             let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+            let mut stopping = self.hub.stopping();
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                _ = stopping.wait_for(|stop| *stop) => {
+                    return Err(Error::Network("the network of this node has ended".into()));
+                }
             }
             Ok(())
         })
@@ -154,17 +165,7 @@ pub(crate) fn fetch_lost(
 
 /// Invites a device on a running node.
 pub(crate) fn pair(hub: &Arc<Hub>, wanted: JoinAs, guide: &dyn Guide) -> Result<Paired, Error> {
-    invite::invite(hub, wanted, guide)
-}
-
-/// Makes the threads of a node.
-fn runtime() -> Result<Runtime, Error> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("node")
-        .enable_all()
-        .build()
-        .map_err(|e| Error::Network(format!("the node cannot be started: {e}")))
+    hub.runtime().block_on(invite(hub, wanted, guide))
 }
 
 /// Runs `work` with a network of its own, for somebody who only visits: what others open here is reset.
@@ -175,13 +176,24 @@ pub(crate) fn visit<T>(
     options: NodeOptions,
     work: impl AsyncFnOnce(&Handle) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let runtime = runtime()?;
-    let done = runtime.block_on(with_net(options, work));
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    on_threads(&options.clone(), with_net(options, work))
+}
+
+/// Runs `work` on threads for the time.
+///
+/// # Errors
+/// [`Error::Network`] if there are none, and those of `work`.
+pub(crate) fn on_threads<T>(
+    options: &NodeOptions,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let threads = Threads::start(options)?;
+    let done = threads.waits().block_on(work);
+    threads.end();
     done
 }
 
-/// The same on a runtime that is there already. Dropping the future leaves the network to end by itself.
+/// [`visit`] on a runtime that is there already. Dropping the future leaves the network to end by itself.
 ///
 /// # Errors
 /// As [`visit`].
@@ -206,12 +218,12 @@ pub(crate) async fn with_net<T>(
 impl Drop for Node {
     fn drop(&mut self) {
         self.hub.inner().set_node(None);
-        if let Some(runtime) = self.runtime.take() {
-            runtime.block_on(async {
-                // Whoever does not end in time is ended with the runtime.
+        if let Some(threads) = self.threads.take() {
+            threads.waits().block_on(async {
+                // Whoever does not end in time is ended with the threads.
                 let _ = tokio::time::timeout(STOP_TIME, self.hub.stop()).await;
             });
-            runtime.shutdown_timeout(Duration::from_secs(1));
+            threads.end();
         }
     }
 }
@@ -227,6 +239,10 @@ fn config(options: NodeOptions) -> Config {
     }
     if let Some(limits) = options.limits {
         config.limits = limits;
+    }
+    #[cfg(feature = "simulation")]
+    if let Some(simulated) = options.simulated {
+        config.wire = Some(simulated.wire);
     }
     config
 }

@@ -33,6 +33,9 @@ use crate::stream;
 /// Nodes that keep a record, and paths of a look-up that share no node.
 const REPLICATION: NonZeroUsize = NonZeroUsize::new(20).expect("20 is not 0");
 const PATHS: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
+/// How often the routing table is refreshed, which asks every node in it several times, over a connection of its own: with
+/// the 5 minutes of the library that is most of what an idle node sends, 50 to 170 MB a day (`docs/laboratory.md`).
+const REFRESH_INTERVAL: Duration = Duration::from_secs(4 * 3_600);
 const KAD_PACKET_BYTES: usize = 16_384;
 const KAD_STREAM_TIME: Duration = Duration::from_secs(10);
 
@@ -82,6 +85,7 @@ impl Behaviour {
             .set_query_timeout(limits.query_time)
             .set_max_packet_size(KAD_PACKET_BYTES)
             .set_substreams_timeout(KAD_STREAM_TIME)
+            .set_periodic_bootstrap_interval(Some(REFRESH_INTERVAL))
             .set_record_ttl(Some(Duration::from_secs(AGE_MAX_S)))
             // Publishers publish again by themselves; nobody else spreads what he keeps.
             .set_replication_interval(None)

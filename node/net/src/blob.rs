@@ -9,6 +9,7 @@ mod answer;
 mod fetch;
 mod groups;
 mod hold;
+mod reading;
 mod request;
 
 pub use answer::{AnswerError, PackSource, answer};

@@ -66,6 +66,9 @@ pub struct Config {
     pub join_time: Duration,
     /// All limits.
     pub limits: Limits,
+    /// What carries every stream instead of sockets. Addresses need ports then. Default none.
+    #[cfg(feature = "simulation")]
+    pub wire: Option<Arc<dyn crate::wire::Wire>>,
 }
 
 impl Default for Config {
@@ -83,6 +86,8 @@ impl Default for Config {
             retry_interval: Duration::from_secs(60),
             join_time: Duration::from_secs(10),
             limits: Limits::default(),
+            #[cfg(feature = "simulation")]
+            wire: None,
         }
     }
 }

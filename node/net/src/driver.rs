@@ -136,7 +136,14 @@ impl Driver {
         let key = transport_key(&config.transport, &mut *env.dice)?;
         let peer_id = key.public().to_peer_id();
         let (circuits, circuit_client) = libp2p::relay::client::new(peer_id);
-        let transport = transport::build(&key, &config.limits, circuits).map_err(|_| StartError::Key)?;
+        let transport = transport::build(
+            &key,
+            &config.limits,
+            circuits,
+            #[cfg(feature = "simulation")]
+            config.wire.clone(),
+        );
+        let transport = transport.map_err(|_| StartError::Key)?;
         let household = Household::default();
         let (clock, dice) = (env.clock.clone(), &mut *env.dice);
         let behaviour = Behaviour::new(&key, &config, clock, circuit_client, &household, dice);

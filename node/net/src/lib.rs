@@ -29,6 +29,8 @@ mod refusal;
 mod rendezvous;
 mod stream;
 mod transport;
+#[cfg(feature = "simulation")]
+mod wire;
 
 pub use address::{NodeAddress, both_transports};
 pub use config::{Clock, Config, Env, Interfaces, LanConfig, RelayMode, Role, TransportSeed};
@@ -42,6 +44,8 @@ pub use protocol::Protocol;
 pub use refusal::{REFUSAL, is_refusal, refuse};
 pub use rendezvous::{Publication, Standing};
 pub use stream::Stream;
+#[cfg(feature = "simulation")]
+pub use wire::{Caller, Line, Wire};
 
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ pub(crate) fn build(
     key: &Keypair,
     limits: &Limits,
     circuits: relay::client::Transport,
+    #[cfg(feature = "simulation")] wire: Option<std::sync::Arc<dyn crate::wire::Wire>>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
     let (stream_window, connection_window) = limits.quic_windows();
     let streams = u32::try_from(limits.streams_per_connection).unwrap_or(u32::MAX);
@@ -55,6 +56,11 @@ pub(crate) fn build(
         futures::future::Either::Left(out) | futures::future::Either::Right(out) => out,
     };
     let direct = OrTransport::new(quic, tcp).map(one_of);
+    #[cfg(feature = "simulation")]
+    let direct = match wire {
+        Some(wire) => crate::wire::build(wire, key, limits),
+        None => direct.boxed(),
+    };
     // The others would take the address of a relay for that of the node behind it.
     Ok(OrTransport::new(relayed, direct).map(one_of).boxed())
 }

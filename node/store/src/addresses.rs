@@ -13,7 +13,19 @@ use crate::transaction::WriteTxn;
 /// Addresses that are kept of one device.
 pub const ADDRESSES_MAX: usize = 4;
 
+/// Of these, places that a device was seen to come from push out none.
+const DIALED_KEPT: usize = 2;
+
 const LEN: usize = 18;
+
+/// How a place came to be known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Met {
+    /// The device answered there.
+    Dialed,
+    /// It came from there. Behind a router that may be a port of that one connection, where nobody ever answers.
+    Came,
+}
 
 /// Returns where a device was reached, the last place first.
 ///
@@ -28,14 +40,26 @@ pub fn of<R: Reads>(reads: &R, device: &VerifyingKey) -> Result<Vec<SocketAddr>,
     Ok(places.iter().map(decode).collect())
 }
 
-/// Notes that a device was reached at an address.
+/// Notes where a device was met: where it answered, first; where it came from, behind the first two, so that a device
+/// that comes from one passing port after the other is still found where it answers.
 ///
 /// # Errors
 /// As [`of`].
-pub fn note(txn: &mut WriteTxn<'_>, device: &VerifyingKey, address: SocketAddr) -> Result<(), StoreError> {
+pub fn note(
+    txn: &mut WriteTxn<'_>,
+    device: &VerifyingKey,
+    address: SocketAddr,
+    met: Met,
+) -> Result<(), StoreError> {
     let mut places = of(txn, device)?;
-    places.retain(|known| *known != address);
-    places.insert(0, address);
+    match met {
+        Met::Dialed => {
+            places.retain(|known| *known != address);
+            places.insert(0, address);
+        }
+        Met::Came if places.contains(&address) => return Ok(()),
+        Met::Came => places.insert(places.len().min(DIALED_KEPT), address),
+    }
     places.truncate(ADDRESSES_MAX);
     let value: Vec<u8> = places.iter().flat_map(encode).collect();
     txn.put(ADDRESSES, device.as_bytes(), &value);
@@ -72,11 +96,19 @@ mod tests {
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
         let places = ["192.0.2.1:1", "[2001:db8::1]:2", "192.0.2.3:3", "192.0.2.4:4", "192.0.2.5:5"].map(at);
         for place in places {
-            store.write::<_, StoreError>(|txn| note(txn, &one, place)).unwrap();
+            store.write::<_, StoreError>(|txn| note(txn, &one, place, Met::Dialed)).unwrap();
         }
-        store.write::<_, StoreError>(|txn| note(txn, &one, places[2])).unwrap();
+        store.write::<_, StoreError>(|txn| note(txn, &one, places[2], Met::Dialed)).unwrap();
         let kept = of(&store.read().unwrap(), &one).unwrap();
         assert_eq!(kept, [places[2], places[4], places[3], places[1]]);
         assert_eq!(of(&store.read().unwrap(), &other).unwrap(), []);
+        for port in 20_000..20_009 {
+            let passing = at(&format!("198.51.100.1:{port}"));
+            store.write::<_, StoreError>(|txn| note(txn, &one, passing, Met::Came)).unwrap();
+        }
+        store.write::<_, StoreError>(|txn| note(txn, &one, places[4], Met::Came)).unwrap();
+        let kept = of(&store.read().unwrap(), &one).unwrap();
+        assert_eq!(kept[..2], [places[2], places[4]]);
+        assert_eq!(kept[2..], ["198.51.100.1:20008", "198.51.100.1:20007"].map(at));
     }
 }

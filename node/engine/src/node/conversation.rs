@@ -10,14 +10,15 @@ use std::time::Duration;
 use locker_crypto::Refusal;
 use locker_crypto::capability::{Rights, VerifiedChains};
 use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
-use locker_net::{Connection, REFUSAL_DELAY, Stream, refuse};
+use locker_net::{Connection, REFUSAL_DELAY, Side, Stream, refuse};
+use locker_store::addresses::Met;
 use locker_store::replicas::Heard;
 use locker_sync::frontier::{Log, Warning};
 use locker_sync::handshake::{
     Admission, Directory, Grant, Nonce, Person, Proofs, Server, ServerStep, Showing, Standing, TransportKeys,
 };
 use locker_sync::message::REFUSAL;
-use locker_sync::message::v1::{Ask, Room};
+use locker_sync::message::v1::{Ask, LogKind, Room};
 use locker_sync::session::{Action, End, Event, Fate, Notice, Session, Source, Terms};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -196,8 +197,9 @@ pub(super) async fn hold(hub: &Arc<Hub>, greeted: Greeted) {
 async fn note_address(hub: &Hub, device: VerifyingKey, connection: &Connection) {
     if !connection.is_relayed() {
         let at = connection.remote;
+        let met = if connection.side == Side::Dialer { Met::Dialed } else { Met::Came };
         // What cannot be noted is looked for again the next time.
-        let _ = hub.blocking(move |inner| inner.note_address(&device, at)).await;
+        let _ = hub.blocking(move |inner| inner.note_address(&device, at, met)).await;
     }
 }
 
@@ -539,8 +541,19 @@ impl Talk {
                 self.hub.save_remembered().await;
             }
             Action::ShowsOwn { log, head } => {
-                // What cannot be looked at now is found out when the item itself comes.
-                let _ = self.hub.blocking(move |inner| inner.check_own(log, &head)).await;
+                if !self.hub.reads() {
+                    // A device that stores believes those for whom it does.
+                    let _ = self.hub.blocking(move |inner| inner.check_own(log, &head)).await;
+                    return;
+                }
+                // Anybody can say so, and a device that believed him would write nothing any more: the item itself, which
+                // nobody else could have signed, is asked for. What cannot be looked at now is found out when it comes.
+                let strange = self.hub.blocking(move |inner| inner.is_strange(log, &head)).await;
+                if strange.unwrap_or(false) {
+                    let known = if log.kind == LogKind::Entries { self.missing.clone() } else { Vec::new() };
+                    let items = known.into_iter().chain([(head.author, head.seq)]).collect();
+                    self.queue.push_back(Event::Missing { log, items });
+                }
             }
             Action::Succession(succeed) => {
                 let device = self.device;

@@ -93,6 +93,16 @@ impl Pauses {
     }
 }
 
+/// Why it is looked anew who is missing.
+enum Woken {
+    /// A pause is over, or somebody came or went.
+    Due,
+    /// The addresses of this device have changed.
+    Elsewhere,
+    /// The network has ended.
+    Deaf,
+}
+
 /// Looks for every device without a session, one task each, until the node stops.
 pub(super) async fn run(hub: Arc<Hub>) {
     let running = Arc::new(Mutex::new(BTreeSet::<VerifyingKey>::new()));
@@ -129,16 +139,17 @@ pub(super) async fn run(hub: Arc<Hub>) {
         };
         let woken = async {
             tokio::select! {
-                () = due => false,
-                _ = presence.changed() => false,
-                changed = ways.changed() => changed.is_ok(),
+                () = due => Woken::Due,
+                _ = presence.changed() => Woken::Due,
+                changed = ways.changed() => if changed.is_ok() { Woken::Elsewhere } else { Woken::Deaf },
             }
         };
         match hub.until_stop(woken).await {
-            None => return,
+            // Without a network nobody is reached.
+            None | Some(Woken::Deaf) => return,
             // This device is somewhere else: what was not reached from there may be from here.
-            Some(true) => pauses = Pauses::default(),
-            Some(false) => {}
+            Some(Woken::Elsewhere) => pauses = Pauses::default(),
+            Some(Woken::Due) => {}
         }
     }
 }

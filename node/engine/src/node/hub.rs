@@ -35,6 +35,7 @@ use super::dialer::Trail;
 use super::invite::Invitation;
 use super::leases::Leases;
 use super::remembered::Remembered;
+use super::threads::{self, Waits};
 use super::{
     again, audit, begins, blobs, conversation, dialer, drives, folding, heir, invite, keeping, leases,
     remembered, renewal, resting, ruling, scrub, slots,
@@ -57,7 +58,7 @@ const DEFERRED_INTERVAL: Duration = Duration::from_secs(30);
 /// The shared middle of a node.
 pub(crate) struct Hub {
     inner: Arc<Inner>,
-    runtime: tokio::runtime::Handle,
+    runtime: Waits,
     net: Handle,
     /// The meeting points with which the node was started, and whether it looks around on the local network.
     bootstrap: Vec<NodeAddress>,
@@ -190,14 +191,14 @@ pub(super) struct Place {
 
 impl Hub {
     /// Starts everything.
-    pub(crate) async fn start(inner: Arc<Inner>, config: Config) -> Result<Arc<Self>, Error> {
+    pub(crate) async fn start(inner: Arc<Inner>, config: Config, runtime: Waits) -> Result<Arc<Self>, Error> {
         let env = NetEnv { dice: Box::new(crate::env::system_dice()), clock: net_clock(&inner) };
         let (bootstrap, has_lan) = (config.bootstrap.clone(), config.lan.is_some());
         let (net, events) =
             locker_net::start(config, env).await.map_err(|e| Error::Network(e.to_string()))?;
         let hub = Arc::new(Self {
             inner,
-            runtime: tokio::runtime::Handle::current(),
+            runtime,
             net,
             bootstrap,
             has_lan,
@@ -290,7 +291,7 @@ impl Hub {
     }
 
     /// The threads of the node, for who waits on it from outside.
-    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+    pub(crate) fn runtime(&self) -> &Waits {
         &self.runtime
     }
 
@@ -341,10 +342,8 @@ impl Hub {
         work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let inner = Arc::clone(&self.inner);
-        match tokio::task::spawn_blocking(move || work(&inner)).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Network("the node is stopping".into())),
-        }
+        let done = threads::blocking(move || work(&inner)).await;
+        done.unwrap_or_else(|| Err(Error::Network("the node is stopping".into())))
     }
 
     /// Runs a task of the node. It must end when the node is stopping: [`Hub::until_stop`].
@@ -559,6 +558,8 @@ impl Hub {
                 NetEvent::Listening { .. } | NetEvent::Closed { .. } => {}
             }
         }
+        // A node whose network has ended is one that nobody reaches: it ends, and whoever started it is told.
+        self.stopping.send_replace(true);
     }
 
     /// Follows the commits of this process, and looks anew now and then.

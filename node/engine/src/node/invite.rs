@@ -1,7 +1,6 @@
 //! The old device's side of pairing: a ticket runs, somebody comes under it, a person compares the digits, and the new
 //! device is enrolled (`docs/spec/07-links.md`, section 6).
 
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +11,8 @@ use locker_net::{Connection, Stream, refuse};
 use locker_sync::limits::{CONFIRM_TIME_S, EARLY_FRAME_TIME_MS, TICKET_LIFE_S};
 use locker_sync::pairing::{OldDevice, OldStep, Role, Runs};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 
 use super::hub::Hub;
 use crate::Error;
@@ -35,7 +34,7 @@ pub(crate) struct Invitation {
     /// What a device is to become.
     wanted: JoinAs,
     runs: Mutex<Runs>,
-    news: mpsc::Sender<News>,
+    news: mpsc::UnboundedSender<News>,
 }
 
 /// What a run tells the person who pairs.
@@ -86,10 +85,10 @@ impl Invitation {
 /// # Errors
 /// [`Error::Exists`] if a ticket runs already; [`Error::Network`] when nobody came; [`Error::Pairing`] when the ticket
 /// ended otherwise.
-pub(crate) fn invite(hub: &Arc<Hub>, wanted: JoinAs, guide: &dyn Guide) -> Result<Paired, Error> {
-    let runtime = hub.runtime();
+pub(crate) async fn invite(hub: &Arc<Hub>, wanted: JoinAs, guide: &dyn Guide) -> Result<Paired, Error> {
     let ticket = Ticket::random(&mut **hub.inner().env().dice());
-    let (news, hear) = mpsc::channel();
+    // As many as there are runs, which a ticket bounds.
+    let (news, mut hear) = mpsc::unbounded_channel();
     let shown = TicketShown {
         ticket: Secret::new(ticket.expose().iter().map(|byte| format!("{byte:02x}")).collect()),
         words: Secret::new(ticket.words().to_string()),
@@ -100,11 +99,14 @@ pub(crate) fn invite(hub: &Arc<Hub>, wanted: JoinAs, guide: &dyn Guide) -> Resul
     if !hub.set_invitation(&invitation) {
         return Err(Error::Pairing("another invitation is running".into()));
     }
-    runtime.block_on(hub.announce());
-    let result = guide.ticket(&shown).map_err(gave_up).and_then(|()| wait(hub, &invitation, &hear, guide));
+    hub.announce().await;
+    let result = match guide.ticket(&shown) {
+        Ok(()) => wait(hub, &invitation, &mut hear, guide).await,
+        Err(error) => Err(gave_up(error)),
+    };
     invitation.with_runs(Runs::end);
     hub.end_invitation(&invitation);
-    runtime.block_on(hub.announce());
+    hub.announce().await;
     result
 }
 
@@ -112,16 +114,17 @@ fn gave_up(_: std::io::Error) -> Error {
     Error::Pairing("whoever asked for the pairing went away".into())
 }
 
-fn wait(
+/// Blocks while the person looks: the tasks of the node run beside it.
+async fn wait(
     hub: &Hub,
     invitation: &Invitation,
-    hear: &mpsc::Receiver<News>,
+    hear: &mut mpsc::UnboundedReceiver<News>,
     guide: &dyn Guide,
 ) -> Result<Paired, Error> {
     let mut begun = false;
     loop {
-        match hear.recv_timeout(LOOK) {
-            Ok(News::Compare { digits, name, answer }) => {
+        match timeout(LOOK, hear.recv()).await {
+            Ok(Some(News::Compare { digits, name, answer })) => {
                 begun = true;
                 let agreed = guide.confirm(&digits, Some(&name)).map_err(gave_up)?;
                 // The run may have ended meanwhile; it says so itself.
@@ -130,13 +133,15 @@ fn wait(
                     return Err(Error::Pairing("the digits were not confirmed here".into()));
                 }
             }
-            Ok(News::Failed) if invitation.with_runs(|runs| runs.is_open(hub.now_s())) => {}
-            Ok(News::Failed) => return Err(Error::Pairing("the invitation ended after failed tries".into())),
-            Ok(News::Joined(Joined { device, name, role })) => {
+            Ok(Some(News::Failed)) if invitation.with_runs(|runs| runs.is_open(hub.now_s())) => {}
+            Ok(Some(News::Failed)) => {
+                return Err(Error::Pairing("the invitation ended after failed tries".into()));
+            }
+            Ok(Some(News::Joined(Joined { device, name, role }))) => {
                 let role = if role == Role::BlindStore { ROLE_BLIND } else { ROLE_FULL };
                 return Ok(Paired { device_id: device.to_string(), name, role: role.into() });
             }
-            Err(RecvTimeoutError::Timeout) => {
+            Err(_) => {
                 guide.waiting().map_err(gave_up)?;
                 if *hub.stopping().borrow() {
                     return Err(Error::Network("the node is stopping".into()));
@@ -145,7 +150,7 @@ fn wait(
                     return Err(Error::Network("nobody came while the invitation was valid".into()));
                 }
             }
-            Err(RecvTimeoutError::Disconnected) => return Err(Error::Network("the node is stopping".into())),
+            Ok(None) => return Err(Error::Network("the node is stopping".into())),
         }
     }
 }

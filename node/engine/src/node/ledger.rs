@@ -24,9 +24,10 @@ use locker_crypto::pack::PackOp;
 use locker_crypto::person::Entry;
 use locker_crypto::pin::PinDelta;
 use locker_crypto::share::Registered;
+use locker_store::addresses::{self, Met};
 use locker_store::index::{self, Loc, Naming, NewPack, PackState};
 use locker_store::pins::{self, PinScope};
-use locker_store::{Reads, WriteTxn, addresses, objects, persons};
+use locker_store::{Reads, WriteTxn, objects, persons};
 use locker_sync::frontier::Log;
 use locker_sync::message::v1::{Ask, Head, LogKind};
 use locker_sync::session::{Fate, Item};
@@ -429,11 +430,12 @@ impl Inner {
     }
 
     /// Notes where another device of the person was reached.
-    pub(crate) fn note_address(&self, device: &VerifyingKey, at: SocketAddr) -> Result<(), Error> {
-        if self.known_addresses(device)?.first() == Some(&at) {
+    pub(crate) fn note_address(&self, device: &VerifyingKey, at: SocketAddr, met: Met) -> Result<(), Error> {
+        let known = self.known_addresses(device)?;
+        if known.first() == Some(&at) || met == Met::Came && known.contains(&at) {
             return Ok(());
         }
-        self.store()?.write(|txn| Ok(addresses::note(txn, device, at)?))
+        self.store()?.write(|txn| Ok(addresses::note(txn, device, at, met)?))
     }
 
     fn want_pack(

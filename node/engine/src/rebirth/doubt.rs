@@ -131,6 +131,14 @@ impl Inner {
         }
     }
 
+    /// Whether what another device shows of this one is not here.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub(crate) fn is_strange(&self, log: Log, shown: &Head) -> Result<bool, Error> {
+        Ok(self.sign_of(&self.store()?.read()?, log, shown)?.is_some())
+    }
+
     /// Writes doubt down, and wakes who waits for it.
     pub(crate) fn note_doubt(&self, sign: Sign) -> Result<(), Error> {
         let now_ms = self.env().now_ms();

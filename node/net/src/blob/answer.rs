@@ -6,18 +6,16 @@ use std::time::Duration;
 
 use bao_tree::io::outboard::PreOrderOutboard;
 use bao_tree::io::sync::{ReadAt, encode_ranges_validated};
-use bytes::Bytes;
 use locker_crypto::id::PackHash;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::groups::{GroupRanges, tree};
+use super::reading;
 
-/// Bytes that the reading thread collects before it hands them on, and how many such pieces may wait: what one answer
+/// Bytes that the reading thread collects before it hands them on: with how many such pieces may wait, what one answer
 /// holds in memory.
 const PIECE_BYTES: usize = 262_144;
-const PIECES_MAX: usize = 2;
 /// Whoever does not take a piece for so long is left: an answer under way holds a thread.
 const PIECE_TIME: Duration = Duration::from_secs(30);
 
@@ -67,9 +65,9 @@ pub async fn answer<S: PackSource>(
     if !ranges.fit(len) {
         return Err(AnswerError::Source(io::ErrorKind::InvalidInput.into()));
     }
-    let (pieces, mut ready) = mpsc::channel(PIECES_MAX);
+    let (pieces, mut ready) = reading::queue();
     let (root, chunks) = (blake3::Hash::from(pack.0), ranges.to_chunks());
-    let reading = tokio::task::spawn_blocking(move || {
+    let reading = reading::begin(move || {
         let source = Shared(&source);
         let outboard = PreOrderOutboard { root, tree: tree(len), data: Outboard(source.0) };
         let mut sink = Pieces { piece: Vec::with_capacity(PIECE_BYTES), pieces };
@@ -86,7 +84,7 @@ pub async fn answer<S: PackSource>(
         in_time(stream.write_all(&piece)).await?;
         sent += piece.len() as u64;
     }
-    match reading.await.map_err(io::Error::other).and_then(|read| read) {
+    match reading.await {
         Ok(()) => in_time(stream.flush()).await?,
         Err(error) if sent == 0 => return Err(AnswerError::Source(error)),
         Err(error) => return Err(AnswerError::Broken(error)),
@@ -121,7 +119,7 @@ impl<S: PackSource> ReadAt for Outboard<'_, S> {
 /// Collects what the encoder writes and hands it to the stream; waits while the stream is behind.
 struct Pieces {
     piece: Vec<u8>,
-    pieces: mpsc::Sender<Bytes>,
+    pieces: reading::Pieces,
 }
 
 impl Write for Pieces {
@@ -139,6 +137,6 @@ impl Write for Pieces {
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
         // Nobody takes it any more if the stream broke.
-        self.pieces.blocking_send(piece.into()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.pieces.put(piece.into())
     }
 }

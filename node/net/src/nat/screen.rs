@@ -127,6 +127,12 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Screened<B> {
         {
             return;
         }
+        // The relay client forgets a reservation when its listener ends, and ends itself, and all with it, when the relay's
+        // answer to one that was asked for before comes after that: a matter of chance, and of the relay's will. What is
+        // not forgotten until the connection ends harms nobody; without a listener nothing is renewed more than once.
+        if self.word == Word::Kept && matches!(event, FromSwarm::ListenerClosed(_)) {
+            return;
+        }
         self.inner.on_swarm_event(event);
     }
 
@@ -156,9 +162,65 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Screened<B> {
 
 #[cfg(test)]
 mod tests {
-    use libp2p::swarm::dummy;
+    use futures::StreamExt;
+    use libp2p::core::Transport;
+    use libp2p::core::transport::{MemoryTransport, OrTransport};
+    use libp2p::core::upgrade::Version;
+    use libp2p::identity::Keypair;
+    use libp2p::swarm::{Config, Swarm, SwarmEvent, dummy};
+    use libp2p::{noise, relay, yamux};
 
     use super::*;
+    use crate::tests::kit::within;
+
+    fn swarm<B: NetworkBehaviour>(
+        make: impl FnOnce(PeerId, relay::client::Behaviour) -> B,
+    ) -> (Swarm<B>, PeerId) {
+        let key = Keypair::generate_ed25519();
+        let id = key.public().to_peer_id();
+        let (circuits, client) = relay::client::new(id);
+        let transport = OrTransport::new(circuits, MemoryTransport::default())
+            .upgrade(Version::V1)
+            .authenticate(noise::Config::new(&key).unwrap())
+            .multiplex(yamux::Config::default())
+            .boxed();
+        (Swarm::new(transport, make(id, client), id, Config::with_tokio_executor()), id)
+    }
+
+    /// Found by the simulation: the library ends the whole swarm by a panic here.
+    #[tokio::test]
+    async fn a_reservation_that_is_granted_after_it_was_given_up_harms_nobody() {
+        let (mut server, server_id) = swarm(|id, _| relay::Behaviour::new(id, relay::Config::default()));
+        let (mut client, _) = swarm(|_, client| Screened::new(client, Word::Kept, 9));
+        let at: Multiaddr = "/memory/7100001".parse().unwrap();
+        server.listen_on(at.clone()).unwrap();
+        server.add_external_address(at.clone());
+        server.behaviour_mut().set_status(Some(relay::Status::Enable));
+        let listener =
+            client.listen_on(format!("{at}/p2p/{server_id}/p2p-circuit").parse().unwrap()).unwrap();
+        within("the relay is reached", async {
+            loop {
+                tokio::select! {
+                    _ = server.select_next_some() => {}
+                    event = client.select_next_some() => {
+                        if matches!(event, SwarmEvent::ConnectionEstablished { .. }) {
+                            return;
+                        }
+                    }
+                }
+            }
+        })
+        .await;
+        // Only the task of the connection goes on here, so that its word waits.
+        let granted =
+            |event| matches!(event, SwarmEvent::Behaviour(relay::Event::ReservationReqAccepted { .. }));
+        within("the relay grants it", async { while !granted(server.select_next_some().await) {} }).await;
+        assert!(client.remove_listener(listener));
+        let heard = |event| {
+            matches!(event, SwarmEvent::Behaviour(relay::client::Event::ReservationReqAccepted { .. }))
+        };
+        within("it is heard", async { while !heard(client.select_next_some().await) {} }).await;
+    }
 
     #[test]
     fn only_what_may_be_ours_is_heard_and_not_too_much() {

@@ -140,7 +140,7 @@ impl Hub {
     /// Begins to fetch packs, once.
     pub(in crate::node) fn begin_fetching(self: &Arc<Self>) {
         if !std::mem::replace(&mut self.state().recovery.has_fetches, true) {
-            let _runtime = self.runtime.enter();
+            let _runtime = self.runtime.handle().enter();
             self.spawn(fetches::run(Arc::clone(self)));
         }
     }

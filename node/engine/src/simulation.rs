@@ -1,0 +1,109 @@
+//! Whole nodes on a runtime, a network and a clock that a program holds (`tests/simulation`): what only such a program
+//! needs. Everything else is as ever, on one thread.
+//!
+//! A method of [`Locker`] that waits for other devices keeps all nodes of the runtime going meanwhile. So it must be
+//! called from outside of the runtime.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use locker_crypto::id::NodeId;
+use locker_net::Wire;
+use rand_core::Rng;
+use tokio::runtime::Runtime;
+
+use crate::history::versions;
+use crate::join::JoinAs;
+use crate::kept::{Keeper, Kept};
+use crate::report::{Guide, Joined, Paired};
+use crate::tree::{Kinded, Tree};
+use crate::{Env, Error, JoinOptions, Locker};
+
+/// How much of the trash is looked at in one go.
+const TRASH_PAGE: usize = 100;
+/// Longest time that something takes that blocks.
+const MOMENT_MAX_US: u32 = 4_000;
+
+/// Where the node of a simulation runs.
+#[derive(Clone)]
+pub struct Simulated {
+    /// The thread for everything.
+    pub runtime: Arc<Runtime>,
+    /// The network as this node sees it.
+    pub wire: Arc<dyn Wire>,
+}
+
+impl fmt::Debug for Simulated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Simulated")
+    }
+}
+
+/// [`Locker::pair`] on the node that runs, to be awaited beside the other end.
+///
+/// # Errors
+/// As there; [`Error::Network`] if no node runs.
+pub async fn pair(locker: &Locker, wanted: JoinAs, guide: &dyn Guide) -> Result<Paired, Error> {
+    let hub = locker.reading()?.node().ok_or_else(|| Error::Network("no node runs".into()))?;
+    crate::node::invite(&hub, wanted, guide).await
+}
+
+/// [`Locker::join`], to be awaited beside the other end.
+///
+/// # Errors
+/// As there.
+pub async fn join(home: &Path, options: JoinOptions, guide: &dyn Guide, env: &Env) -> Result<Joined, Error> {
+    crate::join::join_by(home, options, guide, env).await
+}
+
+/// A content that some file has or had.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// BLAKE3 of it.
+    pub b3: [u8; 32],
+    /// Where the file is; `None` in the trash.
+    pub path: Option<String>,
+    /// Whether it is not kept any more.
+    pub is_gone: bool,
+}
+
+/// Every content that any file has or had, those in the trash included, as this device knows it.
+///
+/// # Errors
+/// What reading gives.
+pub fn contents(locker: &Locker) -> Result<Vec<Content>, Error> {
+    let inner = locker.reading()?;
+    let store = inner.store()?;
+    let snapshot = store.read()?;
+    let (tree, keeper) = (Tree::new(&snapshot, inner.space_tag()), Keeper::new(inner, &store, &snapshot));
+    let (mut open, mut found, mut before) = (vec![NodeId::ROOT], Vec::new(), None);
+    loop {
+        let page = locker_catalog::tree::trash_list(tree.rows(), before.as_ref(), TRASH_PAGE)?;
+        let Some(last) = page.last() else { break };
+        before = Some(last.by);
+        open.extend(page.iter().map(|trashed| trashed.node.id));
+    }
+    while let Some(node) = open.pop() {
+        if node == NodeId::ROOT || tree.node(node)?.is_folder() {
+            tree.children(node, &mut |child| {
+                open.push(child.id);
+                ControlFlow::Continue(())
+            })?;
+            continue;
+        }
+        let path = tree.path(node)?;
+        for version in versions(&tree, node)? {
+            let is_gone = keeper.state(&version.file)? == Kept::Gone;
+            found.push(Content { b3: version.file.content_hash().0, path: path.clone(), is_gone });
+        }
+    }
+    Ok(found)
+}
+
+/// How long something takes that blocks.
+pub(crate) fn moment() -> Duration {
+    Duration::from_micros(u64::from(crate::env::system_dice().next_u32() % MOMENT_MAX_US))
+}

@@ -1,0 +1,93 @@
+//! A crash in the middle of a write: at some step of any device's writes one home is copied as it lies there, and its
+//! device is gone for the others.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use locker_store::failpoints;
+
+use crate::disk;
+use crate::network::Network;
+use crate::trace::note;
+
+/// The device that will be gone.
+pub struct Armed {
+    /// Steps until then.
+    pub steps: u64,
+    /// Its home, and where what it leaves is copied to.
+    pub home: PathBuf,
+    /// Where to.
+    pub next: PathBuf,
+    /// Its place in the network.
+    pub ip: IpAddr,
+    /// Whether others are told.
+    pub is_told: bool,
+    /// The network.
+    pub network: Arc<Network>,
+}
+
+enum State {
+    Idle,
+    Armed(Armed),
+    Fired,
+}
+
+static STATE: Mutex<State> = Mutex::new(State::Idle);
+
+fn with<T>(f: impl FnOnce(&mut State) -> T) -> T {
+    f(&mut STATE.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Listens to every step. Once a process.
+///
+/// # Panics
+/// If failpoints are not compiled in.
+pub fn listen() {
+    for point in failpoints::ALL {
+        fail::cfg_callback(*point, move || reached(point)).expect("failpoints are compiled in");
+    }
+}
+
+/// Sets the moment.
+pub fn arm(armed: Armed) {
+    with(|state| *state = State::Armed(armed));
+}
+
+/// Whether it has come.
+pub fn has_fired() -> bool {
+    with(|state| matches!(state, State::Fired))
+}
+
+/// Takes it back if it has come; whether it has.
+pub fn take_fired() -> bool {
+    with(|state| {
+        let fired = matches!(state, State::Fired);
+        if fired {
+            *state = State::Idle;
+        }
+        fired
+    })
+}
+
+/// Takes it back, unless it has come.
+pub fn disarm() {
+    with(|state| {
+        if matches!(state, State::Armed(_)) {
+            *state = State::Idle;
+        }
+    });
+}
+
+fn reached(point: &str) {
+    with(|state| {
+        let State::Armed(armed) = state else { return };
+        armed.steps = armed.steps.saturating_sub(1);
+        if armed.steps == 0 {
+            note(format_args!("crash of {} at {point}", armed.ip));
+            armed.network.kill(armed.ip, armed.is_told);
+            disk::copy(&armed.home, &armed.next);
+            *state = State::Fired;
+        }
+    });
+}

@@ -1,0 +1,236 @@
+//! One device: its home, its clock, its place in the network, and, while it runs, the real locker and the real node.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use locker_engine::report::{Guide, TicketShown};
+use locker_engine::simulation::Simulated;
+use locker_engine::{Clock, Env, Error, InitOptions, JoinAs, JoinOptions, Locker, Node, NodeOptions, Vault};
+use locker_net::NodeAddress;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::dice::Dice;
+use crate::disk;
+use crate::hooks;
+use crate::network::Network;
+use crate::trace::note;
+
+/// On which port everybody listens.
+pub const PORT: u16 = 4_001;
+
+/// What all devices of a run share.
+pub struct World {
+    /// The thread.
+    pub runtime: Arc<Runtime>,
+    /// What lies between them.
+    pub network: Arc<Network>,
+    /// Meeting points.
+    pub meeting: Vec<NodeAddress>,
+    /// The seed of the run.
+    pub seed: u64,
+}
+
+impl World {
+    /// Lets time pass.
+    pub fn wait(&self, time: Duration) {
+        self.runtime.block_on(tokio::time::sleep(time));
+    }
+}
+
+/// The address of the host of a number, each in a network of its own.
+pub fn host(number: u16) -> IpAddr {
+    let [high, low] = number.to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(20 + high, low, 0, 1))
+}
+
+/// A clock that may be wrong.
+#[derive(Clone, Default)]
+pub struct Skewed(Arc<AtomicI64>);
+
+impl Clock for Skewed {
+    fn now_ms(&self) -> u64 {
+        let now = hooks::EPOCH_MS + u64::try_from(hooks::elapsed().as_millis()).unwrap_or(u64::MAX);
+        now.saturating_add_signed(self.0.load(Ordering::Relaxed))
+    }
+
+    fn elapsed(&self) -> Duration {
+        hooks::elapsed()
+    }
+}
+
+/// One device.
+pub struct Device {
+    /// Its number, from 0.
+    pub number: u16,
+    /// Where it is.
+    pub ip: IpAddr,
+    /// Whether it stores and cannot read.
+    pub is_blind: bool,
+    home: PathBuf,
+    /// How often it was started from a copy.
+    lives: u32,
+    starts: u64,
+    clock: Skewed,
+    locker: Option<Locker>,
+    node: Option<Node>,
+}
+
+impl Device {
+    /// A device that was not started yet.
+    pub fn new(number: u16, base: &Path, is_blind: bool) -> Self {
+        let home = base.join(format!("device-{number}-0"));
+        let clock = Skewed::default();
+        let ip = host(number + 1);
+        Self { number, ip, is_blind, home, lives: 0, starts: 0, clock, locker: None, node: None }
+    }
+
+    /// Its locker, while it runs.
+    pub fn locker(&self) -> Option<&Locker> {
+        self.locker.as_ref()
+    }
+
+    /// Its home.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Sets its clock wrong, or right.
+    pub fn set_clock(&self, ahead_ms: i64) {
+        self.clock.0.store(ahead_ms, Ordering::Relaxed);
+    }
+
+    fn env(&self, world: &World) -> Env {
+        let dice = Dice::new(world.seed, &format!("device {} start {}", self.number, self.starts));
+        Env::new(Box::new(self.clock.clone()), Box::new(dice.into_rng()))
+    }
+
+    fn options(&self, world: &World) -> NodeOptions {
+        NodeOptions {
+            listen: vec![SocketAddr::new(self.ip, PORT)],
+            bootstrap: world.meeting.clone(),
+            lan: false,
+            limits: None,
+            simulated: Some(Simulated {
+                runtime: Arc::clone(&world.runtime),
+                wire: world.network.seen_by(self.ip),
+            }),
+        }
+    }
+
+    /// Makes the locker.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn create(&mut self, world: &World) -> Result<(), Error> {
+        hooks::next_deed();
+        let options = InitOptions { name: Some(format!("device {}", self.number)), vault: Vault::File };
+        Locker::create(&self.home, options, self.env(world), |_| Ok::<(), Error>(()))?;
+        Ok(())
+    }
+
+    /// Joins the locker of another device.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn join(&mut self, world: &World, other: &Device) -> Result<(), Error> {
+        hooks::next_deed();
+        let wanted = if self.is_blind { JoinAs::Blind { quota: 0 } } else { JoinAs::Full };
+        let Some(locker) = other.locker() else { return Err(Error::Network("not on".into())) };
+        let (sender, ticket) = oneshot::channel();
+        let guide = Inviting(Mutex::new(Some(sender)));
+        let env = self.env(world);
+        let joining = async {
+            let ticket = ticket.await.map_err(|_| Error::Network("there was no ticket".into()))?;
+            let options = JoinOptions {
+                wanted,
+                ticket,
+                name: Some(format!("device {}", self.number)),
+                vault: Vault::File,
+                node: self.options(world),
+            };
+            locker_engine::simulation::join(&self.home, options, &Agreeing, &env).await
+        };
+        let inviting = locker_engine::simulation::pair(locker, wanted, &guide);
+        let both = async { futures::future::join(inviting, joining).await };
+        let (paired, joined) = world.runtime.block_on(both);
+        paired?;
+        joined?;
+        Ok(())
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn start(&mut self, world: &World) -> Result<(), Error> {
+        hooks::next_deed();
+        self.starts += 1;
+        world.network.revive(self.ip);
+        note(format_args!("start {}", self.number));
+        let locker = Locker::open(&self.home, self.env(world), &mut || Err(Error::PassphraseNeeded))?;
+        let node = Node::start(&locker, self.options(world))?;
+        (self.locker, self.node) = (Some(locker), Some(node));
+        Ok(())
+    }
+
+    /// Ends it in order.
+    pub fn stop(&mut self) {
+        hooks::next_deed();
+        note(format_args!("stop {}", self.number));
+        self.node = None;
+        self.locker = None;
+    }
+
+    /// Where its home will lie after a crash.
+    pub fn next_home(&self) -> PathBuf {
+        self.home.with_file_name(format!("device-{}-{}", self.number, self.lives + 1))
+    }
+
+    /// It is gone. What it left was copied to [`Device::next_home`], from which it starts again; what it still does is
+    /// without effect.
+    pub fn bury(&mut self) {
+        hooks::next_deed();
+        note(format_args!("gone {}", self.number));
+        self.node = None;
+        self.locker = None;
+        let next = self.next_home();
+        _ = std::fs::remove_dir_all(&self.home);
+        self.lives += 1;
+        self.home = next;
+    }
+
+    /// It is gone at this moment.
+    pub fn crash(&mut self, world: &World, is_told: bool) {
+        world.network.kill(self.ip, is_told);
+        disk::copy(&self.home, &self.next_home());
+        self.bury();
+    }
+}
+
+struct Inviting(Mutex<Option<oneshot::Sender<locker_engine::Secret>>>);
+
+impl Guide for Inviting {
+    fn ticket(&self, ticket: &TicketShown) -> std::io::Result<()> {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            _ = sender.send(ticket.ticket.clone());
+        }
+        Ok(())
+    }
+
+    fn confirm(&self, _: &str, _: Option<&str>) -> std::io::Result<bool> {
+        Ok(true)
+    }
+}
+
+struct Agreeing;
+
+impl Guide for Agreeing {
+    fn confirm(&self, _: &str, _: Option<&str>) -> std::io::Result<bool> {
+        Ok(true)
+    }
+}

@@ -1,0 +1,165 @@
+//! What must be there at the end: everything that was acknowledged, unless somebody undid it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::ControlFlow;
+
+use locker_engine::report::{Entry, Kind};
+use locker_engine::simulation::Content;
+
+/// Moves in a circle give paths without end.
+const ALIASES_MAX: usize = 64;
+
+/// What somebody did.
+#[derive(Clone, Debug)]
+pub struct Deed {
+    /// Who.
+    pub device: u16,
+    /// What.
+    pub what: What,
+    /// Whether it was told as done.
+    pub is_acknowledged: bool,
+}
+
+/// What was done, with paths as they were then.
+#[derive(Clone)]
+pub enum What {
+    /// A file was taken in.
+    Wrote(String, [u8; 32]),
+    /// A folder was made.
+    Made(String),
+    /// Something was moved.
+    Moved(String, String),
+    /// Something was moved to the trash.
+    Removed(String),
+    /// Something was brought back.
+    Restored(String),
+}
+
+impl fmt::Debug for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrote(at, b3) => write!(f, "wrote {at:?} {}", &blake3::Hash::from_bytes(*b3).to_hex()[..8]),
+            Self::Made(at) => write!(f, "made {at:?}"),
+            Self::Moved(from, to) => write!(f, "moved {from:?} to {to:?}"),
+            Self::Removed(at) => write!(f, "removed {at:?}"),
+            Self::Restored(at) => write!(f, "restored {at:?}"),
+        }
+    }
+}
+
+impl What {
+    fn paths(&self) -> Vec<&str> {
+        match self {
+            Self::Wrote(at, _) | Self::Made(at) | Self::Removed(at) | Self::Restored(at) => vec![at],
+            Self::Moved(from, to) => vec![from, to],
+        }
+    }
+
+    /// Whether this may change what is at a path.
+    fn touches(&self, path: &str) -> bool {
+        self.paths().into_iter().any(|own| {
+            own == path
+                || is_below(path, own) && !matches!(self, Self::Made(_) | Self::Wrote(..))
+                || is_below(own, path) && matches!(self, Self::Moved(..) | Self::Restored(_))
+        })
+    }
+}
+
+fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Everything that was done.
+#[derive(Default)]
+pub struct Model {
+    /// In the order in which it was done.
+    pub deeds: Vec<Deed>,
+}
+
+/// A locker as a device shows it.
+pub struct Shown {
+    /// Live files and folders.
+    pub entries: BTreeMap<String, Entry>,
+    /// Every content, the trash and older versions too.
+    pub contents: Vec<Content>,
+}
+
+impl Shown {
+    /// Looks at a device.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn look(locker: &locker_engine::Locker) -> Result<Self, locker_engine::Error> {
+        let mut entries = BTreeMap::new();
+        locker.list("", true, &mut |entry| {
+            entries.insert(entry.path.clone(), entry);
+            ControlFlow::Continue(())
+        })?;
+        Ok(Self { entries, contents: locker_engine::simulation::contents(locker)? })
+    }
+}
+
+impl Model {
+    /// What is missing.
+    pub fn missing(&self, shown: &Shown) -> Vec<String> {
+        let kept: BTreeSet<[u8; 32]> =
+            shown.contents.iter().filter(|one| !one.is_gone).map(|one| one.b3).collect();
+        let mut missing = Vec::new();
+        for (n, deed) in self.deeds.iter().enumerate().filter(|(_, deed)| deed.is_acknowledged) {
+            let others = || self.deeds.iter().enumerate().filter(|(m, _)| *m != n);
+            let is_touched = |path: &str| {
+                self.aliases(path).iter().any(|path| others().any(|(_, other)| other.what.touches(path)))
+            };
+            let entry = |path: &str| shown.entries.get(path);
+            let holds = match &deed.what {
+                What::Wrote(_, b3) if !kept.contains(b3) => false,
+                What::Wrote(path, b3) => {
+                    let hex = blake3::Hash::from_bytes(*b3).to_hex().to_string();
+                    is_touched(path) || entry(path).is_some_and(|one| one.b3.as_deref() == Some(&hex))
+                }
+                What::Made(path) => {
+                    is_touched(path) || entry(path).is_some_and(|one| one.kind == Kind::Folder)
+                }
+                What::Moved(from, to) => {
+                    is_touched(from) || is_touched(to) || entry(from).is_none() && entry(to).is_some()
+                }
+                What::Removed(path) => is_touched(path) || entry(path).is_none(),
+                What::Restored(path) => is_touched(path) || entry(path).is_some(),
+            };
+            if !holds {
+                let why = match &deed.what {
+                    What::Wrote(_, b3) if !kept.contains(b3) => "content is nowhere",
+                    _ => "not as it was left",
+                };
+                missing.push(format!("deed {n} of device {}: {:?}: {why}", deed.device, deed.what));
+            }
+        }
+        missing
+    }
+
+    /// A path, and what it may be for somebody who has not heard of a move.
+    fn aliases(&self, path: &str) -> BTreeSet<String> {
+        let mut all = BTreeSet::from([path.to_owned()]);
+        let mut open = vec![path.to_owned()];
+        while let Some(path) = open.pop() {
+            for deed in &self.deeds {
+                let What::Moved(from, to) = &deed.what else { continue };
+                let rest = if path == *to { Some("") } else { path.strip_prefix(to.as_str()) };
+                let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
+                    continue;
+                };
+                let alias = format!("{from}{rest}");
+                if all.len() < ALIASES_MAX && all.insert(alias.clone()) {
+                    open.push(alias);
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether somebody wrote a content, acknowledged or not.
+    pub fn knows(&self, b3: &[u8; 32]) -> bool {
+        self.deeds.iter().any(|deed| matches!(&deed.what, What::Wrote(_, known) if known == b3))
+    }
+}

@@ -1,0 +1,586 @@
+//! One schedule: a few devices of one person, random deeds, random misfortune; then everything is mended, and what must
+//! hold is looked at.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use locker_engine::report::{Kind, Silent, StateHash};
+use locker_engine::{Error, Locker, NodeOptions, VerifyOptions};
+
+use crate::canary::{self, MARK};
+use crate::crash::{self, Armed};
+use crate::device::{Device, World};
+use crate::dice::Dice;
+use crate::disk::Disk;
+use crate::model::{Deed, Model, Shown, What};
+use crate::network::Host;
+use crate::trace::{self, note};
+use crate::{hooks, meeting};
+
+/// Longest time until all are equal, after everything is mended.
+const CONVERGE_TIME: Duration = Duration::from_secs(3_600);
+const LOOK_PAUSE: Duration = Duration::from_secs(4);
+/// Every so many schedules there is a meeting point to the end.
+const MEETING_EVERY: u64 = 4;
+/// How long the devices have to meet.
+const MEET_TIME: Duration = Duration::from_secs(120);
+const LOOK_TIME: Duration = Duration::from_millis(10);
+
+/// What a schedule came to.
+pub struct Outcome {
+    /// What must hold and does not.
+    pub faults: Vec<String>,
+    /// What was done.
+    pub deeds: usize,
+    /// Bytes that the wires carried.
+    pub carried: u64,
+}
+
+/// The state of one schedule.
+struct Schedule {
+    world: World,
+    disk: Disk,
+    dice: Dice,
+    devices: Vec<Device>,
+    model: Model,
+    /// Device for which a crash is set.
+    doomed: Option<usize>,
+    liar: Option<IpAddr>,
+    is_cut: bool,
+    names: u32,
+    faults: Vec<String>,
+}
+
+/// Runs the schedule of a seed.
+pub fn run(seed: u64) -> Outcome {
+    let world = meeting::world(seed, 1);
+    let disk = Disk::new(seed);
+    let mut dice = Dice::new(seed, "schedule");
+    let devices = dice.pick(&[3, 3, 4, 4, 5]);
+    crash::listen();
+    let mut all = Schedule {
+        world,
+        disk,
+        dice,
+        devices: Vec::new(),
+        model: Model::default(),
+        doomed: None,
+        liar: None,
+        is_cut: false,
+        names: 0,
+        faults: Vec::new(),
+    };
+    if let Err(error) = all.begin(devices) {
+        all.faults.push(format!("cannot begin: {error}"));
+        return all.outcome();
+    }
+    let steps = all.dice.within(20, 50);
+    for _ in 0..steps {
+        all.step();
+        if !all.faults.is_empty() {
+            break;
+        }
+    }
+    if all.faults.is_empty() {
+        all.mend();
+    }
+    if all.faults.is_empty() {
+        all.converge();
+    }
+    all.look_for_plaintext();
+    all.devices.iter_mut().for_each(Device::stop);
+    all.outcome()
+}
+
+impl Schedule {
+    fn outcome(&mut self) -> Outcome {
+        let deeds = self.model.deeds.len();
+        Outcome { faults: std::mem::take(&mut self.faults), deeds, carried: self.world.network.looked_at().0 }
+    }
+
+    fn host(&mut self) -> Host {
+        let latency = Duration::from_micros(self.dice.pick(&[200, 2_000, 10_000, 40_000]));
+        let rate = self.dice.pick(&[200_000, 2_000_000, 20_000_000]);
+        Host { is_on: true, latency, rate, lies: false }
+    }
+
+    /// Makes the person and its devices.
+    fn begin(&mut self, devices: u16) -> Result<(), Error> {
+        for number in 0..devices {
+            // One or none that cannot read, never the first.
+            let is_blind = number > 1 && self.dice.chance(1, 3);
+            let mut device = Device::new(number, &self.disk.path(""), is_blind);
+            let host = self.host();
+            self.world.network.set_host(device.ip, host);
+            match self.devices.first() {
+                None => device.create(&self.world)?,
+                Some(first) => device.join(&self.world, first)?,
+            }
+            device.start(&self.world)?;
+            if number == 0 {
+                for folder in 0..3 {
+                    let path = self.fresh(&format!("folder {folder}"));
+                    hooks::next_deed();
+                    device.locker().map(|locker| locker.make_folder(&path, false)).transpose()?;
+                }
+            }
+            self.devices.push(device);
+        }
+        if self.world.seed % MEETING_EVERY == 0 { Ok(()) } else { self.leave_the_meeting_point() }
+    }
+
+    /// From now on the devices find each other at the places that they know, and nowhere else: looking up in the DHT costs
+    /// most of the time of a run.
+    fn leave_the_meeting_point(&mut self) -> Result<(), Error> {
+        let end = hooks::elapsed() + MEET_TIME;
+        while !self.have_all_met()? && hooks::elapsed() < end {
+            self.world.wait(LOOK_TIME);
+        }
+        self.world.meeting.clear();
+        for who in 0..self.devices.len() {
+            self.devices[who].stop();
+            self.devices[who].start(&self.world)?;
+        }
+        Ok(())
+    }
+
+    fn have_all_met(&self) -> Result<bool, Error> {
+        for device in self.devices.iter().filter(|device| !device.is_blind) {
+            let Some(locker) = device.locker() else { continue };
+            let others = locker.devices()?;
+            if others.len() < self.devices.len() || others.iter().any(|other| !other.this && !other.online) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn fresh(&mut self, what: &str) -> String {
+        self.names += 1;
+        format!("{} {what} {}", String::from_utf8_lossy(MARK), self.names)
+    }
+
+    /// Something happens.
+    fn step(&mut self) {
+        let pause = match self.dice.below(10) {
+            0..4 => 0,
+            4..7 => self.dice.within(1, 500),
+            7..9 => self.dice.within(1_000, 30_000),
+            _ => self.dice.within(30_000, 300_000),
+        };
+        self.world.wait(Duration::from_millis(pause));
+        self.bury();
+        if self.dice.chance(2, 3) {
+            self.act()
+        } else {
+            self.trouble()
+        }
+        self.bury();
+    }
+
+    /// A device for which the set moment came is gone.
+    fn bury(&mut self) {
+        if let Some(doomed) = self.doomed
+            && crash::take_fired()
+        {
+            self.devices[doomed].bury();
+            self.doomed = None;
+        }
+    }
+
+    /// A person does something.
+    fn act(&mut self) {
+        let writers: Vec<usize> = (0..self.devices.len())
+            .filter(|n| !self.devices[*n].is_blind && self.devices[*n].locker().is_some())
+            .collect();
+        if writers.is_empty() {
+            return;
+        }
+        let who = self.dice.pick(&writers);
+        let Some(locker) = self.devices[who].locker().cloned() else { return };
+        hooks::next_deed();
+        let (folders, files) = match entries(&locker) {
+            Ok(found) => found,
+            Err(error) => return self.faults.push(format!("device {who} cannot list: {error}")),
+        };
+        let folder = folders[self.dice.index(folders.len())].clone();
+        let any = |dice: &mut Dice| {
+            let (at, files_count) = (dice.index((files.len() + folders.len() - 1).max(1)), files.len());
+            files.get(at).or_else(|| folders.get(at + 1 - files_count)).cloned()
+        };
+        let done = match self.dice.below(100) {
+            0..40 => {
+                let name = self.fresh("file");
+                self.write(who, &locker, &folder, &name)
+            }
+            40..55 => match files.is_empty() {
+                true => return,
+                false => {
+                    let file = files[self.dice.index(files.len())].clone();
+                    let (folder, name) = file.rsplit_once('/').unwrap_or(("", &file));
+                    self.write(who, &locker, folder, name)
+                }
+            },
+            55..65 => {
+                // Two may make the same.
+                let name = if self.dice.chance(1, 3) {
+                    format!("{} common {}", String::from_utf8_lossy(MARK), self.dice.below(3))
+                } else {
+                    self.fresh("folder")
+                };
+                let path = join(&folder, &name);
+                let done = locker.make_folder(&path, false);
+                self.did(who, What::Made(path), done)
+            }
+            65..77 => {
+                let Some(from) = any(&mut self.dice) else { return };
+                let name = if self.dice.chance(1, 2) {
+                    self.fresh("moved")
+                } else {
+                    from.rsplit('/').next().unwrap_or(&from).to_owned()
+                };
+                let to = join(&folder, &name);
+                if from == to {
+                    return;
+                }
+                let done = locker.rename(&from, &to);
+                self.did(who, What::Moved(from, to), done)
+            }
+            77..85 => {
+                let Some(path) = any(&mut self.dice) else { return };
+                let done = locker.remove(&path).map(drop);
+                self.did(who, What::Removed(path), done)
+            }
+            85..89 => {
+                let removed: Vec<String> = self
+                    .model
+                    .deeds
+                    .iter()
+                    .filter_map(
+                        |deed| if let What::Removed(path) = &deed.what { Some(path.clone()) } else { None },
+                    )
+                    .collect();
+                if removed.is_empty() {
+                    return;
+                }
+                let path = removed[self.dice.index(removed.len())].clone();
+                let done = locker.restore(&path, None, None).map(drop);
+                self.did(who, What::Restored(path), done)
+            }
+            89..92 => {
+                note(format_args!("gc on {who}"));
+                locker.gc(false, &Silent).map(drop)
+            }
+            92..96 => {
+                let copies = self.dice.within(1, 2) as u32;
+                note(format_args!("free {folder:?} on {who}"));
+                let freed = locker.free(&folder, copies, NodeOptions::default(), &Silent);
+                note(format_args!(
+                    "freed {:?}",
+                    freed.as_ref().map(|freed| (freed.files, freed.proofs)).ok()
+                ));
+                freed.map(drop)
+            }
+            _ => match files.is_empty() {
+                true => return,
+                false => {
+                    let file = files[self.dice.index(files.len())].clone();
+                    note(format_args!("read {file:?} on {who}"));
+                    self.read(who, &locker, &file)
+                }
+            },
+        };
+        if let Err(error) = done
+            && !is_expected(&error)
+        {
+            self.faults.push(format!("device {who}: {error} ({error:?})"));
+        }
+    }
+
+    fn write(&mut self, who: usize, locker: &Locker, folder: &str, name: &str) -> Result<(), Error> {
+        let len = match self.dice.below(20) {
+            0..15 => self.dice.within(0, 2_000),
+            15..19 => self.dice.within(2_000, 60_000),
+            _ => self.dice.within(60_000, 600_000),
+        };
+        let mut content = vec![0; len as usize];
+        self.dice.fill(&mut content);
+        let mut bytes = format!("{} {} ", String::from_utf8_lossy(MARK), self.names).into_bytes();
+        self.names += 1;
+        bytes.append(&mut content);
+        let from = self.disk.path("from");
+        let file: PathBuf = from.join(name);
+        let written = std::fs::create_dir_all(&from)
+            .and_then(|()| std::fs::write(&file, &bytes))
+            .and_then(|()| std::fs::File::options().write(true).open(&file))
+            .and_then(|open| {
+                let at = hooks::EPOCH_MS + u64::from(self.names) * 1_000;
+                open.set_modified(std::time::UNIX_EPOCH + Duration::from_millis(at))
+            });
+        written.map_err(|e| Error::Network(format!("a file of the test cannot be written: {e}")))?;
+        let path = join(folder, name);
+        let added = locker.add(&[&file], folder, &Silent);
+        _ = std::fs::remove_file(&file);
+        let done = added.and_then(|added| match added.skipped.first() {
+            None => Ok(()),
+            Some(skipped) => Err(Error::Argument(format!("skipped: {}", skipped.reason))),
+        });
+        let b3 = *blake3::hash(&bytes).as_bytes();
+        self.did(who, What::Wrote(path, b3), done)
+    }
+
+    /// Notes a deed; what was done on a device that is gone was told to nobody.
+    fn did(&mut self, device: usize, what: What, done: Result<(), Error>) -> Result<(), Error> {
+        let gone = self.doomed == Some(device) && crash::has_fired();
+        note(format_args!("{what:?} on {device}: {:?} {gone}", done.as_ref().err().map(ToString::to_string)));
+        self.model.deeds.push(Deed { device: device as u16, what, is_acknowledged: done.is_ok() && !gone });
+        done
+    }
+
+    fn read(&mut self, who: usize, locker: &Locker, file: &str) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        locker.read(file, 0, None, &mut bytes)?;
+        if !self.model.knows(blake3::hash(&bytes).as_bytes()) {
+            self.faults.push(format!("device {who} gives wrong bytes for {file:?}"));
+        }
+        Ok(())
+    }
+
+    /// Something goes wrong, or well again.
+    fn trouble(&mut self) {
+        let who = self.dice.index(self.devices.len());
+        let other = self.dice.index(self.devices.len());
+        let (ip, other_ip) = (self.devices[who].ip, self.devices[other].ip);
+        let is_on = self.devices[who].locker().is_some();
+        match self.dice.below(12) {
+            0..3 if self.is_cut => {
+                let breaks = self.dice.chance(1, 2);
+                note(format_args!("mended, {breaks}"));
+                self.world.network.mend(breaks);
+                self.is_cut = false;
+            }
+            0 | 1 if who != other => {
+                note(format_args!("cut {who} and {other}"));
+                self.world.network.cut(ip, other_ip);
+                if self.dice.chance(2, 3) {
+                    self.world.network.cut(other_ip, ip);
+                }
+                self.is_cut = true;
+            }
+            2 => {
+                note(format_args!("{who} alone"));
+                for other in self.devices.iter().filter(|other| other.ip != ip) {
+                    self.world.network.cut(ip, other.ip);
+                    self.world.network.cut(other.ip, ip);
+                }
+                self.is_cut = true;
+            }
+            3 => {
+                note(format_args!("broken {who} and {other}"));
+                self.world.network.break_between(ip, other_ip);
+            }
+            4 if is_on && self.doomed.is_none() => {
+                let is_told = self.dice.chance(1, 2);
+                note(format_args!("crash {who}"));
+                self.devices[who].crash(&self.world, is_told);
+            }
+            5 | 6 if is_on && self.doomed.is_none() => {
+                let steps = self.dice.within(1, 60);
+                note(format_args!("crash {who} in {steps} steps"));
+                self.doomed = Some(who);
+                crash::arm(Armed {
+                    steps,
+                    home: self.devices[who].home().to_path_buf(),
+                    next: self.devices[who].next_home(),
+                    ip,
+                    is_told: self.dice.chance(1, 2),
+                    network: Arc::clone(&self.world.network),
+                });
+            }
+            7 if is_on && self.doomed != Some(who) => self.devices[who].stop(),
+            4..8 => self.start(who),
+            8 => {
+                let ahead_s = self.dice.pick(&[-31_536_000, -86_400, -240, -30, 0, 0, 30, 240, 3_600]);
+                note(format_args!("clock of {who} {ahead_s}"));
+                self.devices[who].set_clock(ahead_s * 1_000);
+            }
+            9 => {
+                let host = self.host();
+                note(format_args!("{who} is {:?} away, {} B/s", host.latency, host.rate));
+                self.world.network.change(ip, |one| (one.latency, one.rate) = (host.latency, host.rate));
+            }
+            _ => {
+                let liar = if self.liar.is_some() { None } else { Some(ip) };
+                for device in &self.devices {
+                    self.world.network.change(device.ip, |host| host.lies = liar == Some(device.ip));
+                }
+                self.liar = liar;
+                note(format_args!("liar {liar:?}"));
+            }
+        }
+    }
+
+    fn start(&mut self, who: usize) {
+        if self.devices[who].locker().is_some() {
+            return;
+        }
+        if let Err(error) = self.devices[who].start(&self.world) {
+            self.faults.push(format!("device {who} does not start: {error} ({error:?})"));
+        }
+    }
+
+    /// Everything is as it should be again.
+    fn mend(&mut self) {
+        note(format_args!("everything is mended"));
+        crash::disarm();
+        self.bury();
+        self.doomed = None;
+        self.world.network.mend(true);
+        for who in 0..self.devices.len() {
+            self.world.network.change(self.devices[who].ip, |host| host.lies = false);
+            self.devices[who].set_clock(0);
+            self.start(who);
+        }
+    }
+
+    /// Waits until all are equal and everything is there.
+    fn converge(&mut self) {
+        let end = hooks::elapsed() + CONVERGE_TIME;
+        loop {
+            self.world.wait(LOOK_PAUSE);
+            let mut missing = self.unequal();
+            if missing.is_empty() {
+                missing = self.check();
+            }
+            if missing.is_empty() {
+                break;
+            }
+            if hooks::elapsed() > end {
+                self.faults.append(&mut missing);
+                return;
+            }
+        }
+        note(format_args!("equal"));
+        for device in self.devices.iter().filter(|device| !device.is_blind) {
+            let Some(locker) = device.locker() else { continue };
+            hooks::next_deed();
+            match locker.verify(VerifyOptions::default(), &Silent) {
+                Ok(verified) if verified.bad == 0 && verified.complete => {}
+                Ok(verified) => self.faults.push(format!("device {}: {verified:?}", device.number)),
+                Err(error) => self.faults.push(format!("device {} cannot verify: {error}", device.number)),
+            }
+        }
+    }
+
+    /// In what the devices differ, or wait for.
+    fn unequal(&self) -> Vec<String> {
+        let (mut hashes, mut waits) = (BTreeMap::new(), Vec::new());
+        for device in &self.devices {
+            let Some(locker) = device.locker() else { continue };
+            hooks::next_deed();
+            if !device.is_blind {
+                match locker.status(StateHash::Always) {
+                    Ok(status) => {
+                        hashes.entry(status.state_hash).or_insert_with(Vec::new).push(device.number)
+                    }
+                    Err(error) => waits.push(format!("device {} has no status: {error}", device.number)),
+                }
+            }
+            if let Err(error) = locker.wait_synced(NodeOptions::default(), Some(LOOK_TIME)) {
+                waits.push(format!("device {}: {error}", device.number));
+            }
+        }
+        if hashes.len() > 1 {
+            waits.push(format!("trees differ: {hashes:?}"));
+        }
+        waits
+    }
+
+    /// What is missing or wrong on any device.
+    fn check(&mut self) -> Vec<String> {
+        let mut missing = Vec::new();
+        for who in 0..self.devices.len() {
+            let Some(locker) = self.devices[who].locker().filter(|_| !self.devices[who].is_blind).cloned()
+            else {
+                continue;
+            };
+            hooks::next_deed();
+            let shown = match Shown::look(&locker) {
+                Ok(shown) => shown,
+                Err(error) => {
+                    missing.push(format!("device {who} cannot be looked at: {error}"));
+                    continue;
+                }
+            };
+            missing.extend(self.model.missing(&shown).into_iter().map(|one| format!("on {who}: {one}")));
+            if !missing.is_empty() {
+                continue;
+            }
+            for (path, _) in shown.entries.iter().filter(|(_, entry)| entry.kind == Kind::File) {
+                if let Err(error) = self.read(who, &locker, path) {
+                    missing.push(format!("device {who} cannot read {path:?}: {error}"));
+                }
+            }
+        }
+        missing
+    }
+
+    fn look_for_plaintext(&mut self) {
+        if let (_, Some(between)) = self.world.network.looked_at() {
+            self.faults.push(format!("plaintext on the wire from {between}"));
+        }
+        for device in &self.devices {
+            if let Some(file) = canary::find_in(device.home()) {
+                self.faults.push(format!("plaintext on the disk: {file}"));
+            }
+        }
+    }
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// Folders, the root first, and files.
+fn entries(locker: &Locker) -> Result<(Vec<String>, Vec<String>), Error> {
+    let (mut folders, mut files) = (vec![String::new()], Vec::new());
+    locker.list("", true, &mut |entry| {
+        match entry.kind {
+            Kind::File => files.push(entry.path),
+            _ => folders.push(entry.path),
+        }
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok((folders, files))
+}
+
+/// Whether an error says only that what was asked for cannot be done now.
+fn is_expected(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::NotFound(_)
+            | Error::Exists(_)
+            | Error::IsRoot
+            | Error::IntoItself(_)
+            | Error::NotFolder(_)
+            | Error::IsFolder(_)
+            | Error::Ambiguous(_)
+            | Error::Network(_)
+            | Error::Gone(_)
+            | Error::NoSuch(_)
+    )
+}
+
+/// The name of what was found, for the one line that a run prints.
+pub fn line(seed: u64, outcome: &Outcome) -> String {
+    let (events, hash) = trace::told();
+    let hours = hooks::elapsed().as_secs_f64() / 3_600.0;
+    let verdict = if outcome.faults.is_empty() { "fine" } else { "FAULT" };
+    format!(
+        "seed {seed} {verdict} trace {hash} events {events} deeds {} carried {} hours {hours:.2}",
+        outcome.deeds, outcome.carried
+    )
+}
