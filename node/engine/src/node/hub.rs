@@ -558,7 +558,7 @@ impl Hub {
                 NetEvent::Listening { .. } | NetEvent::Closed { .. } => {}
             }
         }
-        // A node whose network has ended is one that nobody reaches: it ends, and whoever started it is told.
+        // Without a network nobody reaches it: it ends, and whoever started it is told.
         self.stopping.send_replace(true);
     }
 
