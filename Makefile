@@ -9,7 +9,10 @@ PACKAGES := build-essential python3-pip time b3sum
 # What experiments of the laboratory need; one that misses something says so and is left out.
 LAB_PACKAGES := e2fsprogs xfsprogs btrfs-progs libfaketime iproute2 nftables
 
-.PHONY: run test gate deep bench media tools lab-tools release lab help
+.PHONY: run test gate deep bench media tools lab-tools release lab simulate crowd help
+
+# Which schedules are simulated: the first seed, and how many.
+SEEDS := 1 200
 
 help: ## list what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +33,14 @@ test: tools lab-tools media lab ## run every test
 deep: tools lab-tools media lab ## run the long figures: many histories, kills and power cuts, every failing operation
 	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" LOCKER_BIG=1 LOCKER_HISTORIES=10000 LOCKER_KILLS=1000 LOCKER_TRIES=1000 LOCKER_CUTS=1000 LOCKER_FAULTS=all \
 	  cargo nextest run --workspace --locked --no-fail-fast --profile deep
+
+simulate: tools ## run whole nodes on a simulated network, clock and dice: make simulate SEEDS="1 10000"
+	cargo build --manifest-path tests/simulation/Cargo.toml --target-dir "$(abspath $(TARGET))" --profile lab --locked
+	"$(abspath $(TARGET))/lab/simulate" many $(SEEDS)
+
+crowd: tools ## run 200 simulated nodes for 24 simulated hours
+	cargo build --manifest-path tests/simulation/Cargo.toml --target-dir "$(abspath $(TARGET))" --profile lab --locked
+	"$(abspath $(TARGET))/lab/simulate" crowd 1 200 24
 
 bench: release ## measure, and print tables
 	cargo build --release --locked -p locker-engine --example scale

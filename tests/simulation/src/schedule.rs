@@ -414,6 +414,7 @@ impl Schedule {
             }
             _ => {
                 let liar = if self.liar.is_some() { None } else { Some(ip) };
+                self.end_lies();
                 for device in &self.devices {
                     self.world.network.change(device.ip, |host| host.lies = liar == Some(device.ip));
                 }
@@ -421,6 +422,15 @@ impl Schedule {
                 note(format_args!("liar {liar:?}"));
             }
         }
+    }
+
+    /// Who lied is somebody else from now on: what it said before is forgotten with its sessions.
+    fn end_lies(&mut self) {
+        let Some(liar) = self.liar.take() else { return };
+        for device in &self.devices {
+            self.world.network.break_between(liar, device.ip);
+        }
+        self.world.network.change(liar, |host| host.lies = false);
     }
 
     fn start(&mut self, who: usize) {
@@ -439,8 +449,8 @@ impl Schedule {
         self.bury();
         self.doomed = None;
         self.world.network.mend(true);
+        self.end_lies();
         for who in 0..self.devices.len() {
-            self.world.network.change(self.devices[who].ip, |host| host.lies = false);
             self.devices[who].set_clock(0);
             self.start(who);
         }

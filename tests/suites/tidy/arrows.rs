@@ -45,12 +45,17 @@ const WALLS: &[(&str, &[&str])] = &[
 /// take ours.
 const VISITOR: &str = "tests/suites/attacks";
 
+/// A workspace of its own, which builds the product with a feature that nobody else may set.
+const SIMULATION: &str = "tests/simulation";
+
 /// Crates that are pure: time, dice, files and sockets come in as arguments, and clippy holds them to it.
 const PURE: &[&str] = &["crypto", "node/catalog", "node/sync"];
 
 /// Package name, what it depends on in any way, and the manifest.
 fn packages() -> Vec<(String, BTreeSet<String>, toml::Table, PathBuf)> {
-    let manifests = files().into_iter().filter(|path| path.file_name().is_some_and(|n| n == "Cargo.toml"));
+    let manifests = files()
+        .into_iter()
+        .filter(|path| path.file_name().is_some_and(|n| n == "Cargo.toml") && !path.starts_with(SIMULATION));
     manifests
         .filter_map(|path| {
             let table: toml::Table = text(&path).unwrap().parse().unwrap();
@@ -119,8 +124,8 @@ fn one_suite_alone_links_the_product() {
     assert!(ours.len() >= 6);
     ours.push("libp2p::".into());
     for (path, text) in crate::rust_files() {
-        let is_outside =
-            path.starts_with("tests") && !path.starts_with(VISITOR) && !path.starts_with("tests/suites/tidy");
+        let is_outside = path.starts_with("tests")
+            && ![VISITOR, SIMULATION, "tests/suites/tidy"].iter().any(|known| path.starts_with(known));
         for (number, line) in text.lines().enumerate().filter(|_| is_outside) {
             let code = line.split("//").next().unwrap_or_default();
             let named = ours.iter().find(|krate| {
@@ -195,6 +200,10 @@ fn every_crate_follows_the_workspace() {
             for (wanted, how) in table.get(kind).and_then(|v| v.as_table()).into_iter().flatten() {
                 if how.get("workspace").and_then(toml::Value::as_bool) != Some(true) {
                     complaints.push(format!("{name} names a version of {wanted} of its own"));
+                }
+                let features = how.get("features").and_then(toml::Value::as_array).into_iter().flatten();
+                if features.into_iter().any(|one| one.as_str() == Some("simulation")) {
+                    complaints.push(format!("{name} builds {wanted} for the simulation"));
                 }
             }
         }

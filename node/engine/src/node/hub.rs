@@ -538,7 +538,7 @@ impl Hub {
         }
     }
 
-    /// Hears the network.
+    /// Hears the network. Without one nobody reaches this node: it ends, and whoever started it is told.
     async fn listen_to(self: Arc<Self>, mut events: Events) {
         while let Some(Some(event)) = self.until_stop(events.next()).await {
             match event {
@@ -558,7 +558,6 @@ impl Hub {
                 NetEvent::Listening { .. } | NetEvent::Closed { .. } => {}
             }
         }
-        // A node whose network has ended is one that nobody reaches: it ends, and whoever started it is told.
         self.stopping.send_replace(true);
     }
 
