@@ -33,12 +33,12 @@ pub(crate) fn list(inner: &Inner) -> Result<Vec<Held>, Error> {
 /// what this device took away itself; what committing gives.
 pub(crate) fn allow(inner: &Inner, device: Option<&str>) -> Result<Decided, Error> {
     let held = choose(inner, device)?;
-    let files = held.removed + held.replaced;
-    inner.commit(|change| {
+    let hold = inner.commit(|change| {
         let hold = still_held(change.look(|space, rows| space.held_back(rows))?, &held)?;
-        change.push(confirm(&hold, Decision::Allow))
+        change.push(confirm(&hold, Decision::Allow))?;
+        Ok(hold)
     })?;
-    Ok(Decided { device: held.device, name: held.name, files })
+    Ok(decided(held, &hold))
 }
 
 /// Brings back what a device took away: writes what it takes for the tree to be as this device shows it.
@@ -49,11 +49,12 @@ pub(crate) fn undo(inner: &Inner, device: Option<&str>) -> Result<Decided, Error
     let held = choose(inner, device)?;
     // What is brought back must still be here when it is committed that it counts again.
     let _content = inner.turns().rely();
-    let files = inner.commit(|change| {
+    let hold = inner.commit(|change| {
         let hold = still_held(change.look(|space, rows| space.held_back(rows))?, &held)?;
-        undo::bring_back(inner, change, &hold)
+        undo::bring_back(inner, change, &hold)?;
+        Ok(hold)
     })?;
-    Ok(Decided { device: held.device, name: held.name, files })
+    Ok(decided(held, &hold))
 }
 
 /// Whether moving so many files to the trash now is more than the other devices let through, and which these are.
@@ -174,6 +175,10 @@ fn still_held(holds: Vec<Hold>, held: &Held) -> Result<Hold, Error> {
     holds
         .find(|hold| hold.author.to_string() == held.device)
         .ok_or_else(|| Error::NoSuch("it was decided meanwhile".into()))
+}
+
+fn decided(held: Held, hold: &Hold) -> Decided {
+    Decided { device: held.device, name: held.name, files: hold.losses.gone + hold.losses.replaced }
 }
 
 fn confirm(hold: &Hold, decision: Decision) -> Op {

@@ -18,13 +18,13 @@ use crate::writer::Change;
 /// Nodes that are looked at in one go.
 const PAGE: usize = 1_024;
 
-/// Ends a hold and writes again what was before. Gives the number of files that were brought back.
-pub(super) fn bring_back(inner: &Inner, change: &mut Change<'_, '_>, hold: &Hold) -> Result<u64, Error> {
+/// Ends a hold and writes again what was before.
+pub(super) fn bring_back(inner: &Inner, change: &mut Change<'_, '_>, hold: &Hold) -> Result<(), Error> {
     let store = inner.store()?;
     let snapshot = store.read()?;
     let before = Tree::new(&snapshot, inner.space_tag())?;
     change.end_hold(&hold.author)?;
-    let mut back = Back { before: &before, change, seen: HashSet::new(), files: 0 };
+    let mut back = Back { before: &before, change, seen: HashSet::new() };
     let mut last = None;
     loop {
         let page = catalog::differing(before.rows(), last, PAGE)?;
@@ -34,9 +34,7 @@ pub(super) fn bring_back(inner: &Inner, change: &mut Change<'_, '_>, hold: &Hold
             break;
         }
     }
-    let files = back.files;
-    change.push(super::confirm(hold, Decision::Restore))?;
-    Ok(files)
+    change.push(super::confirm(hold, Decision::Restore))
 }
 
 struct Back<'a, 'c, 's> {
@@ -44,7 +42,6 @@ struct Back<'a, 'c, 's> {
     change: &'a mut Change<'c, 's>,
     /// Folders, and what was looked at already because something lies in it.
     seen: HashSet<NodeId>,
-    files: u64,
 }
 
 impl Back<'_, '_, '_> {
@@ -62,19 +59,16 @@ impl Back<'_, '_, '_> {
 
     fn one(&mut self, before: &Node) -> Result<(), Error> {
         let Some(now) = self.change.look(|_, rows| catalog::node(rows, before.id))? else { return Ok(()) };
-        let mut is_other = false;
         if before.trashed.is_some() {
             if now.trashed.is_none() {
                 self.change.push(Op::Trash(Trash { node: before.id }))?;
             }
         } else if (now.parent, &now.name) != (before.parent, &before.name) {
-            is_other = true;
             let (node, parent, name) = (before.id, before.parent, before.name.clone());
             self.change.push(Op::Move(Move { node, parent, name, kind: before.kind.code() }))?;
         }
         let ids = |node: &Node| node.versions.iter().map(|version| version.vid).collect::<Vec<_>>();
         if ids(before) != ids(&now) {
-            is_other = true;
             let mut bases = ids(&now);
             bases.sort_unstable();
             // The one that is shown is written last.
@@ -88,7 +82,6 @@ impl Back<'_, '_, '_> {
                 }))?;
             }
         }
-        self.files += u64::from(is_other && before.kind == locker_catalog::operation::NodeKind::File);
         Ok(())
     }
 }
