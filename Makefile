@@ -31,7 +31,7 @@ test: tools lab-tools media lab ## run every test
 	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" cargo nextest run --workspace --locked --no-fail-fast
 
 deep: tools lab-tools media lab ## run the long figures: many histories, kills and power cuts, every failing operation
-	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" LOCKER_BIG=1 LOCKER_HISTORIES=10000 LOCKER_KILLS=1000 LOCKER_TRIES=1000 LOCKER_CUTS=1000 LOCKER_FAULTS=all \
+	LOCKER_BIN="$(abspath $(TARGET))/lab/locker" LOCKER_BIG=1 LOCKER_HISTORIES=10000 LOCKER_KILLS=1000 LOCKER_TRIES=1000 LOCKER_CUTS=1000 LOCKER_FAULTS=all LOCKER_DEEDS=500 \
 	  cargo nextest run --workspace --locked --no-fail-fast --profile deep
 
 simulate: tools ## run whole nodes on a simulated network, clock and dice: make simulate SEEDS="1 10000"

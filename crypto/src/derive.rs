@@ -52,7 +52,10 @@ pub fn kdf(purpose: Purpose, parts: &[&[u8]]) -> [u8; 32] {
         hasher.update(&len.to_le_bytes());
         hasher.update(part);
     }
-    let out = *hasher.finalize().as_bytes();
+    let mut out = [0; 32];
+    let mut output = hasher.finalize_xof();
+    output.fill(&mut out);
+    output.zeroize();
     hasher.zeroize();
     out
 }

@@ -1,7 +1,8 @@
 //! Secret bytes, each a type of its own.
 //!
 //! They are wiped when dropped, compared in constant time, and have no `Debug`, `Display` or serialisation. Reading
-//! one out takes the word `expose`, so that a search finds every place.
+//! one out takes the word `expose`, so that a search finds every place. The bytes stay where they are when one is handed
+//! on: a move would leave a copy behind that nobody wipes.
 
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -10,15 +11,17 @@ macro_rules! secret {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
         #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-        pub struct $name([u8; $len]);
+        pub struct $name(Box<[u8; $len]>);
 
         impl $name {
             /// Size in bytes.
             pub const LEN: usize = $len;
 
             /// Takes over secret bytes.
-            pub const fn new(bytes: [u8; $len]) -> Self {
-                Self(bytes)
+            pub fn new(mut bytes: [u8; $len]) -> Self {
+                let secret = Self(Box::new(bytes));
+                bytes.zeroize();
+                secret
             }
 
             /// Reads a secret from a slice.
@@ -26,25 +29,30 @@ macro_rules! secret {
             /// # Errors
             /// [`crate::Refusal::Canon`] if the slice has another length.
             pub fn from_slice(bytes: &[u8]) -> Result<Self, crate::Refusal> {
-                bytes.try_into().map(Self).map_err(|_| crate::Refusal::Canon)
+                if bytes.len() != $len {
+                    return Err(crate::Refusal::Canon);
+                }
+                let mut secret = Self(Box::new([0; $len]));
+                secret.0.copy_from_slice(bytes);
+                Ok(secret)
             }
 
             /// Draws a fresh secret.
             pub fn random<R: rand_core::CryptoRng + ?Sized>(dice: &mut R) -> Self {
-                let mut bytes = [0; $len];
-                dice.fill_bytes(&mut bytes);
-                Self(bytes)
+                let mut secret = Self(Box::new([0; $len]));
+                dice.fill_bytes(secret.0.as_mut_slice());
+                secret
             }
 
             /// Gives the bytes, for handing them to a primitive or sealing them.
-            pub const fn expose(&self) -> &[u8; $len] {
+            pub fn expose(&self) -> &[u8; $len] {
                 &self.0
             }
         }
 
         impl PartialEq for $name {
             fn eq(&self, other: &Self) -> bool {
-                self.0.ct_eq(&other.0).into()
+                self.0.as_slice().ct_eq(other.0.as_slice()).into()
             }
         }
 

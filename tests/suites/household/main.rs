@@ -3,7 +3,7 @@
 //!
 //! What is told as done is remembered in a model of one page ([`model`]); in the end every device and everything that comes
 //! back from the disk alone is compared with it. Whenever `status` says that all is safe, somebody else counts the copies
-//! ([`walker`]). `HOUSEHOLD_DEEDS` and `HOUSEHOLD_SEED` choose another length and another run.
+//! ([`walker`]). `LOCKER_DEEDS` chooses another length, `LOCKER_SEED` another run.
 
 #![allow(clippy::unwrap_used, reason = "test code: a broken surrounding ends the test")]
 
@@ -255,17 +255,17 @@ impl Household {
     }
 }
 
-fn number_from(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+/// How many deeds: `LOCKER_DEEDS`, else few.
+fn deeds() -> usize {
+    std::env::var("LOCKER_DEEDS").ok().map_or(120, |text| text.parse().unwrap())
 }
 
 /// Goal: whatever a household goes through, nothing that was told as done is lost, everybody ends with the same, a mass
 /// deletion waits for a decision, and a stolen device reads nothing that is written after its end.
 #[test]
 fn a_household_loses_nothing() {
-    let deeds = number_from("HOUSEHOLD_DEEDS", 120) as usize;
-    let dice = Dice::new("a_household_loses_nothing", number_from("HOUSEHOLD_SEED", 1));
-    let mut house = Household::begin(dice);
+    let deeds = deeds();
+    let mut house = Household::begin(Dice::of("a_household_loses_nothing"));
     for number in 0..deeds / 2 {
         house.deed(&[0, 1, 2], number);
     }
@@ -275,7 +275,7 @@ fn a_household_loses_nothing() {
     house.members[2].kill();
     let thief = house.members[0].home.json(["device", "ls"])["devices"].as_array().unwrap().clone();
     let thief = thief.iter().find(|one| one["name"] == "cleo").unwrap()["id"].as_str().unwrap().to_owned();
-    house.members[0].home.ok(["device", "revoke", &thief]);
+    house.members[0].home.ok(["device", "revoke", &thief, "--yes"]);
     house.all_equal(&[0, 1]);
     let secret_from = house.model.count();
     for number in deeds / 2..deeds * 3 / 4 {

@@ -76,11 +76,11 @@ impl GroupRanges {
 
     /// Returns the groups of a pack of `len` bytes that are asked for, in rising order.
     pub fn groups(&self, len: u32) -> impl Iterator<Item = u32> + use<> {
-        let ranges = match &self.0 {
-            Inner::Whole => vec![0..groups_in(len)],
-            Inner::Some(ranges) => ranges.clone(),
+        let (whole, some) = match &self.0 {
+            Inner::Whole => (0..groups_in(len), Vec::new()),
+            Inner::Some(ranges) => (0..0, ranges.clone()),
         };
-        ranges.into_iter().flatten()
+        whole.chain(some.into_iter().flatten())
     }
 
     /// Returns how many bytes of a pack of `len` bytes are asked for, for the budget of bytes under way.

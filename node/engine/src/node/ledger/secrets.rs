@@ -235,7 +235,7 @@ impl Inner {
             // What does not open was sealed under a key that is still to come, or for others only: a later one may open.
             while let Some(sealed) = home_item(txn, &keys, &person::dedup_meta_key(m))? {
                 if let Ok(secret) = person::open_dedup(keys.person_keys()?, m, &sealed)
-                    && !held.as_ref().is_some_and(|(n, held)| (*n, held.expose()) == (m, secret.expose()))
+                    && held.as_ref().is_none_or(|(n, held)| (*n, held) != (m, &secret))
                 {
                     keyring::put(txn, &m, &secret);
                     is_new = true;
