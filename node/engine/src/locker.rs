@@ -33,7 +33,7 @@ use crate::share::ShareOptions;
 use crate::vault::{self, Vault};
 use crate::{Env, Error};
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod forgotten;
 mod mesh;
 mod survival;

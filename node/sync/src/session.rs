@@ -192,7 +192,13 @@ impl Session {
             }
             Event::Received(bytes) => self.receive(&bytes, now_ms, actions)?,
             Event::Held { log, heads } => self.hold(log, &heads, now_ms, actions),
-            Event::Stored { log, head, source } => self.note_stored(log, &head, source, now_ms),
+            Event::Stored { log, head, source } => {
+                self.note_stored(log, &head, source, now_ms);
+                if log.kind != LogKind::Entries {
+                    // The entries that came with it are told of next, and go out with it; what came alone is soon due.
+                    return Ok(());
+                }
+            }
             Event::Forked { log, author, seq } => {
                 let range = self.views.get(&log).and_then(|view| view.clamp(&author, seq, u64::MAX));
                 self.serve(log, author, range);

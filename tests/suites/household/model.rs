@@ -13,6 +13,8 @@ pub(crate) enum State {
     Stays,
     /// Somebody removed it.
     Went,
+    /// Somebody removed it, and it may have been brought back with other things that he removed.
+    Either,
 }
 
 struct File {
@@ -45,6 +47,12 @@ impl Model {
         self.files.get_mut(path).unwrap().state = State::Went;
     }
 
+    /// What somebody removed not long ago is undone: it may be that all of it is.
+    pub(crate) fn undo(&mut self, owner: usize) {
+        let went = self.files.values_mut().filter(|file| file.owner == owner && file.state == State::Went);
+        went.for_each(|file| file.state = State::Either);
+    }
+
     /// The files that somebody put there and that are there, without the archive.
     pub(crate) fn files_of(&self, owner: usize) -> Vec<String> {
         let of = |(path, file): &(&String, &File)| {
@@ -72,7 +80,11 @@ impl Model {
         let wanted: BTreeMap<String, String> =
             stays.map(|(path, file)| (path.clone(), file.b3.clone())).collect();
         let lost: Vec<_> = wanted.iter().filter(|(path, b3)| shown.get(*path) != Some(*b3)).collect();
-        let more: Vec<_> = shown.keys().filter(|path| !wanted.contains_key(*path)).collect();
+        let either = |path: &String, b3: &String| {
+            self.files.get(path).is_some_and(|file| file.state == State::Either && file.b3 == *b3)
+        };
+        let more = shown.iter().filter(|(path, b3)| !wanted.contains_key(*path) && !either(path, b3));
+        let more: Vec<_> = more.collect();
         assert!(lost.is_empty() && more.is_empty(), "{who}: not there {lost:?}; too much {more:?}");
     }
 }

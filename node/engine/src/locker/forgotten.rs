@@ -2,6 +2,8 @@
 //! through every page of this process that can be written, as a debugger would, before and after; what is looked for is itself
 //! never there in clear.
 
+#![cfg(target_os = "linux")]
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
