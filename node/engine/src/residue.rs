@@ -3,7 +3,7 @@
 
 use zeroize::Zeroize;
 
-/// Bytes of the stack below the caller that are overwritten; calls of this crate go less deep.
+/// Bytes of the stack below the caller that are overwritten.
 const DEPTH: usize = 256 * 1_024;
 
 /// Overwrites what ended calls left on the stack of this thread.

@@ -300,8 +300,16 @@ fn a_household_loses_nothing() {
         house.deed(&[0, 1], number);
     }
 
-    // The thief tries.
+    // Whoever asks for proofs now is told that all is safe, and that is so.
     house.gather(&[0, 1]);
+    let counted = house.safe;
+    house.members[0].home.ok(["audit"]);
+    wait_for("a safe locker", LIMIT, || {
+        house.look_at_status(0);
+        (house.safe > counted).then_some(())
+    });
+
+    // The thief tries.
     let cleo = &house.members[2].home;
     write(&cleo.beside("by-thief.txt"), b"by the thief");
     cleo.run(["add".as_ref(), cleo.beside("by-thief.txt").as_os_str()]);
