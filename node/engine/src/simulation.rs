@@ -78,7 +78,8 @@ pub fn contents(locker: &Locker) -> Result<Vec<Content>, Error> {
     let inner = locker.reading()?;
     let store = inner.store()?;
     let snapshot = store.read()?;
-    let (tree, keeper) = (Tree::new(&snapshot, inner.space_tag()), Keeper::new(inner, &store, &snapshot));
+    let (tree, keeper) =
+        (Tree::replayed(&snapshot, inner.space_tag()), Keeper::new(inner, &store, &snapshot));
     let (mut open, mut found, mut before) = (vec![NodeId::ROOT], Vec::new(), None);
     loop {
         let page = locker_catalog::tree::trash_list(tree.rows(), before.as_ref(), TRASH_PAGE)?;

@@ -92,7 +92,7 @@ impl Shown {
     /// Those of the engine.
     pub fn look(locker: &locker_engine::Locker) -> Result<Self, locker_engine::Error> {
         let mut entries = BTreeMap::new();
-        locker.list("", true, &mut |entry| {
+        locker.list("", locker_engine::ListOptions { recursive: true, replayed: true }, &mut |entry| {
             entries.insert(entry.path.clone(), entry);
             ControlFlow::Continue(())
         })?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use locker_engine::report::{Kind, Silent, StateHash};
-use locker_engine::{Error, Locker, NodeOptions, VerifyOptions};
+use locker_engine::{Error, ListOptions, Locker, NodeOptions, VerifyOptions};
 
 use crate::canary::{self, MARK};
 use crate::crash::{self, Armed};
@@ -557,7 +557,7 @@ fn join(folder: &str, name: &str) -> String {
 /// Folders, the root first, and files.
 fn entries(locker: &Locker) -> Result<(Vec<String>, Vec<String>), Error> {
     let (mut folders, mut files) = (vec![String::new()], Vec::new());
-    locker.list("", true, &mut |entry| {
+    locker.list("", ListOptions { recursive: true, replayed: false }, &mut |entry| {
         match entry.kind {
             Kind::File => files.push(entry.path),
             _ => folders.push(entry.path),
