@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::Home;
 use crate::files::write;
 use crate::program::{Outcome, Program, Running};
-use crate::{Home, wait::wait_for};
+use crate::wait::{wait_for, wait_or};
 
 /// A running `locker-bootstrap`.
 pub struct Meeting {
@@ -134,8 +135,11 @@ impl Home {
 
     /// Waits until a path is listed.
     pub fn wait_for_path(&self, path: &str) {
-        wait_for(&format!("{path} in `ls`"), Duration::from_secs(20), || {
-            self.paths().iter().any(|known| known == path).then_some(())
+        let is_listed = || self.paths().iter().any(|known| known == path).then_some(());
+        wait_or(Duration::from_secs(20), is_listed, || {
+            // Whether it was heard of, and from whom, tells where to look.
+            let told = |command: &[&str]| String::from_utf8_lossy(&self.run(command).out).into_owned();
+            format!("{path} in `ls`\n{}\n{}", told(&["device", "ls"]), told(&["doctor"]))
         });
     }
 

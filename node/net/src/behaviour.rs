@@ -51,7 +51,7 @@ pub(crate) struct Behaviour {
     pub(crate) kad: kad::Behaviour<RecordShelf>,
     pub(crate) stream: stream::Behaviour,
     /// What this node is for others, while it is public.
-    pub(crate) relay: relay::Behaviour,
+    pub(crate) relay: nat::Server,
     pub(crate) probe: Probe,
     /// What others are for it.
     circuits: Screened<relay::client::Behaviour>,

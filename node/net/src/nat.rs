@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `screen` | what behaviours hear and say of our own addresses, so that a stranger's word is never taken for one |
 //! | `probe` | the server of address probes: for whom, how often, and only back to where the asker is |
-//! | `relay` | the relay's rules: who reserves, whose circuits pass |
+//! | `relay` | the relay and its rules: who reserves, whose circuits pass |
 //! | `reach` | whether this node is public, and at which relays it reserves: decided without a socket |
 
 mod probe;
@@ -15,5 +15,5 @@ mod screen;
 
 pub(crate) use probe::Probe;
 pub(crate) use reach::{Bid, Candidate, Reach};
-pub(crate) use relay::{Household, server};
+pub(crate) use relay::{Household, Server, server};
 pub(crate) use screen::{Screened, Word};

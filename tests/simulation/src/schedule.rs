@@ -267,7 +267,13 @@ impl Schedule {
                     return;
                 }
                 let path = removed[self.dice.index(removed.len())].clone();
-                let done = locker.restore(&path, None, None).map(drop);
+                let done = match locker.restore(&path, None, None) {
+                    // What went with its folder comes back with it.
+                    Err(Error::Argument(why)) if why.contains("in the trash as a whole") => {
+                        Err(Error::NotFound(why))
+                    }
+                    done => done.map(drop),
+                };
                 self.did(who, What::Restored(path), done)
             }
             89..92 => {

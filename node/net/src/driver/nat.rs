@@ -198,8 +198,7 @@ impl Driver {
             self.nat.serves = serves;
             let behaviour = self.swarm.behaviour_mut();
             behaviour.kad.set_mode(Some(if serves { Mode::Server } else { Mode::Client }));
-            let status = if serves { relay::Status::Enable } else { relay::Status::Disable };
-            behaviour.relay.set_status(Some(status));
+            behaviour.relay.offer(serves);
             behaviour.probe.set_on(serves);
         }
         let reached = Reached { public: self.nat.confirmed().to_vec(), relays: self.nat.relays() };

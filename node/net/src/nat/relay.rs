@@ -6,9 +6,17 @@
 use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use libp2p::relay::{Behaviour, Config, RateLimiter, Status};
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::relay::{Behaviour, Config, Event, RateLimiter, Status};
+use libp2p::swarm::behaviour::{ConnectionClosed, DialFailure, ListenFailure};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm,
+};
 use libp2p::{Multiaddr, PeerId};
 
 use crate::config::RelayMode;
@@ -145,18 +153,190 @@ where
     Box::new(rule)
 }
 
+/// The relay behaviour, which here says nothing to connections that themselves come through a relay.
+///
+/// The library tells every connection when the relay begins or ends to offer itself, and a connection through a relay, at
+/// which it listens to nothing, ends by a panic when it is told: whoever had one when he turned out to be public lost it
+/// so, and with it a task that nobody misses.
+pub(crate) struct Server {
+    inner: Behaviour,
+    relayed: HashSet<ConnectionId>,
+}
+
 /// Makes the relay behaviour. It offers itself to nobody until it is told to.
-pub(crate) fn server(id: PeerId, mode: RelayMode, limits: &Limits, household: &Household) -> Behaviour {
-    let mut behaviour = Behaviour::new(id, config(mode, limits, household));
-    behaviour.set_status(Some(Status::Disable));
-    behaviour
+pub(crate) fn server(id: PeerId, mode: RelayMode, limits: &Limits, household: &Household) -> Server {
+    let mut server =
+        Server { inner: Behaviour::new(id, config(mode, limits, household)), relayed: HashSet::new() };
+    server.offer(false);
+    server
+}
+
+impl Server {
+    /// Begins or ends to offer this node as a relay.
+    pub(crate) fn offer(&mut self, offers: bool) {
+        self.inner.set_status(Some(if offers { Status::Enable } else { Status::Disable }));
+    }
+
+    fn note(&mut self, id: ConnectionId, is_relayed: bool) {
+        if is_relayed {
+            self.relayed.insert(id);
+        }
+    }
+}
+
+fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == libp2p::multiaddr::Protocol::P2pCircuit)
+}
+
+impl NetworkBehaviour for Server {
+    type ConnectionHandler = <Behaviour as NetworkBehaviour>::ConnectionHandler;
+    type ToSwarm = Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.note(id, is_relayed(local));
+        self.inner.handle_established_inbound_connection(id, peer, local, remote)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.note(id, is_relayed(address));
+        self.inner.handle_established_outbound_connection(id, peer, address, role, port)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match &event {
+            FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. })
+            | FromSwarm::DialFailure(DialFailure { connection_id, .. })
+            | FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
+                self.relayed.remove(connection_id);
+            }
+            _ => {}
+        }
+        self.inner.on_swarm_event(event);
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
+        self.inner.on_connection_handler_event(peer, id, event);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, THandlerInEvent<Self>>> {
+        loop {
+            match self.inner.poll(cx) {
+                Poll::Ready(ToSwarm::NotifyHandler { handler: NotifyHandler::One(id), .. })
+                    if self.relayed.contains(&id) => {}
+                other => return other,
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
 
+    use futures::StreamExt;
+    use futures::future::select_all;
+    use libp2p::core::Transport;
+    use libp2p::core::transport::{MemoryTransport, OrTransport};
+    use libp2p::core::upgrade::Version;
+    use libp2p::identity::Keypair;
+    use libp2p::swarm::{self, Swarm, SwarmEvent};
+    use libp2p::{noise, relay, yamux};
+
     use super::*;
+    use crate::tests::kit::within;
+
+    #[derive(NetworkBehaviour)]
+    struct Both {
+        server: Server,
+        client: relay::client::Behaviour,
+    }
+
+    fn both() -> Swarm<Both> {
+        let key = Keypair::generate_ed25519();
+        let id = key.public().to_peer_id();
+        let (circuits, client) = relay::client::new(id);
+        let transport = OrTransport::new(circuits, MemoryTransport::default())
+            .upgrade(Version::V1)
+            .authenticate(noise::Config::new(&key).unwrap())
+            .multiplex(yamux::Config::default())
+            .boxed();
+        let server = server(id, RelayMode::Open, &Limits::default(), &Household::default());
+        // Connections are worked on by the swarm itself, so that a panic of one ends the test.
+        Swarm::new(transport, Both { server, client }, id, swarm::Config::without_executor())
+    }
+
+    /// The next thing that happens at any of them, and at which.
+    async fn next(swarms: &mut [Swarm<Both>]) -> (usize, SwarmEvent<BothEvent>) {
+        let (event, at, _) = select_all(swarms.iter_mut().map(StreamExt::select_next_some)).await;
+        (at, event)
+    }
+
+    /// Found by the simulation: who had a connection through a relay when he turned out to be public lost it by a panic.
+    #[tokio::test]
+    async fn who_becomes_a_relay_keeps_his_connections_through_relays() {
+        let mut swarms = [both(), both(), both()];
+        let [relay, far, near] = [0, 1, 2];
+        let at: Multiaddr = "/memory/7100002".parse().unwrap();
+        swarms[relay].listen_on(at.clone()).unwrap();
+        swarms[relay].add_external_address(at.clone());
+        swarms[relay].behaviour_mut().server.offer(true);
+        let through = format!("{at}/p2p/{}/p2p-circuit", swarms[relay].local_peer_id());
+        swarms[far].listen_on(through.parse().unwrap()).unwrap();
+        within("the relay grants it", async {
+            loop {
+                let heard = next(&mut swarms).await;
+                if let (1, SwarmEvent::Behaviour(BothEvent::Client(_))) = heard {
+                    return;
+                }
+            }
+        })
+        .await;
+        let far_id = *swarms[far].local_peer_id();
+        swarms[near].dial(format!("{through}/p2p/{far_id}").parse::<Multiaddr>().unwrap()).unwrap();
+        let mut ends = 0;
+        within("both ends stand", async {
+            while ends < 2 {
+                let (_, event) = next(&mut swarms).await;
+                if let SwarmEvent::ConnectionEstablished { endpoint, .. } = event
+                    && endpoint.is_relayed()
+                {
+                    ends += 1;
+                }
+            }
+        })
+        .await;
+        for offers in [true, false, true] {
+            swarms[near].behaviour_mut().server.offer(offers);
+            swarms[far].behaviour_mut().server.offer(offers);
+        }
+        // Everybody is told before anything else of these happens.
+        swarms[near].disconnect_peer_id(far_id).unwrap();
+        within("the near end closes", async {
+            loop {
+                let (at, event) = next(&mut swarms).await;
+                if at == near
+                    && matches!(event, SwarmEvent::ConnectionClosed { peer_id, .. } if peer_id == far_id)
+                {
+                    return;
+                }
+            }
+        })
+        .await;
+        assert!(swarms[near].behaviour().server.relayed.is_empty());
+    }
 
     #[test]
     fn the_numbers_are_those_of_the_limits() {
