@@ -44,8 +44,8 @@ pub(crate) const EXPORT_AHEAD_BYTES: usize = 32 << 20;
 pub(crate) const EXPORT_WRITERS: usize = 3;
 /// From this size on, on the average, files are large.
 pub(crate) const EXPORT_LARGE: u64 = 1 << 20;
-/// Proofs that a device is asked for in a day.
-pub(crate) const AUDITS_PER_DAY: u32 = 16;
+/// Proofs that a device is asked for in a day (`docs/decisions/0019-audits.md`).
+pub(crate) const AUDITS_PER_DAY: u32 = 24;
 /// The same of one that is new or failed not long ago, and in one run of `audit`.
 pub(crate) const AUDITS_PER_DAY_CLOSE: u32 = 480;
 /// So many questions in a row without an answer are a failure.

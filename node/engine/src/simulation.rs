@@ -4,20 +4,23 @@
 //! A method of [`Locker`] that waits for other devices keeps all nodes of the runtime going meanwhile. So it must be
 //! called from outside of the runtime.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use locker_crypto::id::NodeId;
+use locker_crypto::id::{NodeId, PackHash, VerifyingKey};
 use locker_net::Wire;
+use locker_store::index::{self, PackState};
 use rand_core::Rng;
 use tokio::runtime::Runtime;
 
 use crate::history::versions;
 use crate::join::JoinAs;
 use crate::kept::{Keeper, Kept};
+use crate::locker::Inner;
 use crate::report::{Guide, Joined, Paired};
 use crate::tree::{Kinded, Tree};
 use crate::{Env, Error, JoinOptions, Locker};
@@ -102,6 +105,49 @@ pub fn contents(locker: &Locker) -> Result<Vec<Content>, Error> {
         }
     }
     Ok(found)
+}
+
+/// The packs that a device has.
+///
+/// # Errors
+/// What reading gives.
+pub fn packs(locker: &Locker) -> Result<Vec<PackHash>, Error> {
+    let mut packs = Vec::new();
+    index::scan_packs(&locker.inner().store()?.read()?, &mut |hash, pack| {
+        if matches!(pack.state, PackState::Present { .. }) {
+            packs.push(hash);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(packs)
+}
+
+/// Packs that a device denies, though it says that it keeps them.
+static DENIED: Mutex<BTreeMap<VerifyingKey, BTreeSet<PackHash>>> = Mutex::new(BTreeMap::new());
+
+fn denied<T>(look: impl FnOnce(&mut BTreeMap<VerifyingKey, BTreeSet<PackHash>>) -> T) -> T {
+    look(&mut DENIED.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Makes a device a liar: from now on it denies one in so many of the packs that it has, at least one, and says nothing of
+/// it. Which is drawn by `below`, which gives a number below the one that it is given. Gives how many it has.
+///
+/// # Errors
+/// What reading gives.
+pub fn lie(locker: &Locker, one_in: usize, below: &mut dyn FnMut(usize) -> usize) -> Result<usize, Error> {
+    let (inner, mut packs) = (locker.inner(), packs(locker)?);
+    let (all, count) = (packs.len(), packs.len().div_ceil(one_in.max(1)));
+    let mut lost = BTreeSet::new();
+    for _ in 0..count {
+        lost.insert(packs.swap_remove(below(packs.len())));
+    }
+    denied(|denied| denied.insert(inner.keys().device_id(), lost));
+    Ok(all)
+}
+
+/// Whether this device denies a pack.
+pub(crate) fn denies(inner: &Inner, pack: &PackHash) -> bool {
+    denied(|denied| denied.get(&inner.keys().device_id()).is_some_and(|packs| packs.contains(pack)))
 }
 
 /// How long something takes that blocks.

@@ -102,17 +102,20 @@ pub fn scan<R: Reads>(
     })
 }
 
-/// A pack that the author pins: the first from `from` on, or the first of all if there is none. With a random `from` any
-/// of them, about equally likely.
+/// Packs that the author pins: `count` of them, each as likely as any other, or all if there are no more. `below` draws a
+/// number below the one that it is given.
+///
+/// Cost: reads every pin of the author.
 ///
 /// # Errors
 /// As [`newest`].
-pub fn some_from<R: Reads>(
+pub fn sample<R: Reads>(
     reads: &R,
     scope: &PinScope,
-    from: &PackHash,
-) -> Result<Option<PackHash>, StoreError> {
-    reads.view().some_pack(PINS, &scope.key(&[]), from)
+    count: usize,
+    below: &mut dyn FnMut(u64) -> u64,
+) -> Result<Vec<PackHash>, StoreError> {
+    reads.view().sample_packs(PINS, &scope.key(&[]), count, below)
 }
 
 /// Whether anybody pins the pack in this space.

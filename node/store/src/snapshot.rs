@@ -265,26 +265,32 @@ impl<'a> View<'a> {
         self.scan(table, prefix, after(prefix).as_deref(), Direction::Ascending, visit)
     }
 
-    /// The pack at the end of a key that begins with `prefix`: the first from `from` on, or the first of all if there is
-    /// none. With a random `from` any of them, about equally likely.
-    pub(crate) fn some_pack(
+    /// Packs at the ends of keys that begin with `prefix`: `count` of them, each as likely as any other, or all if there
+    /// are no more; in no particular order. `below` draws a number below the one that it is given.
+    ///
+    /// Cost: reads every key of the prefix once (reservoir sampling, Vitter 1985, algorithm R).
+    pub(crate) fn sample_packs(
         &self,
         table: TableName,
         prefix: &[u8],
-        from: &PackHash,
-    ) -> Result<Option<PackHash>, StoreError> {
-        let end = after(prefix);
-        for start in [[prefix, from.as_bytes().as_slice()].concat(), prefix.to_vec()] {
-            let mut found = None;
-            self.scan(table, &start, end.as_deref(), Direction::Ascending, &mut |key, _| {
-                found = key.last_chunk::<32>().map(|pack| PackHash(*pack));
-                ControlFlow::Break(())
-            })?;
-            if found.is_some() {
-                return Ok(found);
+        count: usize,
+        below: &mut dyn FnMut(u64) -> u64,
+    ) -> Result<Vec<PackHash>, StoreError> {
+        let (mut sample, mut seen) = (Vec::new(), 0_u64);
+        self.scan_prefix(table, prefix, &mut |key, _| {
+            if let Some(pack) = key.last_chunk::<32>().map(|pack| PackHash(*pack)) {
+                seen += 1;
+                if sample.len() < count {
+                    sample.push(pack);
+                } else if let Some(place) =
+                    usize::try_from(below(seen)).ok().and_then(|at| sample.get_mut(at))
+                {
+                    *place = pack;
+                }
             }
-        }
-        Ok(None)
+            ControlFlow::Continue(())
+        })?;
+        Ok(sample)
     }
 
     /// The keys below the vault key.

@@ -10,6 +10,7 @@ mod device;
 mod dice;
 mod disk;
 mod hooks;
+mod liar;
 mod many;
 mod meeting;
 mod model;
@@ -30,8 +31,11 @@ fn main() -> ExitCode {
             let nodes = u16::try_from(nodes).unwrap_or(u16::MAX);
             tell(&crowd::run(seed, nodes, number(3).unwrap_or(24)))
         }
+        (Some("liar"), Some(first), Some(count)) => tell(&liar::run(first, count)),
         _ => {
-            eprintln!("simulate one SEED | simulate many FIRST COUNT | simulate crowd SEED NODES [HOURS]");
+            eprintln!(
+                "simulate one SEED | simulate many FIRST COUNT | simulate crowd SEED NODES [HOURS] | simulate liar FIRST COUNT"
+            );
             ExitCode::from(2)
         }
     }

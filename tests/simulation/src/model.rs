@@ -8,7 +8,7 @@ use locker_engine::report::{Entry, Kind};
 use locker_engine::simulation::Content;
 
 /// Moves in a circle give paths without end.
-const ALIASES_MAX: usize = 64;
+const ALIASES_MAX: usize = 256;
 
 /// What somebody did.
 #[derive(Clone, Debug)]
@@ -129,8 +129,12 @@ impl Model {
             };
             if !holds {
                 let why = match &deed.what {
-                    What::Wrote(_, b3) if !kept.contains(b3) => "content is nowhere",
-                    _ => "not as it was left",
+                    What::Wrote(_, b3) if !kept.contains(b3) => "content is nowhere".into(),
+                    What::Wrote(_, b3) => {
+                        let at = shown.contents.iter().find(|one| one.b3 == *b3);
+                        format!("not as it was left: it is at {:?}", at.and_then(|one| one.path.as_ref()))
+                    }
+                    _ => String::from("not as it was left"),
                 };
                 missing.push(format!("deed {n} of device {}: {:?}: {why}", deed.device, deed.what));
             }
@@ -144,10 +148,18 @@ impl Model {
         let mut open = vec![path.to_owned()];
         while let Some(path) = open.pop() {
             for deed in &self.deeds {
-                let What::Moved(from, to) = &deed.what else { continue };
-                let rest = if path == *to { Some("") } else { path.strip_prefix(to.as_str()) };
-                let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
-                    continue;
+                let (from, to) = match &deed.what {
+                    What::Moved(from, to) => (from.as_str(), to.as_str()),
+                    // What lives in a folder that was removed is shown beside it.
+                    What::Removed(folder) => {
+                        (folder.as_str(), folder.rsplit_once('/').map_or("", |(up, _)| up))
+                    }
+                    _ => continue,
+                };
+                let rest = match path.strip_prefix(to) {
+                    Some(rest) if to.is_empty() => format!("/{rest}"),
+                    Some(rest) if rest.is_empty() || rest.starts_with('/') => rest.to_owned(),
+                    _ => continue,
                 };
                 let alias = format!("{from}{rest}");
                 if all.len() < ALIASES_MAX && all.insert(alias.clone()) {

@@ -82,7 +82,7 @@ impl Why {
             Self::InTransfer => "it is being sent or fetched".into(),
             Self::Promised => "this device promised another one to keep it for a day".into(),
             Self::Copies(0) => {
-                format!("no other device that is here proved that it holds it; {copies} are wanted")
+                format!("no other device that reads and is here proved that it holds it; {copies} are wanted")
             }
             Self::Copies(1) => format!("only one other device proved that it holds it; {copies} are wanted"),
             Self::Copies(n) => {

@@ -37,8 +37,8 @@ impl Drop for Claim<'_> {
 }
 
 impl Inner {
-    /// Promises to keep packs for so many seconds: those that are durable and pinned here, and are not being let go. Durable
-    /// when it returns.
+    /// Promises to keep packs for so many seconds: those that are durable here, pinned by this device or, on one that stores
+    /// for others, by any of them, and that are not being let go. Durable when it returns.
     pub(crate) fn grant_leases(
         &self,
         packs: &BTreeSet<PackHash>,
@@ -52,7 +52,11 @@ impl Inner {
             for pack in packs.difference(&freeing) {
                 let row = index::pack(txn, pack)?;
                 let is_here = row.is_some_and(|row| matches!(row.state, PackState::Present { .. }));
-                if is_here && pins::is_pinned(txn, &scope, pack)? {
+                let is_pinned = match self.depot() {
+                    Some(_) => pins::is_pinned_by_any(txn, &scope.space, pack)?,
+                    None => pins::is_pinned(txn, &scope, pack)?,
+                };
+                if is_here && is_pinned {
                     leases::grant(txn, pack, seconds)?;
                     granted.insert(*pack);
                 }

@@ -75,11 +75,16 @@ impl Inner {
         })
     }
 
-    /// Whether a device is to be looked at closely: it is new, or failed not long ago.
+    /// Whether a device is to be looked at closely: it is new, did not answer the last time, or failed not long ago.
     pub(crate) fn is_audit_due(&self, device: &VerifyingKey, now_s: u64) -> Result<bool, Error> {
         let audited = audits::of(&self.store()?.read()?, device)?;
         let has_failed = audited.failed_s > 0 && now_s.saturating_sub(audited.failed_s) <= CLOSE_LOOK_S;
-        Ok(has_failed || audited.proofs < u64::from(AUDITS_PER_DAY_CLOSE))
+        Ok(has_failed || audited.misses > 0 || audited.proofs < u64::from(AUDITS_PER_DAY_CLOSE))
+    }
+
+    /// Whether a device failed in the last seven days.
+    pub(crate) fn has_failed(&self, device: &VerifyingKey) -> Result<bool, Error> {
+        Ok(self.standing_of(&self.store()?.read()?, device)? == Standing::Failed)
     }
 
     /// How a device stands.

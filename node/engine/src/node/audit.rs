@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use locker_crypto::id::{PackHash, VerifyingKey};
-use locker_net::ConnectionId;
 use locker_store::index;
 use locker_store::pins::{self, PinScope};
 use locker_store::replicas as heard;
@@ -19,6 +18,10 @@ use crate::report::Audit;
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
+/// Packs of a replica of which one is asked for, if the others are pinned by nobody any more: so many for each question, and
+/// some.
+const SPARE: usize = 4;
+const SPARES: usize = 64;
 /// How long it is waited before a refusal counts: the holder may have let the pack go, and that is on its way.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
 
@@ -31,7 +34,7 @@ pub(super) async fn run(hub: Arc<Hub>) {
         if hub.until_stop(tokio::time::sleep(Duration::from_millis(pause / 2 + jitter))).await.is_none() {
             return;
         }
-        for (device, connection) in hub.within_reach(&hub.others()) {
+        for (device, _) in hub.within_reach(&hub.others()) {
             let now_s = hub.now_s();
             let is_due = hub.blocking(move |inner| inner.is_audit_due(&device, now_s)).await;
             if !is_due.unwrap_or(false) {
@@ -41,18 +44,23 @@ pub(super) async fn run(hub: Arc<Hub>) {
                     continue;
                 }
             }
-            if hub.until_stop(audit_once(&hub, device, connection)).await.is_none() {
+            if hub.until_stop(audit_once(&hub, device)).await.is_none() {
                 return;
             }
         }
     }
 }
 
-/// Asks a device about a pack of those that it pins, chosen at random, and writes down what came of it; nothing if it
-/// pins none.
-async fn audit_once(hub: &Hub, device: VerifyingKey, connection: ConnectionId) -> Option<Proof> {
-    let challenge = hub.blocking(move |inner| inner.challenge(&device)).await.ok()??;
-    let mut proof = hub.prove(device, connection, &challenge).await;
+/// Asks a device about a pack of those that it is to hold, chosen at random, and writes down what came of it; nothing if
+/// there is none.
+async fn audit_once(hub: &Hub, device: VerifyingKey) -> Option<Proof> {
+    let challenge = hub.blocking(move |inner| inner.challenges(&device, 1)).await.ok()?.pop()?;
+    examine(hub, device, &challenge).await
+}
+
+/// Asks a device one question, and writes down what came of it; nothing if the device has let the pack go, or is gone.
+async fn examine(hub: &Hub, device: VerifyingKey, challenge: &Challenge) -> Option<Proof> {
+    let mut proof = hub.prove(device, challenge).await?;
     if proof == Proof::Failed {
         tokio::time::sleep(SECOND_LOOK).await;
         let pack = challenge.pack;
@@ -60,8 +68,8 @@ async fn audit_once(hub: &Hub, device: VerifyingKey, connection: ConnectionId) -
         if !stands.unwrap_or(false) {
             return None;
         }
-        let now_at = hub.session_with(&device).map_or(connection, |session| session.id);
-        proof = hub.prove(device, now_at, &challenge).await;
+        // Who is asked a second time and is gone has not answered.
+        proof = hub.prove(device, challenge).await.unwrap_or(Proof::Missed);
     }
     let now_s = hub.now_s();
     // What cannot be written down now is asked again another time.
@@ -69,50 +77,72 @@ async fn audit_once(hub: &Hub, device: VerifyingKey, connection: ConnectionId) -
     Some(proof)
 }
 
-/// Asks every device that is here about as many packs as a close look takes in a day, one after another.
+/// Asks every device that is here as many questions as a close look takes in a day, one after another: about every pack
+/// before about one a second time.
 pub(crate) fn audit(hub: &Arc<Hub>, done: &dyn Fn(u64)) -> Result<Vec<Audit>, Error> {
     let asking = async {
         let mut audits = Vec::new();
-        for (device, connection) in hub.gather().await {
-            let mut audit = Audit { device: device.to_string(), ..Audit::default() };
-            for _ in 0..AUDITS_PER_DAY_CLOSE {
-                let proof = audit_once(hub, device, connection).await;
-                match proof {
-                    Some(Proof::Given) => audit.proved += 1,
-                    Some(Proof::Failed) => audit.failed += 1,
-                    Some(Proof::Missed) => audit.missed += 1,
-                    None => break,
-                }
-                done(1);
-                if proof == Some(Proof::Failed) {
-                    // One is enough.
-                    break;
-                }
-            }
-            audits.push(audit);
+        for device in hub.gather().await {
+            audits.push(audit_device(hub, device, done).await);
         }
         audits
     };
     hub.wait_for(asking)
 }
 
+async fn audit_device(hub: &Hub, device: VerifyingKey, done: &dyn Fn(u64)) -> Audit {
+    let mut audit = Audit { device: device.to_string(), ..Audit::default() };
+    let mut left = AUDITS_PER_DAY_CLOSE as usize;
+    while left > 0 {
+        let asked = hub.blocking(move |inner| inner.challenges(&device, left)).await.unwrap_or_default();
+        if asked.is_empty() {
+            break;
+        }
+        for challenge in asked {
+            left -= 1;
+            match examine(hub, device, &challenge).await {
+                Some(Proof::Given) => audit.proved += 1,
+                // One is enough; and nobody waits half a minute each for one who is silent.
+                Some(Proof::Failed) => audit.failed += 1,
+                Some(Proof::Missed) => audit.missed += 1,
+                None => {}
+            }
+            done(1);
+            if audit.failed + audit.missed > 0 {
+                return audit;
+            }
+        }
+    }
+    audit
+}
+
 impl Inner {
-    /// A question about a pack that a device pins, chosen at random; nothing if it pins none that is known here.
-    fn challenge(&self, device: &VerifyingKey) -> Result<Option<Challenge>, Error> {
+    /// Questions about different packs that a device is to hold: so many, chosen at random, each pack as likely as any other.
+    /// Fewer if there are fewer that are known here.
+    fn challenges(&self, device: &VerifyingKey, count: usize) -> Result<Vec<Challenge>, Error> {
         let store = self.store()?;
         let snapshot = store.read()?;
         let scope = PinScope { space: self.space_tag(), author: *device };
-        let mut from = [0; 32];
-        self.env().dice().fill_bytes(&mut from);
-        let pinned = pins::some_from(&snapshot, &scope, &PackHash(from))?;
-        // A replica pins nothing: it says what it holds.
-        let said = || heard::some_from(&snapshot, device, &PackHash(from));
-        let Some(pack) = pinned.map_or_else(said, |pack| Ok(Some(pack)))? else {
-            return Ok(None);
-        };
-        let Some(row) = index::pack(&snapshot, &pack)? else { return Ok(None) };
-        let locs = index::locs(&snapshot, &pack)?;
-        Ok(Challenge::draw(pack, row.len, &locs, &mut **self.env().dice()))
+        let mut below = |n: u64| self.env().dice().next_u64() % n.max(1);
+        let mut packs = pins::sample(&snapshot, &scope, count, &mut below)?;
+        if packs.is_empty() {
+            // A replica pins nothing: it says what it holds, and is asked for what anybody still pins. What nobody does is
+            // on its way out there.
+            packs = heard::sample(&snapshot, device, count.saturating_mul(SPARE) + SPARES, &mut below)?;
+        }
+        let mut challenges = Vec::new();
+        while challenges.len() < count && !packs.is_empty() {
+            let at = below(packs.len() as u64);
+            let pack = packs.swap_remove(usize::try_from(at).unwrap_or_default());
+            if !pins::is_pinned_by_any(&snapshot, &self.space_tag(), &pack)? {
+                continue;
+            }
+            if let Some(row) = index::pack(&snapshot, &pack)? {
+                let locs = index::locs(&snapshot, &pack)?;
+                challenges.extend(Challenge::draw(pack, row.len, &locs, &mut **self.env().dice()));
+            }
+        }
+        Ok(challenges)
     }
 
     /// Whether a device says that it holds a pack: a replica keeps what somebody pins.

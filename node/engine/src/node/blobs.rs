@@ -62,6 +62,10 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
         // The packs of a link lie in the home space.
         let space = if admitted.visit.is_some() { hub.inner().space_tag() } else { get.space };
         let pack = get.pack;
+        #[cfg(feature = "simulation")]
+        if crate::simulation::denies(hub.inner(), &pack) {
+            return refuse(stream, frame_end).await;
+        }
         let _sending = hub.sending(pack);
         let opened = hub
             .blocking(move |inner| {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use locker_crypto::file_ref::GroupSet;
 use locker_crypto::id::{PackHash, VerifyingKey};
+use locker_net::Protocol;
 use locker_net::blob::{self, HoldPacks, PACKS_PER_HOLD};
-use locker_net::{ConnectionId, Protocol};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -25,29 +25,35 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 const MEET_TIME: Duration = Duration::from_secs(10);
 
 impl Hub {
-    /// Asks a device for a part of a pack.
-    pub(crate) async fn prove(
-        &self,
-        device: VerifyingKey,
-        connection: ConnectionId,
-        challenge: &Challenge,
-    ) -> Proof {
+    /// Asks a device for a part of a pack, over the session with it. A session that ends meanwhile, as every one does some
+    /// day, says nothing about the pack: the device is asked once more when it is back. `None` if it is not here.
+    pub(crate) async fn prove(&self, device: VerifyingKey, challenge: &Challenge) -> Option<Proof> {
         let asked = Asked { space: self.inner().space_tag(), pack: challenge.pack, len: challenge.len };
         let mut wanted = GroupSet::new();
         challenge.parts.iter().for_each(|part| wanted.add_bytes(part.clone()));
-        let _turn = self.away().turn().await;
-        let mut groups = Groups::default();
-        let asking = self.ask(&asked, &wanted, device, connection, &mut groups);
-        match timeout(ANSWER_TIME, asking).await {
-            // Each group was compared with the hash of the pack as it came.
-            Ok(Ok(())) => Proof::Given,
-            Ok(Err(Failed::Denied | Failed::Wrong)) => Proof::Failed,
-            Ok(Err(Failed::Broken)) | Err(_) => Proof::Missed,
+        self.session_with(&device)?;
+        for _ in 0..2 {
+            if timeout(ANSWER_TIME, self.has_come(&device)).await.is_err() {
+                break;
+            }
+            let _turn = self.away().turn().await;
+            let Some(session) = self.session_with(&device) else { continue };
+            let mut groups = Groups::default();
+            let asking = self.ask(&asked, &wanted, device, session.id, &mut groups);
+            match timeout(ANSWER_TIME, asking).await {
+                // Each group was compared with the hash of the pack as it came.
+                Ok(Ok(())) => return Some(Proof::Given),
+                Ok(Err(Failed::Denied | Failed::Wrong)) => return Some(Proof::Failed),
+                Ok(Err(Failed::Broken)) => {}
+                Err(_) => break,
+            }
         }
+        Some(Proof::Missed)
     }
 
     /// Asks every device within reach to prove that it holds these packs and to keep them for so many seconds, until
-    /// each has as many `copies`. Gives who did both; tells `done` of each pack that is through.
+    /// each has as many `copies`, one of them at a device that reads: replicas keep what such a one pins. Gives who did both;
+    /// tells `done` of each pack that is through. One that fails a single time counts for nothing.
     pub(crate) async fn vouch(
         self: &Arc<Self>,
         challenges: &BTreeMap<PackHash, Challenge>,
@@ -56,51 +62,66 @@ impl Hub {
         done: &dyn Fn(u64),
     ) -> BTreeMap<PackHash, BTreeSet<VerifyingKey>> {
         let mut vouched: BTreeMap<PackHash, BTreeSet<VerifyingKey>> = BTreeMap::new();
-        for (device, connection) in self.gather().await {
-            let is_due = |pack: &PackHash| {
-                vouched.get(pack).is_none_or(|devices: &BTreeSet<_>| devices.len() < copies)
+        let readers = self.roster();
+        for device in self.gather().await {
+            if self.blocking(move |inner| inner.has_failed(&device)).await.unwrap_or(true) {
+                continue;
+            }
+            // Devices that read come first.
+            let is_reader = readers.contains(&device);
+            let is_due = |pack: &PackHash| match vouched.get(pack) {
+                Some(devices) => devices.len() < copies && (is_reader || !devices.is_disjoint(&readers)),
+                None => is_reader,
             };
             let due: Vec<PackHash> = challenges.keys().copied().filter(is_due).collect();
-            for group in due.chunks(PACKS_PER_HOLD) {
-                let held = self.ask_to_hold(connection, group.iter().copied().collect(), seconds).await;
+            'device: for group in due.chunks(PACKS_PER_HOLD) {
+                let held = self.ask_to_hold(&device, group.iter().copied().collect(), seconds).await;
                 let mut proving = JoinSet::new();
                 for challenge in held.iter().filter_map(|pack| challenges.get(pack)) {
                     let (hub, challenge) = (Arc::clone(self), challenge.clone());
                     proving.spawn(async move {
-                        let proof = hub.until_stop(hub.prove(device, connection, &challenge)).await;
+                        let proof = hub.until_stop(hub.prove(device, &challenge)).await.flatten();
                         (challenge.pack, u64::from(challenge.len), proof)
                     });
                 }
                 while let Some(proved) = proving.join_next().await {
                     let Ok((pack, len, Some(proof))) = proved else { continue };
-                    if proof == Proof::Given {
-                        let devices = vouched.entry(pack).or_default();
-                        devices.insert(device);
-                        if devices.len() == copies {
-                            done(len);
+                    let now_s = self.now_s();
+                    // What cannot be written down now is asked again another time.
+                    let _ = self.blocking(move |inner| inner.note_proof(&device, proof, now_s)).await;
+                    match proof {
+                        Proof::Given => {
+                            let devices = vouched.entry(pack).or_default();
+                            devices.insert(device);
+                            if devices.len() == copies {
+                                done(len);
+                            }
+                        }
+                        // Many questions that one silence leaves without an answer are one silence.
+                        Proof::Missed => break 'device,
+                        Proof::Failed => {
+                            vouched.values_mut().for_each(|devices| _ = devices.remove(&device));
+                            break 'device;
                         }
                     }
-                    let (now_s, answer) = (self.now_s(), proof);
-                    // What cannot be written down now is asked again another time.
-                    let _ = self.blocking(move |inner| inner.note_proof(&device, answer, now_s)).await;
                 }
             }
         }
         vouched
     }
 
-    /// The devices that are here, once all are or some time has passed.
-    pub(super) async fn gather(&self) -> Vec<(VerifyingKey, ConnectionId)> {
+    /// The devices that are here, once all are or some time has passed: those that read first.
+    pub(super) async fn gather(&self) -> Vec<VerifyingKey> {
         let deadline = Instant::now() + MEET_TIME;
         let mut presence = self.presence_changes();
         loop {
             presence.mark_unchanged();
-            let here = self.within_reach(&BTreeSet::new());
             let roster = self.roster();
+            let here = self.within_reach(&roster);
             let others = roster.len().saturating_sub(1);
             let is_all = here.iter().filter(|(device, _)| roster.contains(device)).count() >= others;
             if is_all || timeout_at(deadline, presence.changed()).await.is_err() {
-                return here;
+                return here.into_iter().map(|(device, _)| device).collect();
             }
         }
     }
@@ -108,13 +129,14 @@ impl Hub {
     /// The packs that a device promises to keep; none if it does not answer.
     async fn ask_to_hold(
         &self,
-        connection: ConnectionId,
+        device: &VerifyingKey,
         packs: BTreeSet<PackHash>,
         seconds: u32,
     ) -> BTreeSet<PackHash> {
         let request = HoldPacks { space: self.inner().space_tag(), packs, seconds };
         let asking = async {
-            let mut stream = self.net().open(connection, Protocol::Blob).await.ok()?;
+            let session = self.session_with(device)?;
+            let mut stream = self.net().open(session.id, Protocol::Blob).await.ok()?;
             blob::hold(&mut stream, &request).await.ok()
         };
         timeout(ANSWER_TIME, asking).await.ok().flatten().unwrap_or_default()
