@@ -146,7 +146,8 @@ mod tests {
         let place = Place::new();
         let store = begin(&place.home);
         let one = VerifyingKey([1; 32]);
-        let packs: Vec<PackHash> = (0..20_u8).map(|n| PackHash([n * n / 4; 32])).collect();
+        let packs: Vec<PackHash> =
+            (0..20_u16).map(|n| PackHash([u8::try_from(n * (n + 1) / 2).unwrap(); 32])).collect();
         store
             .write::<_, StoreError>(|txn| {
                 put_packs(txn, &one, &packs, 5);

@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use locker_engine::report::{Kind, Silent};
-use locker_engine::{Error, ListOptions, Locker, NodeOptions};
+use locker_engine::report::Silent;
+use locker_engine::{Error, Locker, NodeOptions};
 
 use crate::canary::MARK;
 use crate::device::{Device, World};
 use crate::dice::Dice;
 use crate::disk::Disk;
+use crate::model::entries;
 use crate::network::Host;
 use crate::{hooks, meeting, trace};
 
@@ -188,13 +189,7 @@ fn note_named(
 }
 
 fn every_file_is_read(owner: &Locker, seed: u64, faults: &mut Vec<String>) -> Result<(), Error> {
-    let mut files = Vec::new();
-    owner.list("", ListOptions { recursive: true, replayed: false }, &mut |entry| {
-        if entry.kind == Kind::File {
-            files.push(entry.path);
-        }
-        std::ops::ControlFlow::Continue(())
-    })?;
+    let (_, files) = entries(owner)?;
     if files.len() != FILES {
         faults.push(format!("seed {seed}: {} files are there", files.len()));
     }

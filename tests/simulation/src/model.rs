@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use locker_engine::report::{Entry, Kind};
 use locker_engine::simulation::Content;
+use locker_engine::{Error, ListOptions, Locker};
 
 /// Moves in a circle give paths without end.
 const ALIASES_MAX: usize = 256;
@@ -90,9 +91,9 @@ impl Shown {
     ///
     /// # Errors
     /// Those of the engine.
-    pub fn look(locker: &locker_engine::Locker) -> Result<Self, locker_engine::Error> {
+    pub fn look(locker: &Locker) -> Result<Self, Error> {
         let mut entries = BTreeMap::new();
-        locker.list("", locker_engine::ListOptions { recursive: true, replayed: true }, &mut |entry| {
+        locker.list("", ListOptions { recursive: true, replayed: true }, &mut |entry| {
             entries.insert(entry.path.clone(), entry);
             ControlFlow::Continue(())
         })?;
@@ -174,4 +175,20 @@ impl Model {
     pub fn knows(&self, b3: &[u8; 32]) -> bool {
         self.deeds.iter().any(|deed| matches!(&deed.what, What::Wrote(_, known) if known == b3))
     }
+}
+
+/// Folders, the root first, and files, as they are shown.
+///
+/// # Errors
+/// Those of the engine.
+pub fn entries(locker: &Locker) -> Result<(Vec<String>, Vec<String>), Error> {
+    let (mut folders, mut files) = (vec![String::new()], Vec::new());
+    locker.list("", ListOptions { recursive: true, replayed: false }, &mut |entry| {
+        match entry.kind {
+            Kind::File => files.push(entry.path),
+            _ => folders.push(entry.path),
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok((folders, files))
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use locker_engine::report::{Kind, Silent, StateHash};
-use locker_engine::{Error, ListOptions, Locker, NodeOptions, VerifyOptions};
+use locker_engine::{Error, Locker, NodeOptions, VerifyOptions};
 
 use crate::canary::{self, MARK};
 use crate::crash::{self, Armed};
 use crate::device::{Device, World};
 use crate::dice::Dice;
 use crate::disk::Disk;
-use crate::model::{Deed, Model, Shown, What};
+use crate::model::{Deed, Model, Shown, What, entries};
 use crate::network::Host;
 use crate::trace::{self, note};
 use crate::{hooks, meeting};
@@ -558,19 +558,6 @@ impl Schedule {
 
 fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
-}
-
-/// Folders, the root first, and files.
-fn entries(locker: &Locker) -> Result<(Vec<String>, Vec<String>), Error> {
-    let (mut folders, mut files) = (vec![String::new()], Vec::new());
-    locker.list("", ListOptions { recursive: true, replayed: false }, &mut |entry| {
-        match entry.kind {
-            Kind::File => files.push(entry.path),
-            _ => folders.push(entry.path),
-        }
-        std::ops::ControlFlow::Continue(())
-    })?;
-    Ok((folders, files))
 }
 
 /// Whether an error says only that what was asked for cannot be done now.

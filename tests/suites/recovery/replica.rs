@@ -55,6 +55,52 @@ fn t67_t90_from_a_replica_alone() {
     kept.stop().ok();
 }
 
+/// Of five nodes, three devices, and two replicas one of which went long before, a blind one is left: everything that any of
+/// the three wrote comes back, byte for byte.
+#[test]
+fn t67_five_nodes_of_which_a_blind_one_is_left() {
+    let owner = Owner::with_files("t67_five_nodes_of_which_a_blind_one_is_left");
+    let meeting = Meeting::start();
+    let network = ["--bootstrap", meeting.address()];
+    let (second, third, other, last) = (Home::empty(), Home::empty(), Home::empty(), Home::empty());
+    let mut ups = vec![Up::start(&owner.home, &network)];
+    for (home, name) in [(&second, "second"), (&third, "third")] {
+        owner.home.pair_with(home, &meeting, name);
+        ups.push(Up::start(home, &network));
+    }
+    for home in [&other, &last] {
+        enrol(&owner.home, home, &meeting);
+    }
+    ups.push(Up::start(&other, &network));
+    let kept = Up::start(&last, &network);
+    for (home, name) in [(&owner.home, "of-first.txt"), (&second, "of-second.txt"), (&third, "of-third.txt")]
+    {
+        write(&home.beside(name), name.repeat(90_000).as_bytes());
+        home.ok(["add".as_ref(), home.beside(name).as_os_str()]);
+    }
+    owner.home.ok(["mv", "source/big.bin", "moved.bin"]);
+    for home in [&second, &third] {
+        for path in ["of-first.txt", "of-second.txt", "of-third.txt", "moved.bin"] {
+            home.wait_for_path(path);
+        }
+    }
+    third.wait_synced();
+    wait_for("the replicas to hold everything", Duration::from_secs(90), || {
+        (third.json(["status"])["copies"]["least"].as_u64() == Some(5)).then_some(())
+    });
+    let before = content(&third, "before");
+    ups.into_iter().for_each(|up| drop(up.kill()));
+    for home in [&owner.home, &second, &third, &other] {
+        std::fs::remove_dir_all(home.path()).unwrap();
+    }
+    let (back, outcome) = owner.recover(&["--no-lan", "--bootstrap", meeting.address()]);
+    let told = outcome.ok().json();
+    content(&back, "out").assert_same(&before);
+    assert_eq!(back.json(["verify"])["bad"], 0);
+    assert_eq!(told["files"], back.json(["status"])["files"]);
+    kept.stop().ok();
+}
+
 /// Makes `new` a replica of `owner`, whose node runs.
 fn enrol(owner: &Home, new: &Home, meeting: &Meeting) {
     let mut pairing = owner.start(["--json", "pair", "--assume-yes", "--role", "blind"], "");

@@ -6,6 +6,7 @@
     reason = "test code: a broken surrounding ends the test; figures are told on standard error"
 )]
 
+mod copies;
 mod kept;
 mod meshes;
 mod refused;
