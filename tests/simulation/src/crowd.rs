@@ -46,6 +46,7 @@ pub fn run(seed: u64, nodes: u16, hours: u64) -> Vec<String> {
     let (bytes_made, _) = world.network.looked_at();
     let made = (hooks::elapsed(), real_now() - begun);
     println!("{number} devices of {} persons made in {:.0?}, {:.1} s", crowd.len(), made.0, made.1);
+    println!("connections of the meeting points, and nodes: {:?}", world.load());
     let end = hooks::elapsed() + Duration::from_secs(hours * 3_600);
     let (mut changes, mut away) = (0_u64, Vec::<(Duration, usize, usize)>::new());
     while hooks::elapsed() < end {
@@ -77,6 +78,7 @@ pub fn run(seed: u64, nodes: u16, hours: u64) -> Vec<String> {
             }
         }
     }
+    println!("connections of the meeting points, and nodes: {:?}", world.load());
     let (bytes, shown) = world.network.looked_at();
     for device in crowd.iter_mut().flat_map(|household| &mut household.devices) {
         if device.locker().is_none()

@@ -1,5 +1,6 @@
 //! One device: its home, its clock, its place in the network, and, while it runs, the real locker and the real node.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use locker_engine::report::{Guide, TicketShown};
 use locker_engine::simulation::Simulated;
 use locker_engine::{Clock, Env, Error, InitOptions, JoinAs, JoinOptions, Locker, Node, NodeOptions, Vault};
-use locker_net::NodeAddress;
+use locker_net::{Handle, Limits, NodeAddress};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -30,11 +31,23 @@ pub struct World {
     pub network: Arc<Network>,
     /// Meeting points.
     pub meeting: Vec<NodeAddress>,
+    /// The nodes of these.
+    pub points: Vec<Handle>,
     /// The seed of the run.
     pub seed: u64,
 }
 
 impl World {
+    /// How many connections each meeting point has, and with how many nodes.
+    pub fn load(&self) -> Vec<(usize, usize)> {
+        let count = |point: &Handle| {
+            let connections = self.runtime.block_on(point.connections()).unwrap_or_default();
+            let nodes: BTreeSet<_> = connections.iter().map(|one| one.peer).collect();
+            (connections.len(), nodes.len())
+        };
+        self.points.iter().map(count).collect()
+    }
+
     /// Lets time pass.
     pub fn wait(&self, time: Duration) {
         self.runtime.block_on(tokio::time::sleep(time));
@@ -45,6 +58,11 @@ impl World {
 pub fn host(number: u16) -> IpAddr {
     let [high, low] = number.to_be_bytes();
     IpAddr::V4(Ipv4Addr::new(20 + high, low, 0, 1))
+}
+
+/// The limits of a node, but for its memory: that is of the process, and here one process is all nodes.
+pub fn limits() -> Limits {
+    Limits { memory_bytes: 1 << 40, ..Limits::default() }
 }
 
 /// A clock that may be wrong.
@@ -113,7 +131,7 @@ impl Device {
             listen: vec![SocketAddr::new(self.ip, PORT)],
             bootstrap: world.meeting.clone(),
             lan: false,
-            limits: None,
+            limits: Some(limits()),
             simulated: Some(Simulated {
                 runtime: Arc::clone(&world.runtime),
                 wire: world.network.seen_by(self.ip),

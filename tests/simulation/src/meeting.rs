@@ -7,7 +7,7 @@ use std::time::Duration;
 use locker_net::{Clock, Config, Env, NodeAddress, RelayMode, Role, both_transports};
 use tokio::runtime::Builder;
 
-use crate::device::{PORT, World, host};
+use crate::device::{PORT, World, host, limits};
 use crate::dice::Dice;
 use crate::hooks;
 use crate::network::{Host, Network};
@@ -26,7 +26,7 @@ pub fn world(seed: u64, points: u16) -> World {
     std::mem::forget(Box::leak(Box::new(Arc::clone(&runtime))).enter());
     hooks::begin(seed);
     let network = Network::new(Dice::new(seed, "network"));
-    let mut world = World { runtime, network, meeting: Vec::new(), seed };
+    let mut world = World { runtime, network, meeting: Vec::new(), points: Vec::new(), seed };
     for number in FIRST..FIRST + points {
         let ip = host(number);
         let latency = Duration::from_millis(10);
@@ -37,6 +37,7 @@ pub fn world(seed: u64, points: u16) -> World {
             role: Role::Server,
             relay: RelayMode::Open,
             lan: None,
+            limits: limits(),
             bootstrap: world.meeting.clone(),
             wire: Some(world.network.seen_by(ip)),
             ..Config::default()
@@ -46,10 +47,8 @@ pub fn world(seed: u64, points: u16) -> World {
         let started =
             world.runtime.block_on(locker_net::start(config, Env { dice, clock: Clock::new(now_s) }));
         let (handle, mut events) = started.expect("a meeting point starts");
-        world.runtime.spawn(async move {
-            while events.next().await.is_some() {}
-            drop(handle);
-        });
+        world.runtime.spawn(async move { while events.next().await.is_some() {} });
+        world.points.push(handle);
         world.meeting.extend(both_transports(at).map(|address| NodeAddress { address, key: None }));
     }
     world
