@@ -34,7 +34,7 @@ pub fn run(first: u64, count: u64) -> ExitCode {
                     }
                     let (mut is_fine, told) = one(seed);
                     let mut fault = told.clone();
-                    let is_twice = seed % TWICE_EVERY == 0;
+                    let is_twice = seed.is_multiple_of(TWICE_EVERY);
                     if is_twice && is_fine {
                         let again = one(seed);
                         if again.1 != told {

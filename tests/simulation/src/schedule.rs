@@ -129,7 +129,7 @@ impl Schedule {
             }
             self.devices.push(device);
         }
-        if self.world.seed % MEETING_EVERY == 0 { Ok(()) } else { self.leave_the_meeting_point() }
+        if self.world.seed.is_multiple_of(MEETING_EVERY) { Ok(()) } else { self.leave_the_meeting_point() }
     }
 
     /// From now on the devices find each other at the places that they know, and nowhere else: looking up in the DHT costs

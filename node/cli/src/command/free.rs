@@ -17,7 +17,8 @@ const SHOWN: usize = 10;
 /// Let content go on this device that other devices hold
 ///
 /// The files stay in the locker and are read from the other devices. Only what these prove now that they hold, and promise
-/// to keep for a day, is let go; nothing else is touched. `locker pin` gets it back. Asks through the node that runs; where
+/// to keep for a day, is let go; nothing else is touched. Replicas, which cannot read, count too, but one of these devices
+/// must be one that reads. `locker pin` gets it back. Asks through the node that runs; where
 /// none does, it runs one for the time. If nothing is let go it ends with exit code 6 if others were asked and nobody proved
 /// anything, else with 4.
 #[derive(Args)]
