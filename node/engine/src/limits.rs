@@ -46,10 +46,12 @@ pub(crate) const EXPORT_WRITERS: usize = 3;
 pub(crate) const EXPORT_LARGE: u64 = 1 << 20;
 /// Proofs that a device is asked for in a day (`docs/decisions/0019-audits.md`).
 pub(crate) const AUDITS_PER_DAY: u32 = 24;
-/// The same of one that is new or failed not long ago, and in one run of `audit`.
+/// The same of one that is new, or failed not long ago, and in one run of `audit`.
 pub(crate) const AUDITS_PER_DAY_CLOSE: u32 = 480;
-/// So many questions in a row without an answer are a failure.
+/// So often one question without an answer is a failure …
 pub(crate) const MISSES_MAX: u32 = 3;
+/// … with at least so many seconds from one time to the next.
+pub(crate) const MISS_PAUSE_S: u64 = 1_200;
 /// For how many seconds a proof or a failure counts.
 pub(crate) const PROOF_FRESH_S: u64 = 7 * 86_400;
 /// For how many seconds others promise to keep what is let go here.

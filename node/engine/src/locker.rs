@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::care::Suspects;
 use crate::config::Config;
-use crate::copies::{Freeing, Ruled};
+use crate::copies::{Freeing, Ruled, Unanswered};
 use crate::depot::Depot;
 use crate::gc::{Manners, Turns};
 use crate::join::JoinOptions;
@@ -89,6 +89,7 @@ pub(crate) struct Inner {
     turns: Turns,
     /// Packs that are being let go.
     freeing: Freeing,
+    unanswered: Unanswered,
     /// What this device is to keep.
     ruled: Ruled,
     /// Counts commits, for the node.
@@ -218,6 +219,7 @@ impl Locker {
             driving: Mutex::new(()),
             turns: Turns::default(),
             freeing: Freeing::default(),
+            unanswered: Unanswered::default(),
             ruled,
             committed: watch::channel(0).0,
             node: Mutex::new(None),

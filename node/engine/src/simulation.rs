@@ -122,14 +122,14 @@ pub fn packs(locker: &Locker) -> Result<Vec<PackHash>, Error> {
     Ok(packs)
 }
 
-/// Packs that a device denies, though it says that it keeps them.
+/// Packs that a device does not give, though it says that it keeps them.
 static DENIED: Mutex<BTreeMap<VerifyingKey, BTreeSet<PackHash>>> = Mutex::new(BTreeMap::new());
 
 fn denied<T>(look: impl FnOnce(&mut BTreeMap<VerifyingKey, BTreeSet<PackHash>>) -> T) -> T {
     look(&mut DENIED.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Makes a device a liar: from now on it denies one in so many of the packs that it has, at least one, and says nothing of
+/// Makes a device a liar: from now on it does not give one in so many of the packs that it has, at least one, and says nothing of
 /// it. Which is drawn by `below`, which gives a number below the one that it is given. Gives how many it has.
 ///
 /// # Errors
@@ -145,9 +145,19 @@ pub fn lie(locker: &Locker, one_in: usize, below: &mut dyn FnMut(usize) -> usize
     Ok(all)
 }
 
-/// Whether this device denies a pack.
-pub(crate) fn denies(inner: &Inner, pack: &PackHash) -> bool {
-    denied(|denied| denied.get(&inner.keys().device_id()).is_some_and(|packs| packs.contains(pack)))
+/// What a liar does when it is asked for what it does not have.
+pub(crate) enum Lie {
+    /// It refuses.
+    Denies,
+    /// It breaks off, as if the way had been cut.
+    Breaks,
+}
+
+/// What this device does about a pack; `None` for one that it has. One half of them does the one, the other the other.
+pub(crate) fn lie_about(inner: &Inner, pack: &PackHash) -> Option<Lie> {
+    let own = inner.keys().device_id();
+    let lies = denied(|denied| denied.get(&own).is_some_and(|packs| packs.contains(pack)));
+    lies.then(|| if own.0[0] % 2 == 0 { Lie::Denies } else { Lie::Breaks })
 }
 
 /// How long something takes that blocks.

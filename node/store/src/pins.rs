@@ -115,7 +115,7 @@ pub fn sample<R: Reads>(
     count: usize,
     below: &mut dyn FnMut(u64) -> u64,
 ) -> Result<Vec<PackHash>, StoreError> {
-    reads.view().sample_packs(PINS, &scope.key(&[]), count, below)
+    reads.view().sample_packs(PINS, &scope.key(&[]), count, &|_| Ok(true), below)
 }
 
 /// Whether anybody pins the pack in this space.

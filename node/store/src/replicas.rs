@@ -3,9 +3,10 @@
 
 use std::ops::ControlFlow;
 
-use locker_crypto::id::{PackHash, VerifyingKey};
+use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
 
 use crate::StoreError;
+use crate::pins;
 use crate::snapshot::Reads;
 use crate::tables::{REPLICA_PACKS, REPLICAS};
 use crate::transaction::WriteTxn;
@@ -68,20 +69,22 @@ pub fn said<R: Reads>(reads: &R, device: &VerifyingKey, pack: &PackHash) -> Resu
     reads.view().get(REPLICA_PACKS, &key)?.map(|value| time(&value)).transpose()
 }
 
-/// Packs that a replica said it holds: `count` of them, each as likely as any other, or all if there are no more. `below`
-/// draws a number below the one that it is given.
+/// Packs that a replica said it holds and that somebody pins in a space: `count` of them, each as likely as any other, or all
+/// if there are no more. What nobody pins is on its way out there. `below` draws a number below the one that it is given.
 ///
-/// Cost: reads every pack that the replica told of.
+/// Cost: reads every pack that the replica told of, and who pins it.
 ///
 /// # Errors
 /// As [`get`].
 pub fn sample<R: Reads>(
     reads: &R,
     device: &VerifyingKey,
+    space: &SpaceTag,
     count: usize,
     below: &mut dyn FnMut(u64) -> u64,
 ) -> Result<Vec<PackHash>, StoreError> {
-    reads.view().sample_packs(REPLICA_PACKS, device.as_bytes(), count, below)
+    let is_pinned = |pack: &PackHash| pins::is_pinned_by_any(reads, space, pack);
+    reads.view().sample_packs(REPLICA_PACKS, device.as_bytes(), count, &is_pinned, below)
 }
 
 /// Visits the packs that a replica said it holds, ascending, each with the time, in unix seconds.
@@ -168,7 +171,10 @@ mod tests {
             let mut drawn: BTreeMap<PackHash, i64> = BTreeMap::new();
             let rounds = 3_000 * kept.len() / count;
             for _ in 0..rounds {
-                let sample = sample(&snapshot, &one, count, &mut below).unwrap();
+                let every = |_: &PackHash| Ok(true);
+                let view = snapshot.view();
+                let sample =
+                    view.sample_packs(REPLICA_PACKS, one.as_bytes(), count, &every, &mut below).unwrap();
                 assert_eq!(sample.iter().collect::<BTreeSet<_>>().len(), count);
                 sample.into_iter().for_each(|pack| *drawn.entry(pack).or_default() += 1);
             }
@@ -198,8 +204,14 @@ mod tests {
         assert_eq!(get(&snapshot, &one).unwrap(), Some(heard));
         assert_eq!(said(&snapshot, &one, &pack(2)).unwrap(), Some(6));
         assert_eq!(said(&snapshot, &one, &pack(3)).unwrap(), None);
-        assert_eq!(sample(&snapshot, &one, 3, &mut |_| 0).unwrap(), [pack(1), pack(2)]);
-        assert_eq!(sample(&snapshot, &VerifyingKey([9; 32]), 3, &mut |_| 0).unwrap(), []);
+        let some = |pins: &dyn Fn(&PackHash) -> bool| {
+            let keeps = |hash: &PackHash| Ok(pins(hash));
+            snapshot.view().sample_packs(REPLICA_PACKS, one.as_bytes(), 3, &keeps, &mut |_| 0).unwrap()
+        };
+        assert_eq!(some(&|_| true), [pack(1), pack(2)]);
+        assert_eq!(some(&|hash| *hash == pack(2)), [pack(2)]);
+        // Nobody pins anything here.
+        assert_eq!(sample(&snapshot, &one, &SpaceTag([0; 16]), 3, &mut |_| 0).unwrap(), []);
         store.write::<_, StoreError>(|txn| forget(txn, &one)).unwrap();
         let snapshot = store.read().unwrap();
         assert_eq!(get(&snapshot, &one).unwrap(), None);

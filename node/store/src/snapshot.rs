@@ -265,20 +265,29 @@ impl<'a> View<'a> {
         self.scan(table, prefix, after(prefix).as_deref(), Direction::Ascending, visit)
     }
 
-    /// Packs at the ends of keys that begin with `prefix`: `count` of them, each as likely as any other, or all if there
-    /// are no more; in no particular order. `below` draws a number below the one that it is given.
+    /// Packs at the ends of keys that begin with `prefix`, of those that `keeps` lets pass: `count` of them, each as likely as
+    /// any other, or all if there are no more; in no particular order. `below` draws a number below the one that it is given.
     ///
-    /// Cost: reads every key of the prefix once (reservoir sampling, Vitter 1985, algorithm R).
+    /// Cost: reads every key of the prefix once, and asks `keeps` of each (reservoir sampling, Vitter 1985, algorithm R).
     pub(crate) fn sample_packs(
         &self,
         table: TableName,
         prefix: &[u8],
         count: usize,
+        keeps: &dyn Fn(&PackHash) -> Result<bool, StoreError>,
         below: &mut dyn FnMut(u64) -> u64,
     ) -> Result<Vec<PackHash>, StoreError> {
-        let (mut sample, mut seen) = (Vec::new(), 0_u64);
+        let (mut sample, mut seen, mut failure) = (Vec::new(), 0_u64, Ok(()));
         self.scan_prefix(table, prefix, &mut |key, _| {
             if let Some(pack) = key.last_chunk::<32>().map(|pack| PackHash(*pack)) {
+                match keeps(&pack) {
+                    Ok(true) => {}
+                    Ok(false) => return ControlFlow::Continue(()),
+                    Err(error) => {
+                        failure = Err(error);
+                        return ControlFlow::Break(());
+                    }
+                }
                 seen += 1;
                 if sample.len() < count {
                     sample.push(pack);
@@ -290,7 +299,7 @@ impl<'a> View<'a> {
             }
             ControlFlow::Continue(())
         })?;
-        Ok(sample)
+        failure.map(|()| sample)
     }
 
     /// The keys below the vault key.

@@ -38,6 +38,15 @@ fn content_is_let_go_on_the_word_of_a_replica_and_a_device_together() {
     up_second.stop().ok();
     // The replica alone gives it, for the other device still pins it.
     assert_eq!(content(&owner, "film.bin"), film.as_bytes());
+    // That one is stolen: nobody is left who pins it, so it comes back here before the replica lets it go.
+    let devices = owner.json(["device", "ls"])["devices"].clone();
+    let stolen = devices.as_array().unwrap().iter().find(|one| one["name"] == "second").unwrap();
+    owner.ok(["device", "revoke", stolen["id"].as_str().unwrap(), "--yes"]);
+    owner.ok(["gc"]);
+    wait_for("the film to be here again", Duration::from_secs(30), || {
+        let listed = owner.list();
+        listed.iter().any(|one| one["path"] == "film.bin" && one["local"] == "all").then_some(())
+    });
     up.stop().ok();
     kept.stop().ok();
 }

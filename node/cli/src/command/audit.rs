@@ -16,8 +16,9 @@ use crate::request::Request;
 ///
 /// Each device that can be reached is asked for up to 480 random parts of what it says that it holds. It cannot tell the
 /// questions from reading, so that a device which dropped one part of a hundred is found out. A running node asks now and
-/// then by itself; `locker status` tells how old the proofs are. Ends with exit code 7 if a device could not prove it, 6 if
-/// nobody was reached.
+/// then by itself; `locker status` tells how old the proofs are. A device that gives no answer is
+/// asked the same again by the node that runs, and named when it stays silent. Ends with exit code 7 if a device could not
+/// prove it, 6 if nobody was reached or an answer did not come.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -48,6 +49,7 @@ impl Arguments {
         Ok(match &told {
             Told { bad: 1.., .. } => ExitCode::from(Exit::Integrity as u8),
             Told { checked: 0, .. } => ExitCode::from(Exit::Unreachable as u8),
+            told if told.devices.iter().any(|one| one.missed > 0) => ExitCode::from(Exit::Unreachable as u8),
             _ => ExitCode::SUCCESS,
         })
     }

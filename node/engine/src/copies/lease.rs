@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use locker_crypto::id::PackHash;
+use locker_catalog::roster::Roster;
+use locker_crypto::id::{PackHash, VerifyingKey};
 use locker_store::index::{self, PackState};
 use locker_store::pins::{self, PinScope};
 use locker_store::{WriteTxn, leases};
 
 use crate::Error;
+use crate::keys::person_log;
 use crate::locker::Inner;
 
 /// Packs that are being let go. Held by an open locker.
@@ -37,25 +39,34 @@ impl Drop for Claim<'_> {
 }
 
 impl Inner {
-    /// Promises to keep packs for so many seconds: those that are durable here, pinned by this device or, on one that stores
-    /// for others, by any of them, and that are not being let go. Durable when it returns.
+    /// Promises `asker` to keep packs for so many seconds: those that are durable here, pinned by this device or, on one that
+    /// stores for others, by another one than `asker`, which is about to take its pin back, and that are not being let go.
+    /// Durable when it returns.
     pub(crate) fn grant_leases(
         &self,
         packs: &BTreeSet<PackHash>,
         seconds: u32,
+        asker: &VerifyingKey,
     ) -> Result<BTreeSet<PackHash>, Error> {
         let _content = self.turns().rely();
         let freeing = self.freeing().packs();
-        let scope = PinScope { space: self.space_tag(), author: self.keys().device_id() };
+        let (space, person) = (self.space_tag(), self.keys().person);
         self.store()?.write(|txn: &mut WriteTxn<'_>| {
+            let keepers: Vec<VerifyingKey> = match self.depot() {
+                Some(_) => {
+                    let admitted = Roster::read(person, &person_log(txn, &person)?).admitted();
+                    admitted.into_iter().filter(|device| device != asker).collect()
+                }
+                None => vec![self.keys().device_id()],
+            };
             let mut granted = BTreeSet::new();
             for pack in packs.difference(&freeing) {
                 let row = index::pack(txn, pack)?;
                 let is_here = row.is_some_and(|row| matches!(row.state, PackState::Present { .. }));
-                let is_pinned = match self.depot() {
-                    Some(_) => pins::is_pinned_by_any(txn, &scope.space, pack)?,
-                    None => pins::is_pinned(txn, &scope, pack)?,
-                };
+                let mut is_pinned = false;
+                for author in &keepers {
+                    is_pinned |= pins::is_pinned(txn, &PinScope { space, author: *author }, pack)?;
+                }
                 if is_here && is_pinned {
                     leases::grant(txn, pack, seconds)?;
                     granted.insert(*pack);

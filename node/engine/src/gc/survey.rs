@@ -174,8 +174,13 @@ impl<'a> Survey<'a> {
             self.read_pins(author, &numbers)?;
         }
         let Self { packs, snapshot, space, .. } = self;
-        for facts in packs.values_mut().filter(|f| is_let_go(f.state) && f.pins == 0) {
-            facts.pins = u32::from(pins::is_pinned_by_any(*snapshot, space, &facts.hash)?);
+        // A device that was replaced goes on under another key, with what it has. The pins of one that was removed say
+        // nothing: replicas do not keep what it alone pins.
+        for author in roster.replaced.keys() {
+            let scope = PinScope { space: *space, author: *author };
+            for facts in packs.values_mut().filter(|f| is_let_go(f.state) && f.pins == 0) {
+                facts.pins = u32::from(pins::is_pinned(*snapshot, &scope, &facts.hash)?);
+            }
         }
         Ok(())
     }

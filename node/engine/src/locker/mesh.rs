@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Inner, Locker};
 use crate::Error;
-use crate::copies::{Rule, Ruled};
+use crate::copies::{Rule, Ruled, Unanswered};
 use crate::join::JoinAs;
 use crate::limits::COPIES_MAX;
 use crate::node::{Hub, Node, NodeOptions};
@@ -181,5 +181,10 @@ impl Inner {
     /// What this device is to keep.
     pub(crate) fn ruled(&self) -> &Ruled {
         &self.ruled
+    }
+
+    /// The questions that other devices did not answer.
+    pub(crate) fn unanswered(&self) -> &Unanswered {
+        &self.unanswered
     }
 }

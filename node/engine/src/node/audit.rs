@@ -18,10 +18,6 @@ use crate::report::Audit;
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
-/// Packs of a replica of which one is asked for, if the others are pinned by nobody any more: so many for each question, and
-/// some.
-const SPARE: usize = 4;
-const SPARES: usize = 64;
 /// How long it is waited before a refusal counts: the holder may have let the pack go, and that is on its way.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
 
@@ -36,6 +32,12 @@ pub(super) async fn run(hub: Arc<Hub>) {
         }
         for (device, _) in hub.within_reach(&hub.others()) {
             let now_s = hub.now_s();
+            if let Some(challenge) = hub.inner().unanswered().due(&device, now_s) {
+                if hub.until_stop(examine(&hub, device, challenge)).await.is_none() {
+                    return;
+                }
+                continue;
+            }
             let is_due = hub.blocking(move |inner| inner.is_audit_due(&device, now_s)).await;
             if !is_due.unwrap_or(false) {
                 // Every device as often as once in so many rounds: a random choice needs no memory.
@@ -51,30 +53,41 @@ pub(super) async fn run(hub: Arc<Hub>) {
     }
 }
 
-/// Asks a device about a pack of those that it is to hold, chosen at random, and writes down what came of it; nothing if
-/// there is none.
-async fn audit_once(hub: &Hub, device: VerifyingKey) -> Option<Proof> {
-    let challenge = hub.blocking(move |inner| inner.challenges(&device, 1)).await.ok()?.pop()?;
-    examine(hub, device, &challenge).await
+/// What came of a question.
+#[derive(PartialEq, Eq)]
+enum Examined {
+    Proof(Proof),
+    /// The device need not have the pack any more.
+    Withdrawn,
+    /// It is not here.
+    Gone,
 }
 
-/// Asks a device one question, and writes down what came of it; nothing if the device has let the pack go, or is gone.
-async fn examine(hub: &Hub, device: VerifyingKey, challenge: &Challenge) -> Option<Proof> {
-    let mut proof = hub.prove(device, challenge).await?;
-    if proof == Proof::Failed {
+/// Asks a device about a pack of those that it is to hold, chosen at random, and writes down what came of it.
+async fn audit_once(hub: &Hub, device: VerifyingKey) {
+    let challenge = hub.blocking(move |inner| inner.challenges(&device, 1)).await;
+    if let Some(challenge) = challenge.ok().and_then(|mut drawn| drawn.pop()) {
+        examine(hub, device, challenge).await;
+    }
+}
+
+/// Asks a device one question, and writes down what came of it.
+async fn examine(hub: &Hub, device: VerifyingKey, challenge: Challenge) -> Examined {
+    let Some(mut proof) = hub.prove(device, &challenge).await else { return Examined::Gone };
+    if proof != Proof::Given {
         tokio::time::sleep(SECOND_LOOK).await;
         let pack = challenge.pack;
         let stands = hub.blocking(move |inner| inner.is_pinned_by(&device, &pack)).await;
         if !stands.unwrap_or(false) {
-            return None;
+            hub.inner().unanswered().forget(&device, &pack);
+            return Examined::Withdrawn;
         }
-        // Who is asked a second time and is gone has not answered.
-        proof = hub.prove(device, challenge).await.unwrap_or(Proof::Missed);
     }
-    let now_s = hub.now_s();
-    // What cannot be written down now is asked again another time.
-    let _ = hub.blocking(move |inner| inner.note_proof(&device, proof, now_s)).await;
-    Some(proof)
+    if proof == Proof::Failed {
+        // Who is asked a second time and is gone has not answered.
+        proof = hub.prove(device, &challenge).await.unwrap_or(Proof::Missed);
+    }
+    Examined::Proof(hub.note_proof(device, challenge, proof).await)
 }
 
 /// Asks every device that is here as many questions as a close look takes in a day, one after another: about every pack
@@ -100,12 +113,12 @@ async fn audit_device(hub: &Hub, device: VerifyingKey, done: &dyn Fn(u64)) -> Au
         }
         for challenge in asked {
             left -= 1;
-            match examine(hub, device, &challenge).await {
-                Some(Proof::Given) => audit.proved += 1,
-                // One is enough; and nobody waits half a minute each for one who is silent.
-                Some(Proof::Failed) => audit.failed += 1,
-                Some(Proof::Missed) => audit.missed += 1,
-                None => {}
+            match examine(hub, device, challenge).await {
+                Examined::Proof(Proof::Given) => audit.proved += 1,
+                // One is enough; and nobody waits half a minute each for one who is silent, or is not there any more.
+                Examined::Proof(Proof::Failed) => audit.failed += 1,
+                Examined::Proof(Proof::Missed) | Examined::Gone => audit.missed += 1,
+                Examined::Withdrawn => {}
             }
             done(1);
             if audit.failed + audit.missed > 0 {
@@ -126,17 +139,11 @@ impl Inner {
         let mut below = |n: u64| self.env().dice().next_u64() % n.max(1);
         let mut packs = pins::sample(&snapshot, &scope, count, &mut below)?;
         if packs.is_empty() {
-            // A replica pins nothing: it says what it holds, and is asked for what anybody still pins. What nobody does is
-            // on its way out there.
-            packs = heard::sample(&snapshot, device, count.saturating_mul(SPARE) + SPARES, &mut below)?;
+            // A replica pins nothing: it says what it holds.
+            packs = heard::sample(&snapshot, device, &self.space_tag(), count, &mut below)?;
         }
         let mut challenges = Vec::new();
-        while challenges.len() < count && !packs.is_empty() {
-            let at = below(packs.len() as u64);
-            let pack = packs.swap_remove(usize::try_from(at).unwrap_or_default());
-            if !pins::is_pinned_by_any(&snapshot, &self.space_tag(), &pack)? {
-                continue;
-            }
+        for pack in packs {
             if let Some(row) = index::pack(&snapshot, &pack)? {
                 let locs = index::locs(&snapshot, &pack)?;
                 challenges.extend(Challenge::draw(pack, row.len, &locs, &mut **self.env().dice()));

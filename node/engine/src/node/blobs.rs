@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use super::hub::{Hub, Visit};
 use super::ledger::is_held;
+#[cfg(feature = "simulation")]
+use crate::simulation::Lie;
 
 /// A pack file of the store, as the network reads it.
 struct Source(PackReader);
@@ -58,13 +60,16 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
         if !hub.may_get(&admitted, &get) {
             return refuse(stream, frame_end).await;
         }
-        let Some(_turn) = hub.turn(&admitted).await else { return refuse(stream, frame_end).await };
+        // A node that stops says nothing: a refusal would mean that the pack is not here.
+        let Some(_turn) = hub.turn(&admitted).await else { return };
         // The packs of a link lie in the home space.
         let space = if admitted.visit.is_some() { hub.inner().space_tag() } else { get.space };
         let pack = get.pack;
         #[cfg(feature = "simulation")]
-        if crate::simulation::denies(hub.inner(), &pack) {
-            return refuse(stream, frame_end).await;
+        match crate::simulation::lie_about(hub.inner(), &pack) {
+            Some(Lie::Denies) => return refuse(stream, frame_end).await,
+            Some(Lie::Breaks) => return,
+            None => {}
         }
         let _sending = hub.sending(pack);
         let opened = hub
@@ -99,9 +104,10 @@ async fn promise(hub: &Hub, connection: &Connection, body: &[u8]) -> Option<BTre
     if admitted.visit.is_some() || !admitted.scope.is_whole() || request.space != hub.inner().space_tag() {
         return None;
     }
+    let asker = hub.device_at(&connection.peer)?;
     let _turn = hub.turn(&admitted).await?;
     let HoldPacks { packs, seconds, .. } = request;
-    let granted = hub.blocking(move |inner| inner.grant_leases(&packs, seconds)).await.ok()?;
+    let granted = hub.blocking(move |inner| inner.grant_leases(&packs, seconds, &asker)).await.ok()?;
     hub.note_leases(&granted, seconds);
     Some(granted)
 }

@@ -62,6 +62,7 @@ impl Hub {
         done: &dyn Fn(u64),
     ) -> BTreeMap<PackHash, BTreeSet<VerifyingKey>> {
         let mut vouched: BTreeMap<PackHash, BTreeSet<VerifyingKey>> = BTreeMap::new();
+        let mut through = BTreeSet::new();
         let readers = self.roster();
         for device in self.gather().await {
             if self.blocking(move |inner| inner.has_failed(&device)).await.unwrap_or(true) {
@@ -69,6 +70,9 @@ impl Hub {
             }
             // Devices that read come first.
             let is_reader = readers.contains(&device);
+            if !is_reader && !self.is_replica(&device) {
+                continue;
+            }
             let is_due = |pack: &PackHash| match vouched.get(pack) {
                 Some(devices) => devices.len() < copies && (is_reader || !devices.is_disjoint(&readers)),
                 None => is_reader,
@@ -81,19 +85,17 @@ impl Hub {
                     let (hub, challenge) = (Arc::clone(self), challenge.clone());
                     proving.spawn(async move {
                         let proof = hub.until_stop(hub.prove(device, &challenge)).await.flatten();
-                        (challenge.pack, u64::from(challenge.len), proof)
+                        (challenge, proof)
                     });
                 }
                 while let Some(proved) = proving.join_next().await {
-                    let Ok((pack, len, Some(proof))) = proved else { continue };
-                    let now_s = self.now_s();
-                    // What cannot be written down now is asked again another time.
-                    let _ = self.blocking(move |inner| inner.note_proof(&device, proof, now_s)).await;
-                    match proof {
+                    let Ok((challenge, Some(proof))) = proved else { continue };
+                    let (pack, len) = (challenge.pack, u64::from(challenge.len));
+                    match self.note_proof(device, challenge, proof).await {
                         Proof::Given => {
                             let devices = vouched.entry(pack).or_default();
                             devices.insert(device);
-                            if devices.len() == copies {
+                            if devices.len() == copies && through.insert(pack) {
                                 done(len);
                             }
                         }
@@ -107,7 +109,30 @@ impl Hub {
                 }
             }
         }
+        // Much may have become known of those who vouched first.
+        let readers = self.roster();
+        let all: BTreeSet<VerifyingKey> = vouched.values().flatten().copied().collect();
+        let mut out = BTreeSet::new();
+        for device in all {
+            let is_there = readers.contains(&device) || self.is_replica(&device);
+            if !is_there || self.blocking(move |inner| inner.has_failed(&device)).await.unwrap_or(true) {
+                out.insert(device);
+            }
+        }
+        for devices in vouched.values_mut() {
+            devices.retain(|device| !out.contains(device));
+            if devices.is_disjoint(&readers) {
+                devices.clear();
+            }
+        }
         vouched
+    }
+
+    /// Writes down what came of a question, and gives what that is.
+    pub(super) async fn note_proof(&self, device: VerifyingKey, asked: Challenge, proof: Proof) -> Proof {
+        let now_s = self.now_s();
+        // What cannot be written down now is asked again another time.
+        self.blocking(move |inner| inner.note_proof(&device, &asked, proof, now_s)).await.unwrap_or(proof)
     }
 
     /// The devices that are here, once all are or some time has passed: those that read first.

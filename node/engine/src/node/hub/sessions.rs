@@ -148,6 +148,12 @@ impl Hub {
         found.into_iter().map(|(device, one)| (device, one.id)).collect()
     }
 
+    /// The device that has a session from a transport key.
+    pub(in crate::node) fn device_at(&self, peer: &VerifyingKey) -> Option<VerifyingKey> {
+        let state = self.state();
+        state.sessions.iter().find(|(_, session)| session.connection.peer == *peer).map(|(device, _)| *device)
+    }
+
     /// The connection over which a device has a session.
     pub(crate) fn session_with(&self, device: &VerifyingKey) -> Option<Connection> {
         self.state().sessions.get(device).map(|session| session.connection.clone())
