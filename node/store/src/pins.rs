@@ -118,7 +118,27 @@ pub fn sample<R: Reads>(
     reads.view().sample_packs(PINS, &scope.key(&[]), count, &|_| Ok(true), below)
 }
 
-/// Whether anybody pins the pack in this space.
+/// Whether one of some authors pins the pack in this space: where the pins of those who were removed do not count.
+///
+/// Cost: one look-up for each author, until one pins it.
+///
+/// # Errors
+/// As [`newest`].
+pub fn is_pinned_by<'a, R: Reads>(
+    reads: &R,
+    space: &SpaceTag,
+    authors: impl IntoIterator<Item = &'a VerifyingKey>,
+    pack: &PackHash,
+) -> Result<bool, StoreError> {
+    for author in authors {
+        if is_pinned(reads, &PinScope { space: *space, author: *author }, pack)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether anybody pins the pack in this space, removed or not.
 ///
 /// Cost: one look-up for each author who pins anything there.
 ///

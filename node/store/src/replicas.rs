@@ -1,6 +1,7 @@
 //! What the replicas of this person said last, kept so that it can be told while none is reached
 //! (`docs/spec/08-at-rest.md`, "Tables"). A word is no proof.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
@@ -69,8 +70,9 @@ pub fn said<R: Reads>(reads: &R, device: &VerifyingKey, pack: &PackHash) -> Resu
     reads.view().get(REPLICA_PACKS, &key)?.map(|value| time(&value)).transpose()
 }
 
-/// Packs that a replica said it holds and that somebody pins in a space: `count` of them, each as likely as any other, or all
-/// if there are no more. What nobody pins is on its way out there. `below` draws a number below the one that it is given.
+/// Packs that a replica said it holds and that one of some authors pins in a space: `count` of them, each as likely as any
+/// other, or all if there are no more. What nobody pins who counts is on its way out there. `below` draws a number below the
+/// one that it is given.
 ///
 /// Cost: reads every pack that the replica told of, and who pins it.
 ///
@@ -79,11 +81,11 @@ pub fn said<R: Reads>(reads: &R, device: &VerifyingKey, pack: &PackHash) -> Resu
 pub fn sample<R: Reads>(
     reads: &R,
     device: &VerifyingKey,
-    space: &SpaceTag,
+    (space, authors): (&SpaceTag, &BTreeSet<VerifyingKey>),
     count: usize,
     below: &mut dyn FnMut(u64) -> u64,
 ) -> Result<Vec<PackHash>, StoreError> {
-    let is_pinned = |pack: &PackHash| pins::is_pinned_by_any(reads, space, pack);
+    let is_pinned = |pack: &PackHash| pins::is_pinned_by(reads, space, authors, pack);
     reads.view().sample_packs(REPLICA_PACKS, device.as_bytes(), count, &is_pinned, below)
 }
 
@@ -210,8 +212,24 @@ mod tests {
         };
         assert_eq!(some(&|_| true), [pack(1), pack(2)]);
         assert_eq!(some(&|hash| *hash == pack(2)), [pack(2)]);
-        // Nobody pins anything here.
-        assert_eq!(sample(&snapshot, &one, &SpaceTag([0; 16]), 3, &mut |_| 0).unwrap(), []);
+        // One author pins the second pack: while he counts it is asked for.
+        let space = SpaceTag([0; 16]);
+        let drawn = |reads: &crate::Snapshot, authors: &[VerifyingKey]| {
+            let authors = authors.iter().copied().collect();
+            sample(reads, &one, (&space, &authors), 3, &mut |_| 0).unwrap()
+        };
+        assert_eq!(drawn(&snapshot, &[one, other]), []);
+        let scope = pins::PinScope { space, author: other };
+        let delta = pins::PinDelta { seq: 0, bytes: b"delta", adds: &[pack(2)], drops: &[] };
+        store
+            .write::<_, StoreError>(|txn| {
+                pins::apply(txn, &scope, &delta);
+                Ok(())
+            })
+            .unwrap();
+        let snapshot = store.read().unwrap();
+        assert_eq!(drawn(&snapshot, &[one, other]), [pack(2)]);
+        assert_eq!(drawn(&snapshot, &[one]), []);
         store.write::<_, StoreError>(|txn| forget(txn, &one)).unwrap();
         let snapshot = store.read().unwrap();
         assert_eq!(get(&snapshot, &one).unwrap(), None);

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use locker_catalog::roster::Roster;
 use locker_crypto::id::{PackHash, VerifyingKey};
 use locker_store::index::{self, PackState};
-use locker_store::pins::{self, PinScope};
+use locker_store::pins;
 use locker_store::{WriteTxn, leases};
 
 use crate::Error;
@@ -63,11 +63,7 @@ impl Inner {
             for pack in packs.difference(&freeing) {
                 let row = index::pack(txn, pack)?;
                 let is_here = row.is_some_and(|row| matches!(row.state, PackState::Present { .. }));
-                let mut is_pinned = false;
-                for author in &keepers {
-                    is_pinned |= pins::is_pinned(txn, &PinScope { space, author: *author }, pack)?;
-                }
-                if is_here && is_pinned {
+                if is_here && pins::is_pinned_by(txn, &space, &keepers, pack)? {
                     leases::grant(txn, pack, seconds)?;
                     granted.insert(*pack);
                 }

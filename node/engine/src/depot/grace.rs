@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use locker_crypto::id::{PackHash, VerifyingKey};
+use locker_crypto::id::PackHash;
 use locker_store::index::{self, Pack, PackState};
 use locker_store::packs::file_len;
-use locker_store::pins::{self, PinScope};
+use locker_store::pins;
 use locker_store::{Reads, Store, unneeded};
 
 use super::Depot;
@@ -83,7 +83,7 @@ impl Depot {
         let authors = self.roster(reads)?.admitted();
         for (hash, pack) in rows(reads)? {
             let is_here = matches!(pack.state, PackState::Present { .. } | PackState::Lost);
-            let is_held = self.is_held_by(reads, &authors, &hash)?;
+            let is_held = pins::is_pinned_by(reads, &self.charge.tag, &authors, &hash)?;
             if !is_here {
                 // A pin came while its file was being removed.
                 due.again.extend((is_held && pack.state == PackState::Released).then_some(hash));
@@ -117,7 +117,7 @@ impl Depot {
             let snapshot = store.read()?;
             let authors = self.roster(&snapshot)?.admitted();
             for (hash, len) in group {
-                if !self.is_held_by(&snapshot, &authors, hash)? {
+                if !pins::is_pinned_by(&snapshot, &self.charge.tag, &authors, hash)? {
                     gone.push((*hash, *len));
                 }
             }
@@ -129,20 +129,6 @@ impl Depot {
             hashes.iter().for_each(|hash| unneeded::note_pack(txn, hash, None));
             Ok(())
         })
-    }
-
-    fn is_held_by<R: Reads>(
-        &self,
-        reads: &R,
-        authors: &BTreeSet<VerifyingKey>,
-        hash: &PackHash,
-    ) -> Result<bool, Error> {
-        for author in authors {
-            if pins::is_pinned(reads, &PinScope { space: self.charge.tag, author: *author }, hash)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 

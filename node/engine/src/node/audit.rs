@@ -1,16 +1,19 @@
 //! Now and then a device that says it holds packs is asked to prove it (`docs/spec/12-sync.md`, "Proofs").
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use locker_catalog::roster::Roster;
 use locker_crypto::id::{PackHash, VerifyingKey};
-use locker_store::index;
 use locker_store::pins::{self, PinScope};
 use locker_store::replicas as heard;
+use locker_store::{Reads, index};
 
 use super::hub::Hub;
 use crate::Error;
 use crate::copies::{Challenge, Proof};
+use crate::keys::person_log;
 use crate::limits::{AUDITS_PER_DAY, AUDITS_PER_DAY_CLOSE};
 use crate::locker::Inner;
 use crate::replicas;
@@ -140,7 +143,8 @@ impl Inner {
         let mut packs = pins::sample(&snapshot, &scope, count, &mut below)?;
         if packs.is_empty() {
             // A replica pins nothing: it says what it holds.
-            packs = heard::sample(&snapshot, device, &self.space_tag(), count, &mut below)?;
+            let authors = self.pinning(&snapshot)?;
+            packs = heard::sample(&snapshot, device, (&self.space_tag(), &authors), count, &mut below)?;
         }
         let mut challenges = Vec::new();
         for pack in packs {
@@ -152,7 +156,7 @@ impl Inner {
         Ok(challenges)
     }
 
-    /// Whether a device says that it holds a pack: a replica keeps what somebody pins.
+    /// Whether a device says that it holds a pack: a replica keeps what somebody pins who was not removed.
     fn is_pinned_by(&self, device: &VerifyingKey, pack: &PackHash) -> Result<bool, Error> {
         let store = self.store()?;
         let (snapshot, space, now_s) = (store.read()?, self.space_tag(), self.env().now_ms() / 1_000);
@@ -160,6 +164,12 @@ impl Inner {
             return Ok(true);
         }
         let says = replicas::says(&snapshot, device, pack, now_s)?;
-        Ok(says && pins::is_pinned_by_any(&snapshot, &space, pack)?)
+        Ok(says && pins::is_pinned_by(&snapshot, &space, &self.pinning(&snapshot)?, pack)?)
+    }
+
+    /// Whose pins a replica goes by.
+    fn pinning<R: Reads>(&self, reads: &R) -> Result<BTreeSet<VerifyingKey>, Error> {
+        let person = self.keys().person;
+        Ok(Roster::read(person, &person_log(reads, &person)?).admitted())
     }
 }

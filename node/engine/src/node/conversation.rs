@@ -1,5 +1,6 @@
 //! One peer: the handshake, then the session, carried out against the store.
 
+mod asking;
 mod greet;
 mod with;
 
@@ -18,12 +19,13 @@ use locker_sync::handshake::{
     Admission, Directory, Grant, Nonce, Person, Proofs, Server, ServerStep, Showing, Standing, TransportKeys,
 };
 use locker_sync::message::REFUSAL;
-use locker_sync::message::v1::{Ask, LogKind, Room};
+use locker_sync::message::v1::{LogKind, Room};
 use locker_sync::session::{Action, End, Event, Fate, Notice, Session, Source, Terms};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::asking::Asking;
 pub(super) use self::greet::{Greeted, greet, greet_stray};
 use self::with::With;
 use super::hub::{Hub, Place};
@@ -250,7 +252,7 @@ pub(super) struct Talk {
     /// Who the peer is to this node.
     asker: Asker,
     /// What was asked for beside the logs.
-    asks: BTreeSet<Ask>,
+    asking: Asking,
     /// Packs of which a replica was asked whether it has them, and the count of commits at which that was.
     questioned: HashSet<PackHash>,
     questioned_at: Option<u64>,
@@ -293,7 +295,7 @@ impl Talk {
             asked: HashMap::new(),
             asked_at: Instant::now(),
             asker,
-            asks: BTreeSet::new(),
+            asking: Asking::new(),
             questioned: HashSet::new(),
             questioned_at: None,
             room: None,
@@ -341,7 +343,6 @@ impl Talk {
         let mut asks_again = false;
         loop {
             if std::mem::take(&mut asks_again) {
-                self.asks.clear();
                 self.ask_missing().await;
             }
             self.question().await;
@@ -353,6 +354,7 @@ impl Talk {
             }
             let now_ms = self.hub.inner().env().now_ms();
             let due = Duration::from_millis(self.session.due_ms().saturating_sub(now_ms)).min(WANT_AGAIN);
+            let again = self.asking.again_at().map(|at| at.saturating_duration_since(Instant::now()));
             tokio::select! {
                 read = reader.read(&mut buffer), if self.session.wants_input() => match read {
                     Ok(len) if len > 0 => {
@@ -367,8 +369,9 @@ impl Talk {
                     }
                     self.tell_changes();
                 }
-                () = tokio::time::sleep(due) => {
+                () = tokio::time::sleep(due.min(again.unwrap_or(due))) => {
                     self.queue.push_back(Event::Tick);
+                    asks_again = self.asking.is_due(Instant::now());
                     if self.asked_at.elapsed() >= WANT_AGAIN {
                         self.asked.clear();
                         self.asked_at = Instant::now();
@@ -439,18 +442,6 @@ impl Talk {
             self.asked_at = Instant::now();
             self.queue.push_back(Event::Want { tag, packs: new });
         }
-    }
-
-    /// Asks for the objects that are named here and missing.
-    async fn ask_missing(&mut self) {
-        let missing = self.hub.blocking(|inner| inner.missing_objects()).await.unwrap_or_default();
-        self.ask(missing);
-    }
-
-    /// Asks for what lies beside the logs, each thing once until it is time to ask again.
-    fn ask(&mut self, asks: Vec<Ask>) {
-        let new = asks.into_iter().filter(|ask| self.asks.insert(*ask));
-        self.queue.extend(new.map(Event::Ask));
     }
 
     /// Notes what came of items that were taken.

@@ -91,6 +91,9 @@ fn check(store: &Store) -> Result<(), StoreError> {
     expect(pins::is_pinned_by_any(&read, &SPACE, &hash(b"two"))?)?;
     expect(!pins::is_pinned_by_any(&read, &SPACE, &hash(b"one"))?)?;
     expect(!pins::is_pinned_by_any(&read, &OTHER, &hash(b"two"))?)?;
+    let other = VerifyingKey([7; 32]);
+    expect(pins::is_pinned_by(&read, &SPACE, [&other, &scope.author], &hash(b"two"))?)?;
+    expect(!pins::is_pinned_by(&read, &SPACE, [&other], &hash(b"two"))?)?;
     expect(files::file_ref(&read, &ContentHash([1; 32]))?.as_deref() == Some(b"a reference"))?;
     expect(files::unchanged(&read, b"/home/a", &stat())? == Some(ContentHash([1; 32])))?;
     let changed = FileStat { ctime_ns: 0, ..stat() };
