@@ -22,6 +22,7 @@ mod mkdir;
 mod mv;
 mod open;
 mod pair;
+mod phrase;
 mod pin;
 mod recover;
 mod restore;
@@ -120,6 +121,7 @@ pub(crate) enum Command {
     Join(join::Arguments),
     Recover(recover::Arguments),
     Drill(drill::Arguments),
+    Phrase(phrase::Arguments),
     Drive(drive::Arguments),
     Device(device::Arguments),
     Wait(wait::Arguments),
@@ -162,6 +164,7 @@ impl Command {
             Command::Recover(arguments) => arguments.run(context).map(done),
             Command::Drive(arguments) => arguments.run(context).map(done),
             Command::Drill(arguments) => arguments.run(context),
+            Command::Phrase(arguments) => arguments.run(context).map(done),
             Command::Device(arguments) => arguments.run(context).map(done),
             Command::Wait(arguments) => arguments.run(context).map(done),
             Command::Doctor(arguments) => arguments.run(context),

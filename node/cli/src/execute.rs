@@ -109,6 +109,11 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         Request::Share { path, expires_s, label, passphrase } => {
             Reply::Shared(Box::new(locker.share(&path, &ShareOptions { expires_s, label, passphrase })?))
         }
+        Request::DraftPhrase { old } => Reply::Drafted(locker.draft_phrase(&old)?),
+        Request::ChangePhrase { old, new } => {
+            let behind = locker.change_phrase(&old, &new, remembered(locker)?)?;
+            Reply::PhraseChanged(behind.into_iter().collect())
+        }
         Request::Shares => Reply::Shares(locker.shares()?),
         Request::RevokeShare { id } => Reply::Shares(vec![locker.revoke_share(&id)?]),
         Request::Wait { timeout_ms } => {

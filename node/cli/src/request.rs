@@ -1,13 +1,14 @@
 //! The verbs of the command line as values: what one process asks of another over the socket, or of the locker that
-//! it opened itself. Of secrets only those of a link and a ticket travel here; a running process is already unlocked.
+//! it opened itself. Of secrets only those of a link and a ticket travel here, and the words when they are changed; a
+//! running process is already unlocked.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use locker_engine::report::{
-    Added, Audit, Collected, Decided, Device, Diagnosis, DriveTold, Event, Freed, Got, Held, Paired, Pinned,
-    Rehearsal, Removed, Restored, RuleSet, RuleTold, Secret, Shared, SharedLink, StateHash, Status,
+    Added, Audit, Collected, Created, Decided, Device, Diagnosis, DriveTold, Event, Freed, Got, Held, Paired,
+    Pinned, Rehearsal, Removed, Restored, RuleSet, RuleTold, Secret, Shared, SharedLink, StateHash, Status,
     TicketShown, Verified,
 };
 use locker_engine::{JoinAs, ListOptions, Rule};
@@ -201,6 +202,18 @@ pub(crate) enum Request {
         /// A passphrase that it takes.
         passphrase: Option<Secret>,
     },
+    /// Words that could take the place of these.
+    DraftPhrase {
+        /// The words so far.
+        old: Secret,
+    },
+    /// Put new words in the place of the old ones.
+    ChangePhrase {
+        /// The words so far.
+        old: Secret,
+        /// The new ones.
+        new: Secret,
+    },
     /// Every link.
     Shares,
     /// End a link.
@@ -260,6 +273,10 @@ pub(crate) enum Reply {
     Rehearsal(Rehearsal),
     /// To `Devices`, `RevokeDevice` and `RenameDevice`.
     Devices(Vec<Device>),
+    /// To `DraftPhrase`.
+    Drafted(Created),
+    /// To `ChangePhrase`: the replicas that have not heard of it.
+    PhraseChanged(Vec<String>),
     /// To `Share`.
     Shared(Box<SharedLink>),
     /// To `Shares` and `RevokeShare`.

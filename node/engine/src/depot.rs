@@ -10,6 +10,7 @@
 //! | `objects` | boxes and public keys beside the logs |
 //! | `packs` | what is pinned and not here, what there is room for |
 //! | `grace` | packs that nobody pins, and when they go |
+//! | `slots` | under which slots it is found |
 //!
 //! A [`Depot`] holds no store: it works on the transaction or snapshot that it is given, so that it serves a node that
 //! runs and a drive that was just plugged in alike. Everything here blocks. Never here: a key of the person, and what an
@@ -22,6 +23,7 @@ mod intake;
 mod objects;
 mod outlet;
 mod packs;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +44,7 @@ pub(crate) use self::charge::{Charge, KEEP_DAYS_DEFAULT, Terms};
 pub(crate) use self::grace::Swept;
 use self::intake::Early;
 pub(crate) use self::intake::Intake;
+pub(crate) use self::slots::Slots;
 use crate::Error;
 use crate::keys::person_log;
 use crate::limits::{EARLY_BYTES, EARLY_ITEMS};

@@ -17,7 +17,7 @@ use locker_store::{Reads, persons};
 
 use crate::Error;
 use crate::checked;
-use crate::depot::Charge;
+use crate::depot::{Charge, Slots};
 use crate::person_keys::BESIDE;
 
 /// Setting: whose locker this is.
@@ -29,8 +29,8 @@ pub(crate) const HOME_SPACE: Setting = Setting::engine(1);
 enum Held {
     /// The person's keys, all generations: it reads and writes.
     Keys(PersonKeys),
-    /// The secrets of the slots under which it is found, and nothing else: it stores.
-    Slots(Vec<RendezvousSecret>),
+    /// The slots under which it is found, and nothing else: it stores.
+    Slots(Slots),
 }
 
 /// Everything that this device needs to read and write the home space, or to store for it.
@@ -65,8 +65,7 @@ impl Keys {
         let signing = keyring::get::<SigningSeed, _>(reads, &())?.ok_or_else(missing)?;
         let boxes = keyring::get::<BoxSeed, _>(reads, &())?.ok_or_else(missing)?;
         let held = if Charge::read(reads)?.is_some() {
-            let slots = keyring::all::<RendezvousSecret, _>(reads)?;
-            Held::Slots(slots.iter().map(|(_, secret)| secret.clone()).collect())
+            Held::Slots(Slots::read(reads)?)
         } else {
             let keys = keyring::all::<PersonKey, _>(reads)?;
             let (generations, beside) = keys.split_at(keys.partition_point(|(n, _)| *n < BESIDE));
@@ -113,11 +112,19 @@ impl Keys {
     }
 
     /// The secrets under which the person's other devices find this one, the first in use first: of the newest person key
-    /// and the one before; of its slot on a device that only stores.
-    pub(crate) fn doors(&self) -> Vec<RendezvousSecret> {
+    /// and the one before; of its slots on a device that only stores. `now_s` is unix seconds.
+    pub(crate) fn doors(&self, now_s: u64) -> Vec<RendezvousSecret> {
         match &self.held {
             Held::Keys(_) => self.doors_of(&self.device_id()),
-            Held::Slots(slots) => slots.clone(),
+            Held::Slots(slots) => slots.doors(now_s),
+        }
+    }
+
+    /// Of which generation the slot is under which a device is found that only stores; 0 on one that reads.
+    pub(crate) fn slot_generation(&self) -> u32 {
+        match &self.held {
+            Held::Keys(_) => 0,
+            Held::Slots(slots) => slots.generation(),
         }
     }
 

@@ -49,6 +49,7 @@ mod open;
 mod organise;
 mod path;
 mod person_keys;
+mod phrase;
 mod place;
 mod process;
 mod progress;
@@ -66,6 +67,8 @@ mod share;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod status;
+#[cfg(test)]
+mod test_mesh;
 mod time;
 mod tree;
 mod vault;

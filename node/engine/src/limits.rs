@@ -56,6 +56,8 @@ pub(crate) const MISS_PAUSE_S: u64 = 1_200;
 pub(crate) const PROOF_FRESH_S: u64 = 7 * 86_400;
 /// For how many seconds others promise to keep what is let go here.
 pub(crate) const LEASE_S: u32 = 86_400;
+/// How long a replica is still found under the slot that it had before the present one, in seconds: 90 days.
+pub(crate) const OLDER_SLOT_S: u64 = 90 * 86_400;
 /// Most copies on other devices that can be asked for.
 pub(crate) const COPIES_MAX: u32 = 8;
 /// Packs that a reader keeps open; with more it begins anew.

@@ -19,6 +19,7 @@ mod heir;
 mod hub;
 mod idle;
 mod invite;
+mod jumps;
 mod keeping;
 mod knock;
 mod leases;
@@ -108,7 +109,7 @@ impl Node {
     /// # Errors
     /// [`Error::Network`] if an address cannot be bound; [`Error::Argument`] for a drive, which nobody looks for.
     pub fn start(locker: &Locker, options: NodeOptions) -> Result<Self, Error> {
-        if locker.inner().keys().doors().is_empty() {
+        if locker.inner().keys().doors(0).is_empty() {
             return Err(Error::Argument(
                 "this is a cold drive: a device of its locker brings it up to date, and no node runs on it"
                     .into(),

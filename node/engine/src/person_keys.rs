@@ -67,14 +67,19 @@ pub(crate) fn in_use<'a>(
     boxes(entries, roster).iter().rev().find_map(|boxes| boxes.starts)
 }
 
-/// Whether the PUK in use is due to be changed: a removed device was given it, or an active one was not. That comes of
-/// removals, and of devices that join, at the same time on devices that do not hear of one another.
+/// Whether the PUK in use is due to be changed: a removed device was given it, or an active one was not, or it is sealed to
+/// other words than those that count. That comes of removals, of devices that join, and of new words, at the same time on
+/// devices that do not hear of one another.
 ///
 /// Cost: that of reading the log once for each device that joined.
 pub(crate) fn is_overdue(person: &PersonId, entries: &[Entry], roster: &Roster) -> bool {
     let boxes = boxes(entries, roster);
     let Some(start) = boxes.iter().rev().find(|boxes| boxes.starts.is_some()) else { return false };
-    let mut given = Roster::read(*person, known_to(entries, &start.entry.id)).active;
+    let begun = Roster::read(*person, known_to(entries, &start.entry.id));
+    if begun.root != roster.root {
+        return true;
+    }
+    let mut given = begun.active;
     for one in &boxes {
         let Some(device) = one.device else { continue };
         // It was given what whoever brought it in held for the one in use.

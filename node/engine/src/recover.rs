@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use locker_catalog::roster::Roster;
 use locker_catalog::tree as catalog;
 use locker_crypto::Refusal;
 use locker_crypto::id::VerifyingKey;
@@ -33,6 +34,7 @@ pub use self::drill::DrillOptions;
 pub(crate) use self::drill::drill;
 use self::folder::Folder;
 use crate::create::device_name;
+use crate::keys::person_log;
 use crate::locker::Inner;
 use crate::node::{Gathered, Hub, Node, NodeOptions};
 use crate::report::{Evidence, Observer, Progress, Recovered, Rehearsal, Secret};
@@ -197,7 +199,9 @@ pub(crate) fn recover(
     }
     let locker = Locker::open_as(home, env, ask, Some(Arc::clone(&heir)))?;
     let inner = locker.inner();
-    if inner.keys().person != heir.root.person_id() {
+    let person = inner.keys().person;
+    let root_key = Roster::read(person, &person_log(&inner.store()?.read()?, &person)?).root;
+    if root_key != heir.root.verifying_key() {
         return Err(Error::PhraseRefused("what was begun in this home belongs to another phrase".into()));
     }
     for folder in &folders {
@@ -237,9 +241,19 @@ fn open_sources(
             RecoverFrom::Folder(path) => folders.push(Folder::open(path, ask)?),
         }
     }
-    if let Some(other) = folders.iter().find(|folder| folder.person() != root.person_id()) {
+    let mut is_of = Vec::with_capacity(folders.len());
+    for folder in &folders {
+        is_of.push(folder.root_key()? == root.verifying_key());
+    }
+    // One that knows this phrase comes first: its log says whose the others are, which may not have heard of it yet.
+    if let Some(first) = is_of.iter().position(|is| *is) {
+        folders.swap(0, first);
+        is_of.swap(0, first);
+    }
+    let person = is_of.first().filter(|is| **is).and(folders.first()).map(Folder::person);
+    if let Some(other) = folders.iter().find(|folder| Some(folder.person()) != person) {
         return Err(Error::PhraseRefused(format!(
-            "what {} keeps belongs to another phrase",
+            "what {} keeps belongs to another phrase, or to the one before or after this one",
             other.path().display()
         )));
     }
@@ -258,7 +272,7 @@ fn begin(
     let log = match folders.first() {
         Some(folder) => {
             let (entries, objects) = folder.person_log()?;
-            home::PersonLog::check(&heir.root, entries, objects)?
+            home::PersonLog::check(&heir.root, folder.person(), entries, objects)?
         }
         None => {
             let has_places_only = node.bootstrap.is_empty() && !node.lan;
@@ -409,16 +423,16 @@ pub(crate) fn evidence(inner: &Inner) -> Result<Option<Evidence>, Error> {
 /// What a rehearsal needs to know of this device.
 pub(crate) fn rehearsal(inner: &Inner) -> Result<Rehearsal, Error> {
     let keys = inner.keys();
-    let active = crate::keys::active(&inner.store()?.read()?, &keys.person)?;
+    let roster = Roster::read(keys.person, &person_log(&inner.store()?.read()?, &keys.person)?);
     let mut places = Vec::new();
-    for device in active.iter().filter(|vk| **vk != keys.device_id()) {
+    for device in roster.active.iter().filter(|vk| **vk != keys.device_id()) {
         places.extend(inner.known_addresses(device)?.iter().map(ToString::to_string));
     }
     let drives = crate::drives::known(&inner.store()?.read()?)?;
     let folders = drives.into_iter().map(|drive| drive.path).filter(|path| crate::drives::is_there(path));
     Ok(Rehearsal {
         device_id: keys.device_id().to_string(),
-        person_id: keys.person.to_string(),
+        root_id: roster.root.to_string(),
         places,
         folders: folders.collect(),
     })

@@ -154,6 +154,8 @@ pub(crate) fn free_slot(replicas: &[Replica]) -> Result<Slot, Error> {
 /// A replica that can be reached over the network.
 #[derive(Clone)]
 pub(crate) struct Reachable {
+    /// Its slot; not known of one that was met by chance.
+    pub(crate) slot: Option<Slot>,
     /// The secrets under which it is found, the newest generation first.
     pub(crate) secrets: Vec<RendezvousSecret>,
 }
@@ -209,7 +211,7 @@ pub(crate) fn reachable<R: Reads>(
             grounds.removed.entry(token.issuer()).or_default().insert(token.root_id());
         }
         let secrets = masters.iter().rev().map(|(_, master)| slot.secret(master)).collect();
-        found.insert(replica.id, Reachable { secrets });
+        found.insert(replica.id, Reachable { slot: Some(slot), secrets });
     }
     Ok((found, grounds))
 }
@@ -222,6 +224,15 @@ pub(crate) struct Told {
     pub(crate) room: StoreRoom,
     /// When it was heard last, unix milliseconds; 0 if never.
     pub(crate) heard_ms: u64,
+    /// Of which generation its slot is, as far as it was heard.
+    pub(crate) generation: u32,
+}
+
+impl Told {
+    /// Whether it is found under a slot of an earlier generation only. A drive is found under none.
+    pub(crate) fn is_behind(&self, generation: u32) -> bool {
+        self.replica.slot.is_some() && self.generation < generation
+    }
 }
 
 impl Inner {
@@ -229,10 +240,10 @@ impl Inner {
     pub(crate) fn told_replicas<R: Reads>(&self, reads: &R) -> Result<Vec<Told>, Error> {
         let told = |replica: Replica| -> Result<Told, Error> {
             let said = heard::get(reads, &replica.id)?;
-            let Heard { at_s, used, quota, refused } = said.unwrap_or_default();
+            let Heard { at_s, used, quota, refused, generation } = said.unwrap_or_default();
             let quota = if said.is_some() { quota } else { replica.quota };
             let room = StoreRoom { kind: replica.kind, used, quota, refused };
-            Ok(Told { replica, room, heard_ms: at_s.saturating_mul(1_000) })
+            Ok(Told { replica, room, heard_ms: at_s.saturating_mul(1_000), generation })
         };
         list(reads, &self.keys())?.into_iter().map(told).collect()
     }
@@ -291,6 +302,18 @@ pub(crate) fn says<R: Reads>(
 ) -> Result<bool, Error> {
     let said = heard::said(reads, device, pack)?;
     Ok(said.is_some_and(|at_s| at_s.saturating_add(SAID_LIFE_S) > now_s))
+}
+
+/// Replicas that the present words do not find.
+pub(crate) fn unfound(replicas: &[Told], generation: u32) -> impl Iterator<Item = Problem> {
+    replicas.iter().filter(move |told| told.is_behind(generation)).map(|Told { replica, .. }| Problem {
+        code: "E_SLOT".into(),
+        message: format!(
+            "the replica {:?} was not reached since the 24 words were changed, or since a recovery: until it is, it is \
+             found by its address or the words before, and not by the present ones",
+            replica.name
+        ),
+    })
 }
 
 /// Replicas that have no room for what they are to keep.

@@ -50,6 +50,8 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     problems.extend(devices.iter().filter_map(failed));
     let oldest_proof = devices.iter().filter(|one| one.failed.is_none()).filter_map(|one| one.proved).min();
     problems.extend(replicas::problems(&replicas));
+    let generation = inner.keys().master.as_ref().map_or(0, |(g, _)| *g);
+    problems.extend(replicas::unfound(&replicas, generation));
     problems.extend(ahead(inner, &snapshot)?);
     problems.extend(inner.turns().trouble().map(|why| Problem {
         code: "E_GC".into(),
@@ -378,7 +380,7 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
             store: None,
         });
     }
-    for Told { replica, room, heard_ms } in inner.told_replicas(&snapshot)? {
+    for Told { replica, room, heard_ms, .. } in inner.told_replicas(&snapshot)? {
         let id = replica.id;
         let online = online.contains(&id);
         let (proved, failed) = audited(&snapshot, &id, now)?;

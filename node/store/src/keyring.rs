@@ -76,7 +76,7 @@ kept! {
     RendezvousMaster, u32, 6, "`rdv_master[g]`, by g.";
     NextSigningSeed, (), 7, "The signing key that a device is about to take; there is at most one.";
     NextBoxSeed, (), 8, "The box key that goes with it.";
-    RendezvousSecret, u32, 9, "`rdv_replica[j]` of a replica, by j; there is one.";
+    RendezvousSecret, u32, 9, "`rdv_replica[j]` of a replica, by generation times 256 plus j; at most two.";
 }
 
 /// Names the secret of an epoch.

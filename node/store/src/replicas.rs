@@ -23,11 +23,13 @@ pub struct Heard {
     pub quota: u64,
     /// Packs that it would keep and has no room for.
     pub refused: u64,
+    /// Of which generation its slot is.
+    pub generation: u32,
 }
 
 /// Notes what a replica said, over what it said before.
 pub fn put(txn: &mut WriteTxn<'_>, device: &VerifyingKey, heard: &Heard) {
-    let numbers = [heard.at_s, heard.used, heard.quota, heard.refused];
+    let numbers = [heard.at_s, heard.used, heard.quota, heard.refused, heard.generation.into()];
     let value: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
     txn.put(REPLICAS, device.as_bytes(), &value);
 }
@@ -39,12 +41,16 @@ pub fn put(txn: &mut WriteTxn<'_>, device: &VerifyingKey, heard: &Heard) {
 pub fn get<R: Reads>(reads: &R, device: &VerifyingKey) -> Result<Option<Heard>, StoreError> {
     let Some(value) = reads.view().get(REPLICAS, device.as_bytes())? else { return Ok(None) };
     let (numbers, rest) = value.as_chunks::<8>();
-    match (numbers, rest) {
-        ([at_s, used, quota, refused], []) => Ok(Some(Heard {
-            at_s: u64::from_le_bytes(*at_s),
-            used: u64::from_le_bytes(*used),
-            quota: u64::from_le_bytes(*quota),
-            refused: u64::from_le_bytes(*refused),
+    let number = |n: usize| numbers.get(n).map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let generation = u32::try_from(number(4)).ok();
+    match (numbers.len(), generation, rest) {
+        // The fifth was added later.
+        (4 | 5, Some(generation), []) => Ok(Some(Heard {
+            at_s: number(0),
+            used: number(1),
+            quota: number(2),
+            refused: number(3),
+            generation,
         })),
         _ => Err(StoreError::corrupt("what a replica said")),
     }
@@ -191,7 +197,7 @@ mod tests {
         let store = begin(&place.home);
         let (one, other) = (VerifyingKey([1; 32]), VerifyingKey([2; 32]));
         let pack = |n| PackHash([n; 32]);
-        let heard = Heard { at_s: 9, used: 8, quota: 7, refused: 6 };
+        let heard = Heard { at_s: 9, used: 8, quota: 7, refused: 6, generation: 5 };
         store
             .write::<_, StoreError>(|txn| {
                 put(txn, &one, &Heard::default());

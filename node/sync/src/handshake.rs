@@ -30,7 +30,7 @@ use locker_crypto::aead::{self, NONCE_LEN, TAG_LEN};
 use locker_crypto::capability::Rights;
 use locker_crypto::derive::{Purpose, kdf};
 use locker_crypto::encode::{Reader, Writer};
-use locker_crypto::id::{NodeId, SpaceTag, VerifyingKey};
+use locker_crypto::id::{NodeId, PersonId, SpaceTag, VerifyingKey};
 use locker_crypto::secret::{AeadKey, RendezvousSecret};
 use rand_core::CryptoRng;
 
@@ -194,10 +194,13 @@ fn counter_nonce(counter: u64) -> [u8; NONCE_LEN] {
     nonce
 }
 
-/// Writes the content of OK.
-fn encode_grants(grants: &[Grant]) -> Vec<u8> {
+/// Writes the content of OK: what the client may ask, and whose phrase it proved to hold.
+fn encode_ok(grants: &[Grant], person: Option<PersonId>) -> Vec<u8> {
     let mut out = Writer::new();
-    out.array(grants.len());
+    out.array(grants.len() + usize::from(person.is_some()));
+    if let Some(person) = person {
+        out.array(1).bytes(person.as_bytes());
+    }
     for grant in grants {
         out.array(3).bytes(grant.tag.as_bytes()).u64(grant.rights.bits().into());
         out.bytes(grant.folder.as_ref().map_or(&[], |folder| folder.as_bytes()));
@@ -206,11 +209,18 @@ fn encode_grants(grants: &[Grant]) -> Vec<u8> {
 }
 
 /// Reads the content of OK.
-fn decode_grants(content: &[u8]) -> Result<Vec<Grant>, Refusal> {
+fn decode_ok(content: &[u8]) -> Result<(Vec<Grant>, Option<PersonId>), Refusal> {
     let mut from = Reader::new(content);
-    let mut grants = Vec::new();
-    for _ in 0..from.array()? {
-        from.array_of(3)?;
+    let (mut grants, mut person) = (Vec::new(), None);
+    for n in 0..from.array()? {
+        match (from.array()?, n) {
+            (1, 0) => {
+                person = Some(PersonId(from.fixed()?));
+                continue;
+            }
+            (3, _) => {}
+            _ => return Err(Refusal::Canon),
+        }
         let tag = SpaceTag(from.fixed()?);
         let bits = u16::try_from(from.u64()?).map_err(|_| Refusal::Canon)?;
         let folder = match from.bytes()? {
@@ -220,7 +230,7 @@ fn decode_grants(content: &[u8]) -> Result<Vec<Grant>, Refusal> {
         grants.push(Grant { tag, rights: Rights::from_bits(bits)?, folder });
     }
     from.finish()?;
-    Ok(grants)
+    Ok((grants, person))
 }
 
 #[cfg(test)]

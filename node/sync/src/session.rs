@@ -243,6 +243,7 @@ impl Session {
                 }
             }
             Event::Room(room) => actions.push(Action::Send(Message::Room(room).encode())),
+            Event::Slot(slot) => actions.push(Action::Send(Message::Slot(slot).encode())),
             Event::Tick => {}
             Event::Close { reason } => {
                 actions.push(Action::Send(Message::Bye(reason).encode()));

@@ -5,6 +5,7 @@
 
 mod drill;
 mod drives;
+mod phrase;
 mod replica;
 mod revoked;
 mod whole;

@@ -102,7 +102,7 @@ fn t67_five_nodes_of_which_a_blind_one_is_left() {
 }
 
 /// Makes `new` a replica of `owner`, whose node runs.
-fn enrol(owner: &Home, new: &Home, meeting: &Meeting) {
+pub(super) fn enrol(owner: &Home, new: &Home, meeting: &Meeting) {
     let mut pairing = owner.start(["--json", "pair", "--assume-yes", "--role", "blind"], "");
     let ticket = pairing.event("ticket");
     let words = new.beside("ticket.txt");

@@ -81,8 +81,18 @@ impl VaultKind {
 
 /// The words of a new locker, and where it is.
 pub(super) fn shown(created: &Created, context: &Context) -> String {
-    let words: Vec<&str> = created.phrase.expose().split(' ').collect();
-    let mut text = String::from("Write these 24 words on paper. They are shown this once.\n\n");
+    format!(
+        "Write these 24 words on paper. They are shown this once.\n\n{}\nLocker ready on this device ({}).\n{}",
+        columns(created.phrase.expose()),
+        crate::output::printable(&created.name),
+        context.home.display()
+    )
+}
+
+/// The words with their numbers, in four columns.
+pub(super) fn columns(phrase: &str) -> String {
+    let words: Vec<&str> = phrase.split(' ').collect();
+    let mut text = String::new();
     for row in 0..6 {
         for column in 0..4 {
             let n = row + column * 6;
@@ -90,11 +100,6 @@ pub(super) fn shown(created: &Created, context: &Context) -> String {
         }
         text.push('\n');
     }
-    text.push_str(&format!(
-        "\nLocker ready on this device ({}).\n{}",
-        crate::output::printable(&created.name),
-        context.home.display()
-    ));
     text
 }
 

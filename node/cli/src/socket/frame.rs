@@ -4,9 +4,12 @@ use std::io::{self, Read, Write};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 /// Longest body in bytes.
 pub(super) const BODY_MAX: usize = 16 << 20;
+/// Bytes that are reserved before they come: a body that is moved while it grows leaves copies behind.
+const RESERVED_MAX: usize = 64 << 10;
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +67,13 @@ pub(super) fn write(stream: &mut impl Write, kind: Kind, body: &[u8]) -> io::Res
 
 /// Writes a value as JSON in one frame.
 pub(super) fn write_json(stream: &mut impl Write, kind: Kind, value: &impl Serialize) -> io::Result<()> {
-    write(stream, kind, &serde_json::to_vec(value)?)
+    // Words may stand in it.
+    write(stream, kind, &Zeroizing::new(serde_json::to_vec(value)?))
 }
 
-/// Reads one frame. Memory is reserved as the bytes arrive, never from the length alone.
-pub(super) fn read(stream: &mut impl Read) -> io::Result<(Kind, Vec<u8>)> {
+/// Reads one frame, which is wiped when dropped: there may be words in it. More than 64 KiB is reserved as the bytes arrive,
+/// never from the length alone.
+pub(super) fn read(stream: &mut impl Read) -> io::Result<(Kind, Zeroizing<Vec<u8>>)> {
     let mut head = [0; 5];
     stream.read_exact(&mut head)?;
     let kind = Kind::from_byte(head[0]).ok_or_else(|| invalid("unknown frame"))?;
@@ -76,7 +81,7 @@ pub(super) fn read(stream: &mut impl Read) -> io::Result<(Kind, Vec<u8>)> {
     if len as usize > BODY_MAX {
         return Err(invalid("frame too long"));
     }
-    let mut body = Vec::new();
+    let mut body = Zeroizing::new(Vec::with_capacity((len as usize).min(RESERVED_MAX)));
     stream.take(u64::from(len)).read_to_end(&mut body)?;
     if body.len() == len as usize { Ok((kind, body)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
@@ -98,7 +103,7 @@ mod tests {
     fn frames_round_trip_and_bad_ones_are_refused() {
         let mut bytes = Vec::new();
         write(&mut bytes, Kind::Bytes, b"abc").unwrap();
-        assert_eq!(read(&mut &bytes[..]).unwrap(), (Kind::Bytes, b"abc".to_vec()));
+        assert_eq!(read(&mut &bytes[..]).unwrap(), (Kind::Bytes, Zeroizing::new(b"abc".to_vec())));
         for cut in 0..bytes.len() {
             assert!(read(&mut &bytes[..cut]).is_err(), "cut at {cut}");
         }

@@ -8,7 +8,7 @@ use locker_crypto::person::Entry;
 use locker_crypto::secret::RendezvousSecret;
 use locker_store::{Limits, Store, WriteTxn, keyring, objects, persons};
 
-use super::Charge;
+use super::{Charge, Slots};
 use crate::create::init_home;
 use crate::keys::named_objects;
 use crate::{Env, Error, Vault, vault};
@@ -19,8 +19,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) charge: &'a Charge,
     /// The keys of the device that keeps it.
     pub(crate) keys: &'a DeviceKeys,
-    /// Under which slot it is found, and the secret of it; a drive is found under none.
-    pub(crate) slot: Option<(Slot, &'a RendezvousSecret)>,
+    /// Under which slot of which generation it is found, and the secret of it; a drive is found under none.
+    pub(crate) slot: Option<((u32, Slot), &'a RendezvousSecret)>,
     /// The person log, each entry as it was signed.
     pub(crate) person_log: &'a [Vec<u8>],
     /// Objects, of which those are kept that the log names.
@@ -41,19 +41,16 @@ impl Beginning<'_> {
         let opened = init_home(path)?;
         let vault_key = vault::create(&opened, vault, env)?;
         let dice = Box::new(crate::env::system_dice());
-        Store::create(opened, &vault_key, dice, Limits::default(), |txn| {
-            self.write(txn, &log);
-            Ok::<_, Error>(())
-        })?;
+        Store::create(opened, &vault_key, dice, Limits::default(), |txn| self.write(txn, &log))?;
         Ok(())
     }
 
-    fn write(&self, txn: &mut WriteTxn<'_>, log: &[Entry]) {
+    fn write(&self, txn: &mut WriteTxn<'_>, log: &[Entry]) -> Result<(), Error> {
         self.charge.write(txn);
         keyring::put(txn, &(), self.keys.signing_seed());
         keyring::put(txn, &(), self.keys.box_seed());
         if let Some((slot, secret)) = self.slot {
-            keyring::put(txn, &slot.index(), secret);
+            Slots::give(txn, slot, secret, 0)?;
         }
         for (entry, bytes) in log.iter().zip(self.person_log) {
             persons::put(txn, &self.charge.person, &entry.id, bytes);
@@ -64,5 +61,6 @@ impl Beginning<'_> {
                 objects::put(txn, object);
             }
         }
+        Ok(())
     }
 }

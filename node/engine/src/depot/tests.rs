@@ -136,7 +136,7 @@ impl Kept {
         let beginning = Beginning {
             charge: &charge,
             keys: &keys,
-            slot: Some((Slot::new(3).unwrap(), &secret)),
+            slot: Some(((0, Slot::new(3).unwrap()), &secret)),
             person_log: &person_log,
             objects: &objects,
         };

@@ -80,7 +80,7 @@ impl<'a> Drive<'a> {
         let used = self.depot.used();
         let (id, at_s) = (self.id, now_ms / 1_000);
         self.inner.store()?.write(|txn| {
-            heard::put(txn, &id, &Heard { at_s, used, quota: 0, refused: 0 });
+            heard::put(txn, &id, &Heard { at_s, used, ..Heard::default() });
             heard::put_packs(txn, &id, &here, at_s);
             Ok::<_, Error>(())
         })?;

@@ -34,11 +34,11 @@ impl Charged<'_> {
     /// # Errors
     /// [`Error::Refused`] for what an honest device does not give; those of making a home.
     pub(super) fn keep(&self, home: &Path, keys: &DeviceKeys, vault: &Vault, env: &Env) -> Result<(), Error> {
-        let charge = self.check(keys).map_err(Error::Refused)?;
+        let (charge, generation) = self.check(keys).map_err(Error::Refused)?;
         let beginning = Beginning {
             charge: &charge,
             keys,
-            slot: Some((self.custody.slot, &self.custody.secret)),
+            slot: Some(((generation, self.custody.slot), &self.custody.secret)),
             person_log: &self.grant.person_log,
             objects: &self.grant.objects,
         };
@@ -46,7 +46,8 @@ impl Charged<'_> {
         make_run_folder(home)
     }
 
-    fn check(&self, keys: &DeviceKeys) -> Result<Charge, Refusal> {
+    /// The charge, and the generation of slots that the log tells of.
+    fn check(&self, keys: &DeviceKeys) -> Result<(Charge, u32), Refusal> {
         let Self { person, grant, custody, .. } = self;
         let first = grant.person_log.first().ok_or(Refusal::Chain)?;
         if Entry::read_genesis(first)?.0 != *person {
@@ -66,6 +67,8 @@ impl Charged<'_> {
             (wanted, own) => wanted.min(own),
         };
         let terms = Terms { quota, keep_days: custody.keep_days, token: Some(custody.token.clone()) };
-        Charge::new(*person, roster.home.ok_or(Refusal::Chain)?, terms, &keys.verifying_key())
+        let generation = u32::try_from(roster.generation).map_err(|_| Refusal::Limit)?;
+        let home = roster.home.ok_or(Refusal::Chain)?;
+        Ok((Charge::new(*person, home, terms, &keys.verifying_key())?, generation))
     }
 }

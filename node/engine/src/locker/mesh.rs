@@ -1,5 +1,6 @@
 //! What a user can do that needs other devices.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use crate::limits::COPIES_MAX;
 use crate::node::{Hub, Node, NodeOptions};
 use crate::progress::Meter;
 use crate::report::{
-    Audit, Decided, Device, Diagnosis, Freed, Guide, Held, Observer, Paired, Pinned, RuleSet, RuleTold,
+    Audit, Created, Decided, Device, Diagnosis, Freed, Guide, Held, Observer, Paired, Pinned, RuleSet,
+    RuleTold, Secret,
 };
 
 impl Locker {
@@ -30,6 +32,37 @@ impl Locker {
     /// [`Error::NoSuch`]; [`Error::Argument`] if several have such an id; [`Error::Blind`].
     pub fn remove_replica(&self, id: &str) -> Result<Device, Error> {
         crate::replicas::remove(self.reading()?, id)
+    }
+
+    /// Draws 24 words that can take the place of those that count, which are shown ([`Locker::change_phrase`]).
+    ///
+    /// # Errors
+    /// [`Error::Phrase`] for what are no words; [`Error::PhraseRefused`] for others; [`Error::Blind`].
+    pub fn draft_phrase(&self, old: &Secret) -> Result<Created, Error> {
+        crate::phrase::draft(self.reading()?, old)
+    }
+
+    /// Puts new words ([`Locker::draft_phrase`]) in the place of the old ones, for all devices, and tells the replicas that are
+    /// reached, on the node that runs or on one for the time. Returns the names of those that were not: until they are, the
+    /// old words find them and the new ones do not.
+    ///
+    /// # Errors
+    /// As [`Locker::draft_phrase`]; [`Error::Restored`]; [`Error::Network`] if this device has not heard of its keys yet.
+    /// After an error nothing has changed.
+    pub fn change_phrase(
+        &self,
+        old: &Secret,
+        new: &Secret,
+        options: NodeOptions,
+    ) -> Result<BTreeSet<String>, Error> {
+        let inner = self.reading()?;
+        crate::phrase::change(inner, old, new)?;
+        let behind = crate::phrase::behind(inner)?;
+        // It stands. Whom nobody tells now hears of it later.
+        if !behind.is_empty() && self.on_node(options, crate::phrase::tell).is_ok() {
+            return crate::phrase::behind(inner);
+        }
+        Ok(behind)
     }
 
     /// Waits until every entry and every pack that is known of is here, on the node that runs or on one for the time.

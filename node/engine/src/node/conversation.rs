@@ -1,6 +1,7 @@
 //! One peer: the handshake, then the session, carried out against the store.
 
 mod asking;
+mod custody;
 mod greet;
 mod with;
 
@@ -13,19 +14,19 @@ use locker_crypto::capability::{Rights, VerifiedChains};
 use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
 use locker_net::{Connection, REFUSAL_DELAY, Side, Stream, refuse};
 use locker_store::addresses::Met;
-use locker_store::replicas::Heard;
 use locker_sync::frontier::{Log, Warning};
 use locker_sync::handshake::{
     Admission, Directory, Grant, Nonce, Person, Proofs, Server, ServerStep, Showing, Standing, TransportKeys,
 };
 use locker_sync::message::REFUSAL;
-use locker_sync::message::v1::{LogKind, Room};
+use locker_sync::message::v1::LogKind;
 use locker_sync::session::{Action, End, Event, Fate, Notice, Session, Source, Terms};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::asking::Asking;
+use self::custody::Custody;
 pub(super) use self::greet::{Greeted, greet, greet_stray};
 use self::with::With;
 use super::hub::{Hub, Place};
@@ -256,8 +257,8 @@ pub(super) struct Talk {
     /// Packs of which a replica was asked whether it has them, and the count of commits at which that was.
     questioned: HashSet<PackHash>,
     questioned_at: Option<u64>,
-    /// What this node, which stores, told of its room.
-    room: Option<Room>,
+    /// What was said of room and slot.
+    custody: Custody,
     out: mpsc::UnboundedSender<Vec<u8>>,
     outgoing: Option<mpsc::UnboundedReceiver<Vec<u8>>>,
     takes: Vec<Incoming>,
@@ -298,7 +299,7 @@ impl Talk {
             asking: Asking::new(),
             questioned: HashSet::new(),
             questioned_at: None,
-            room: None,
+            custody: Custody::default(),
             out,
             outgoing: Some(outgoing),
             takes: Vec::new(),
@@ -374,6 +375,7 @@ impl Talk {
                     asks_again = self.asking.is_due(Instant::now());
                     if self.asked_at.elapsed() >= WANT_AGAIN {
                         self.asked.clear();
+                        self.custody.again();
                         self.asked_at = Instant::now();
                         self.tell_changes();
                         asks_again = true;
@@ -418,12 +420,7 @@ impl Talk {
                 }
             }
         }
-        if self.asker == Asker::Device
-            && let Some(room) = self.hub.inner().room().filter(|room| self.room != Some(*room))
-        {
-            self.room = Some(room);
-            self.queue.push_back(Event::Room(room));
-        }
+        self.tell_custody();
         if known.missing != self.missing {
             self.missing.clone_from(&known.missing);
             self.queue.push_back(Event::Missing { log, items: known.missing });
@@ -501,7 +498,13 @@ impl Talk {
                 self.queue.push_back(Event::PacksHeld { tag, packs: held.unwrap_or_default() });
             }
             Action::PacksOffered { .. } | Action::Remember { .. } if self.asker == Asker::Heir => {}
-            Action::Acknowledged { log, heads } => self.hub.note_acked(&self.device, log, &heads),
+            Action::Acknowledged { log, heads } => {
+                self.hub.note_acked(&self.device, log, &heads);
+                if log.kind == LogKind::Person {
+                    self.custody.again();
+                    self.tell_custody();
+                }
+            }
             Action::PacksOffered { packs, .. } => {
                 let device = self.device;
                 if self.asker == Asker::Replica {
@@ -551,11 +554,8 @@ impl Talk {
                 // Whoever asks hears of it by the person log; refused, it asks somebody else.
                 let _ = self.hub.blocking(move |inner| inner.succeed(&device, &succeed)).await;
             }
-            Action::Room(Room { used, quota, refused, .. }) => {
-                let (device, at_s) = (self.device, self.hub.now_s());
-                let heard = Heard { at_s, used, quota, refused };
-                let _ = self.hub.blocking(move |inner| inner.note_room(&device, &heard)).await;
-            }
+            Action::Room(room) => self.hear_room(room).await,
+            Action::Slot(slot) => self.hear_slot(*slot).await,
             Action::Notice(Notice::Clock { ahead_ms }) => self.hub.note_clock(&self.device, ahead_ms),
             Action::DepositStored(_) | Action::Notice(_) => {}
         }

@@ -105,9 +105,9 @@ async fn greet(hub: &Hub, met: &Met, place: &Place) -> Option<(Connection, Strea
     if hub.has_session_of(&own) {
         return None;
     }
-    let (person, net, env) = (hub.inner().keys().person, hub.net(), hub.inner().env());
+    let (net, env) = (hub.net(), hub.inner().env());
     for secrets in heir.knocks() {
-        let credential = Credential::Root { person, root: heir.root().signing() };
+        let credential = Credential::Root { root: heir.root().signing() };
         match knock(net, env, connection.get(), secrets, &Expected::Anybody, credential).await {
             Ok((stream, welcome)) => return Some((connection.keep(), stream, welcome)),
             Err(KnockError::Unknown) => {}

@@ -37,7 +37,7 @@ use super::leases::Leases;
 use super::remembered::Remembered;
 use super::threads::{self, Waits};
 use super::{
-    again, audit, begins, blobs, conversation, dialer, drives, folding, heir, invite, keeping, leases,
+    again, audit, begins, blobs, conversation, dialer, drives, folding, heir, invite, jumps, keeping, leases,
     remembered, renewal, resting, ruling, scrub, slots,
 };
 use crate::Error;
@@ -46,12 +46,6 @@ use crate::replicas::{Grounds, Reachable};
 use crate::report::{Traffic, Way};
 use crate::share::Register;
 
-/// How often roster and heads are looked at without a commit.
-const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
-/// Pause after a look that failed.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How often certificates and publications are made anew.
-const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(86_400);
 /// How often it is looked whether the time of deferred entries has come.
 const DEFERRED_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -250,6 +244,7 @@ impl Hub {
             hub.spawn(audit::run(Arc::clone(&hub)));
             hub.spawn(drives::run(Arc::clone(&hub)));
         }
+        hub.spawn(jumps::run(Arc::clone(&hub)));
         hub.spawn(keeping::run(Arc::clone(&hub)));
         hub.spawn(leases::run(Arc::clone(&hub)));
         hub.spawn(remembered::run(Arc::clone(&hub)));
@@ -337,7 +332,7 @@ impl Hub {
     }
 
     /// Runs `work` on a thread that may block.
-    pub(super) async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -456,7 +451,7 @@ impl Hub {
         self.bump();
     }
 
-    fn bump(&self) {
+    pub(super) fn bump(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
@@ -559,38 +554,6 @@ impl Hub {
             }
         }
         self.stopping.send_replace(true);
-    }
-
-    /// Follows the commits of this process, and looks anew now and then.
-    async fn watch_commits(self: Arc<Self>) {
-        let mut stopping = self.stopping();
-        let mut commits = self.inner.commits();
-        let known = || (self.roster(), self.others(), self.register().heard_tags(self.now_s()));
-        let mut told = known();
-        let mut announced = Instant::now();
-        loop {
-            tokio::select! {
-                changed = commits.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(LOOK_INTERVAL) => {}
-                _ = stopping.wait_for(|stop| *stop) => return,
-            }
-            if self.look().await.is_err() {
-                // The store is in trouble, which the next commit says to whoever asked for it. Sessions that have to end
-                // must not wait for that.
-                if self.until_stop(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {
-                    return;
-                }
-                commits.mark_changed();
-                continue;
-            }
-            self.turn_out();
-            let now = known();
-            if now != told || announced.elapsed() >= ANNOUNCE_INTERVAL {
-                told = now;
-                announced = Instant::now();
-                self.announce().await;
-            }
-        }
     }
 }
 

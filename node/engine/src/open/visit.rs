@@ -188,7 +188,7 @@ impl<'a> Visitor<'a> {
         let credential = Credential::Link { tag: self.keys.tag(), link: self.keys.signing() };
         let secrets = vec![self.link.rendezvous()];
         match knock(self.net, self.env, connection.get(), secrets, &Expected::Anybody, credential).await {
-            Ok((stream, Welcome { device, grants, rest })) if rest.is_empty() => {
+            Ok((stream, Welcome { device, grants, rest, .. })) if rest.is_empty() => {
                 Ok((Source { connection, device, _stream: stream }, grants))
             }
             Err(KnockError::Refused) => Err(Failed::Refused),

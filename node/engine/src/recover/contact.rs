@@ -142,7 +142,7 @@ impl Seeker<'_> {
         let connection = met.dial(net, place).await.map_err(|_| Failed::Nobody)?;
         let (root, mut is_unknown) = (self.heir.root(), false);
         for secrets in knocks {
-            let credential = Credential::Root { person: root.person_id(), root: root.signing() };
+            let credential = Credential::Root { root: root.signing() };
             let knocked =
                 knock(net, self.env, connection.get(), secrets.clone(), &Expected::Anybody, credential).await;
             match knocked {
@@ -157,9 +157,11 @@ impl Seeker<'_> {
     }
 
     async fn ask(&self, connection: Tentative, stream: Stream, welcome: Welcome) -> Result<Found, Failed> {
-        let read = Reading::new(self.heir.root()).run(stream, welcome.rest, self.env);
+        // Who does not say whose phrase it is takes it for the first one.
+        let person = welcome.person.unwrap_or_else(|| self.heir.root().person_id());
+        let read = Reading::new(person).run(stream, welcome.rest, self.env);
         let (entries, objects) = timeout(LOG_TIME, read).await.ok().flatten().ok_or(Failed::Broken)?;
-        let log = PersonLog::check(self.heir.root(), entries, objects).map_err(Failed::Wrong)?;
+        let log = PersonLog::check(self.heir.root(), person, entries, objects).map_err(Failed::Wrong)?;
         let Connection { remote, .. } = *connection.get();
         let at = (!connection.get().is_relayed()).then_some(remote);
         Ok(Found { log, at })
@@ -201,8 +203,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(root: &Root) -> Self {
-        let person = root.person_id();
+    fn new(person: PersonId) -> Self {
         let log = Log { kind: LogKind::Person, tag: person_tag(&person) };
         let terms = Terms {
             peer: Scope::nothing().with_persons([person]),

@@ -71,8 +71,8 @@ pub(crate) fn drill(
 ) -> Result<Drilled, Error> {
     let start = Instant::now();
     let root = read_phrase(&options.phrase)?;
-    let Rehearsal { device_id, person_id, places, folders } = options.rehearsal;
-    if root.person_id().to_string() != person_id {
+    let Rehearsal { device_id, root_id, places, folders } = options.rehearsal;
+    if root.verifying_key().to_string() != root_id {
         return Err(Error::PhraseRefused("these are not the words of this locker".into()));
     }
     let but = VerifyingKey(hex_key(&device_id)?);

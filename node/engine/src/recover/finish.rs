@@ -10,6 +10,7 @@ use locker_crypto::entry::Envelope;
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::identity::Root;
 use locker_crypto::person::{Author, Recovery, Removal};
+use locker_crypto::secret::RendezvousMaster;
 use locker_store::index::{self, PackState};
 use locker_store::{Reads, keyring, settings};
 
@@ -75,8 +76,11 @@ impl Inner {
             let master = root.rendezvous_master(generation);
             change.rotate(self, &next, Some((generation, &master)), &roster.removed)?;
             for g in 0..generation {
-                // Replicas that have not heard of it are found under the slots that they were given.
-                keyring::put(change.txn(), &g, &root.rendezvous_master(g));
+                // Replicas that have not heard of it are found under the slots that they were given: those of other words
+                // stand in the home space.
+                if keyring::get::<RendezvousMaster, _>(change.txn(), &g)?.is_none() {
+                    keyring::put(change.txn(), &g, &root.rendezvous_master(g));
+                }
             }
             settings::delete(change.txn(), UNFINISHED);
             Ok(())

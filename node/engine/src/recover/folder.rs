@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use locker_catalog::roster::Roster;
 use locker_crypto::id::{PackHash, PersonId, VerifyingKey};
 use locker_store::index::{self, PackState};
 use locker_store::{Home, Limits, Store};
@@ -71,6 +72,12 @@ impl Folder {
             Kind::Depot(_, depot) => depot.charge().person,
             Kind::Device(inner) => inner.keys().person,
         }
+    }
+
+    /// The root key that counts, by the person log that is here.
+    pub(super) fn root_key(&self) -> Result<VerifyingKey, Error> {
+        let person = self.person();
+        Ok(Roster::read(person, &self.with_store(|store| person_log(&store.read()?, &person))?).root)
     }
 
     /// The entries of the person log, and the objects that they name.

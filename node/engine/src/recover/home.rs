@@ -28,13 +28,17 @@ pub(super) struct PersonLog {
 }
 
 impl PersonLog {
-    /// Checks a log: it begins with this phrase, the root key that counts is that of the phrase, and its keys open.
+    /// Checks a log: it is that of this person, the root key that counts is that of the phrase, and its keys open.
     ///
     /// # Errors
     /// [`Error::Integrity`] for a log that is not one; [`Error::PhraseRefused`] for that of another phrase.
-    pub(super) fn check(root: &Root, bytes: Vec<Vec<u8>>, found: Vec<Vec<u8>>) -> Result<Self, Error> {
+    pub(super) fn check(
+        root: &Root,
+        person: PersonId,
+        bytes: Vec<Vec<u8>>,
+        found: Vec<Vec<u8>>,
+    ) -> Result<Self, Error> {
         let damaged = |why| Error::damaged("the person log that was given", why);
-        let person = root.person_id();
         let mut entries = Vec::with_capacity(bytes.len());
         for bytes in bytes {
             entries.push((Entry::read(&person, &bytes).map_err(damaged)?, bytes));

@@ -49,8 +49,8 @@ pub struct Recovered {
 pub struct Rehearsal {
     /// The device, hexadecimal.
     pub device_id: String,
-    /// The person, hexadecimal.
-    pub person_id: String,
+    /// The root key that counts, hexadecimal.
+    pub root_id: String,
     /// Where the others were reached last.
     pub places: Vec<String>,
     /// Folders of drives that are here.

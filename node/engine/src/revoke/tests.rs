@@ -1,104 +1,16 @@
 //! Goal: who was ended opens nothing of what is written after, whatever bytes come into his hands. Method: real stores in
 //! temporary folders, whose logs, objects and packs are handed over without a network, to the ended device too.
 
-use std::path::PathBuf;
-
 use locker_crypto::epoch::Bundle;
-use locker_crypto::id::VerifyingKey;
-use locker_crypto::identity::DeviceKeys;
 use locker_store::objects;
 use locker_sync::message::v1::Ask;
-use locker_sync::pairing::{Enrol, Role};
 use locker_sync::session::Fate;
 
-use crate::join::Given;
 use crate::limits::BUNDLES_PER_EPOCH_MAX;
-use crate::node::{Asker, Incoming};
-use crate::report::{Silent, StateHash};
-use crate::{Env, Error, InitOptions, ListOptions, Locker, Secret, Vault};
-
-/// Devices of one person, each with a home.
-struct World {
-    folder: tempfile::TempDir,
-}
-
-impl World {
-    fn new() -> (Self, Locker) {
-        let world = Self { folder: tempfile::tempdir().unwrap() };
-        let options = InitOptions { name: Some("first".into()), vault: Vault::File };
-        Locker::create(&world.path("first"), options, Env::system(), |_| Ok::<_, Error>(())).unwrap();
-        let first = world.open("first");
-        (world, first)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn open(&self, name: &str) -> Locker {
-        let none = &mut || Err::<Secret, _>(Error::PassphraseNeeded);
-        Locker::open(&self.path(name), Env::system(), none).unwrap()
-    }
-
-    /// Makes a device, brought in by another one.
-    fn join(&self, by: &Locker, name: &str) -> Locker {
-        let inner = by.inner();
-        let keys = DeviceKeys::random(&mut **inner.env().dice());
-        let person = inner.keys().person;
-        let grant = inner.enrol(&Enrol::new(Role::Full, name, &person, &keys)).unwrap();
-        let given = Given::check(person, &keys, &grant).unwrap();
-        given.keep(&self.path(name), &keys, &Vault::File, inner.env()).unwrap();
-        let joined = self.open(name);
-        pass(by, &joined);
-        joined
-    }
-
-    fn add(&self, locker: &Locker, name: &str) {
-        let path = self.path(name);
-        std::fs::write(&path, name.repeat(20_000)).unwrap();
-        locker.add(&[&path], "", &Silent).unwrap();
-    }
-}
-
-/// Hands over everything that one locker holds, and whatever the other asks for then. Gives what became of the items.
-fn pass(from: &Locker, to: &Locker) -> Vec<(VerifyingKey, Fate)> {
-    let (source, target) = (from.inner(), to.inner());
-    let mut fates = Vec::new();
-    for (log, heads) in source.standing().unwrap().heads {
-        for head in heads {
-            let items = source.load_items(log, &head.author, 0, head.seq, u64::MAX).unwrap();
-            let incoming = items
-                .into_iter()
-                .map(|item| Incoming { ticket: 0, log, bytes: item.bytes, from: Asker::Device })
-                .collect();
-            let taken = target.take_items(incoming).unwrap();
-            fates.extend(taken.fates.into_iter().map(|(_, fate)| (head.author, fate)));
-            let mut asks = taken.asks;
-            asks.extend(target.missing_objects().unwrap());
-            for ask in asks {
-                for object in source.look_up(&ask, Asker::Device).unwrap() {
-                    target.take_object(&object).unwrap();
-                }
-            }
-        }
-    }
-    fates
-}
-
-fn names(locker: &Locker) -> Vec<String> {
-    let mut names = Vec::new();
-    locker
-        .list("", ListOptions { recursive: true, ..ListOptions::default() }, &mut |entry| {
-            names.push(entry.path);
-            std::ops::ControlFlow::Continue(())
-        })
-        .unwrap();
-    names
-}
-
-fn id(locker: &Locker) -> String {
-    locker.device_id()
-}
+use crate::node::Asker;
+use crate::report::StateHash;
+use crate::test_mesh::{World, id, names, pass};
+use crate::{Error, Locker};
 
 /// T23: every byte of the others in the hands of an ended device opens nothing that was written after; the one that stays gets
 /// new keys and reads on, and so does one that joins later.

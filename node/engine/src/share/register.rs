@@ -209,11 +209,6 @@ impl Register {
         }
         Ok(missing)
     }
-
-    /// The public names of the links whose holders are answered now.
-    pub(crate) fn heard_tags(&self, now_s: u64) -> BTreeSet<LinkTag> {
-        self.heard(now_s).map(|door| door.tag).collect()
-    }
 }
 
 /// What a link gives; `None` if that has not come here yet.

@@ -7,14 +7,13 @@ use locker_crypto::capability::verify::{check_chain, check_standing};
 use locker_crypto::capability::{Capability, Facts, Rights, VerifiedChains};
 use locker_crypto::certificate::{CERTIFICATE_LEN, Certificate};
 use locker_crypto::encode::Reader;
-use locker_crypto::id::VerifyingKey;
+use locker_crypto::id::{PersonId, VerifyingKey};
 use locker_crypto::secret::RendezvousSecret;
 use rand_core::CryptoRng;
 
 use super::proof::{Credential, Proofs};
 use super::{
-    Grant, KNOCK_LEN, Nonce, Padding, SessionKeys, Transcript, TransportKeys, decode_grants, open_body,
-    seal_body,
+    Grant, KNOCK_LEN, Nonce, Padding, SessionKeys, Transcript, TransportKeys, decode_ok, open_body, seal_body,
 };
 use crate::limits::KNOCK_MACS;
 use crate::message::{FrameDecoder, FrameLimits, encode_frame, kind};
@@ -51,6 +50,8 @@ pub struct Welcome {
     pub device: VerifyingKey,
     /// What this node may ask there.
     pub grants: Vec<Grant>,
+    /// Whose phrase this node proved to hold, as the server says.
+    pub person: Option<PersonId>,
     /// Bytes that came after OK.
     pub rest: Vec<u8>,
 }
@@ -166,9 +167,9 @@ impl Client {
             }
             (State::AwaitOk(transcript, keys, device), kind::OK) => {
                 let content = open_body(keys.server(), 1, &transcript, &frame.body, Padding::Step)?;
-                let grants = decode_grants(&content)?;
+                let (grants, person) = decode_ok(&content)?;
                 let frames = std::mem::replace(&mut self.frames, FrameDecoder::new(FrameLimits::Early));
-                Ok(ClientStep::Welcome(Welcome { device, grants, rest: frames.into_rest() }))
+                Ok(ClientStep::Welcome(Welcome { device, grants, person, rest: frames.into_rest() }))
             }
             _ => Err(Refusal::Canon),
         }

@@ -117,8 +117,10 @@ impl Proofs {
                     admission.device = Some((*person, *device, known.standing));
                     admission.grants.extend_from_slice(&known.grants);
                 }
-                Proof::Root { person, .. } => {
-                    let known = directory.persons.get(person).ok_or(Refusal::Rights)?;
+                Proof::Root { root, .. } => {
+                    // By the root key that counts now: one whose place another has taken is nobody's.
+                    let known = directory.persons.iter().find(|(_, known)| known.root == *root);
+                    let (person, known) = known.ok_or(Refusal::Rights)?;
                     proof.check(&known.root, &self.transcript)?;
                     admission.root = Some(*person);
                 }

@@ -26,10 +26,8 @@ pub enum Credential<'a> {
         /// device_sign.
         device: &'a Signing,
     },
-    /// To hold the phrase of a person.
+    /// To hold the phrase of a person. Whose it is follows from the key.
     Root {
-        /// The person.
-        person: PersonId,
         /// The current root key.
         root: &'a Signing,
     },
@@ -59,7 +57,10 @@ impl Credential<'_> {
                 device: device.verifying_key(),
                 pop: pop(device, person.as_bytes()),
             },
-            Self::Root { person, root } => Proof::Root { person: *person, pop: pop(root, person.as_bytes()) },
+            Self::Root { root } => {
+                let key = root.verifying_key();
+                Proof::Root { root: key, pop: pop(root, key.as_bytes()) }
+            }
             Self::Token { token, audience } => {
                 Proof::Token { token: (*token).clone(), pop: pop(audience, token.id().as_bytes()) }
             }
@@ -82,9 +83,9 @@ pub enum Proof {
     },
     /// By a root key.
     Root {
-        /// The person.
-        person: PersonId,
-        /// By the current root key over th and the person.
+        /// The key: of a person whose phrase was never changed it is the PersonId.
+        root: VerifyingKey,
+        /// By this key over th and the key.
         pop: Signature,
     },
     /// By the audience of a token.
@@ -111,7 +112,8 @@ impl Proof {
     /// [`Refusal::Pop`].
     pub fn check(&self, key: &VerifyingKey, transcript: &Transcript) -> Result<(), Refusal> {
         let (id, pop) = match self {
-            Self::Device { person, pop, .. } | Self::Root { person, pop } => (*person.as_bytes(), pop),
+            Self::Device { person, pop, .. } => (*person.as_bytes(), pop),
+            Self::Root { root, pop } => (*root.as_bytes(), pop),
             Self::Token { token, pop } => (*token.id().as_bytes(), pop),
             Self::Link { tag, pop } => (link_id(tag), pop),
         };
@@ -131,7 +133,7 @@ impl Proof {
             Self::Device { person, device, pop } => {
                 out.array(4).u64(DEVICE).bytes(person.as_bytes()).bytes(device.as_bytes()).bytes(pop)
             }
-            Self::Root { person, pop } => out.array(3).u64(ROOT).bytes(person.as_bytes()).bytes(pop),
+            Self::Root { root, pop } => out.array(3).u64(ROOT).bytes(root.as_bytes()).bytes(pop),
             Self::Token { token, pop } => out.array(3).u64(TOKEN).bytes(&token.encode()).bytes(pop),
             Self::Link { tag, pop } => out.array(3).u64(LINK).bytes(tag.as_bytes()).bytes(pop),
         };
@@ -145,7 +147,7 @@ impl Proof {
                 device: VerifyingKey(from.fixed()?),
                 pop: from.fixed()?,
             },
-            (ROOT, 3) => Self::Root { person: PersonId(from.fixed()?), pop: from.fixed()? },
+            (ROOT, 3) => Self::Root { root: VerifyingKey(from.fixed()?), pop: from.fixed()? },
             (TOKEN, 3) => Self::Token { token: Capability::decode(from.bytes()?)?, pop: from.fixed()? },
             (LINK, 3) => Self::Link { tag: LinkTag(from.fixed()?), pop: from.fixed()? },
             _ => return Err(Refusal::Canon),

@@ -11,7 +11,7 @@ use locker_crypto::secret::RendezvousSecret;
 use super::judge::Admission;
 use super::proof::Proofs;
 use super::{
-    KNOCK_LEN, MAC_LEN, Nonce, Padding, SessionKeys, Transcript, TransportKeys, encode_grants, open_body,
+    KNOCK_LEN, MAC_LEN, Nonce, Padding, SessionKeys, Transcript, TransportKeys, encode_ok, open_body,
     seal_body,
 };
 use crate::limits::{DOORS_MAX, NONCE_LIFE_S};
@@ -105,7 +105,7 @@ impl Server {
     /// [`Refusal::Canon`] if no proofs wait for a verdict.
     pub fn admit(self, admission: &Admission) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
         let State::AwaitVerdict(transcript, keys) = self.state else { return Err(Refusal::Canon) };
-        let content = encode_grants(&admission.grants);
+        let content = encode_ok(&admission.grants, admission.root);
         let body = seal_body(keys.server(), 1, &transcript, &content, Padding::Step)?;
         Ok((encode_frame(kind::OK, &body), self.frames.into_rest()))
     }

@@ -192,8 +192,8 @@ fn every_value_of_the_vectors_is_reproduced() {
     let ServerStep::Judge(read) = step else { panic!("{step:?}") };
     assert_eq!(read.list(), &proofs[..]);
     let ok = open_body(keys.server(), 1, &v.transcript, &bytes(&file["ok"]), Padding::Step).unwrap();
-    let grants = decode_grants(&ok).unwrap();
-    assert_eq!(grants.len(), 1);
+    let (grants, person) = decode_ok(&ok).unwrap();
+    assert_eq!((grants.len(), person), (1, None));
     let admission = Admission { grants, ..Admission::default() };
     let (frame, rest) = server.admit(&admission).unwrap();
     assert_eq!((frame, rest), (encode_frame(kind::OK, &bytes(&file["ok"])), Vec::new()));
@@ -375,8 +375,24 @@ fn t37_proofs_without_standing_are_refused() {
     assert_eq!(judge(&token, &BTreeMap::new(), false), Err(Refusal::Rights));
     let thief = Credential::Token { token: &v.token, audience: &v.device };
     assert_eq!(judge(&thief, &BTreeMap::new(), true), Err(Refusal::Pop));
-    let impostor = Credential::Root { person: v.person, root: &v.device };
-    assert_eq!(judge(&impostor, &v.persons(), true), Err(Refusal::Pop));
+    // A root key that is nobody's; the right one with the signature of another.
+    let impostor = Credential::Root { root: &v.device };
+    assert_eq!(judge(&impostor, &v.persons(), true), Err(Refusal::Rights));
+    let Proof::Root { pop, .. } = impostor.prove(&v.transcript) else { panic!() };
+    let list = vec![Proof::Root { root: VerifyingKey(v.person.0), pop }];
+    let directory = Directory { persons: &v.persons(), links: &links, facts: &good };
+    let proofs = Proofs { transcript: v.transcript, list };
+    assert_eq!(proofs.judge(&directory, &mut VerifiedChains::new(0)), Err(Refusal::Pop));
+    // T27: after a change of the phrase the new root proves whose it is; the old one is nobody's.
+    let (old, new) = (Credential::Root { root: &v.audience }, Credential::Root { root: &v.link });
+    let with_root = |root: &Signing| {
+        let mut persons = v.persons();
+        persons.get_mut(&v.person).unwrap().root = root.verifying_key();
+        persons
+    };
+    assert_eq!(judge(&old, &with_root(&v.audience), true).unwrap().root, Some(v.person));
+    assert_eq!(judge(&new, &with_root(&v.link), true).unwrap().root, Some(v.person));
+    assert_eq!(judge(&old, &with_root(&v.link), true), Err(Refusal::Rights));
     // T29: expired, by one second.
     let expires = v.token.expires();
     for (now, answer) in [(expires - 1, Ok(1)), (expires, Err(Refusal::Time))] {
@@ -502,16 +518,18 @@ fn mutated_frames_never_panic() {
             assert_eq!(Proofs::encode(&read.list), changed);
         }
     }
-    let grants = encode_grants(&[
+    let grants = [
         Grant { tag: SpaceTag([1; 16]), rights: Rights::READ, folder: None },
         Grant { tag: SpaceTag([2; 16]), rights: Rights::WRITE, folder: Some(NodeId([3; 16])) },
-    ]);
-    for _ in 0..20_000 {
-        let mut changed = grants.clone();
-        let at = dice.next_u32() as usize % changed.len();
-        changed[at] = dice.next_u32().to_le_bytes()[0];
-        if let Ok(read) = decode_grants(&changed) {
-            assert_eq!(encode_grants(&read), changed);
+    ];
+    for ok in [encode_ok(&grants, None), encode_ok(&[], Some(PersonId([4; 32])))] {
+        for _ in 0..20_000 {
+            let mut changed = ok.clone();
+            let at = dice.next_u32() as usize % changed.len();
+            changed[at] = dice.next_u32().to_le_bytes()[0];
+            if let Ok((read, person)) = decode_ok(&changed) {
+                assert_eq!(encode_ok(&read, person), changed);
+            }
         }
     }
 }

@@ -58,6 +58,8 @@ pub mod kind {
     pub const SUCCEED: u8 = 38;
     /// How much room a blind store has.
     pub const ROOM: u8 = 39;
+    /// The slot under which a blind store is to be found from now on.
+    pub const SLOT: u8 = 40;
 }
 
 /// Which frames may come, and how long they may be.

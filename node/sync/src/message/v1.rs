@@ -7,8 +7,10 @@
 use locker_crypto::Refusal;
 use locker_crypto::encode::{Reader, Writer};
 use locker_crypto::id::{EpochId, LinkTag, ObjectHash, PackHash, PersonId, SpaceTag, VerifyingKey};
+use locker_crypto::identity::Slot;
 use locker_crypto::person::{Candidate, DEVICE_NAME_LEN_MAX, Succession};
 use locker_crypto::sealed_box::BoxPublicKey;
+use locker_crypto::secret::RendezvousSecret;
 
 use super::frame::{Frame, encode_frame, kind};
 use crate::limits::{AUTHORS_MAX, PACKS_PER_MESSAGE_MAX, PIN_HEADS_MAX};
@@ -114,6 +116,27 @@ pub struct Room {
     pub quota: u64,
     /// Packs that it would keep and has no room for.
     pub refused: u64,
+    /// Of which generation its slot is.
+    pub generation: u32,
+}
+
+/// The slot under which a blind store is to be found: a new phrase, or a recovery, began a generation.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SlotSecret {
+    /// The space that it stores.
+    pub tag: SpaceTag,
+    /// The generation.
+    pub generation: u32,
+    /// Which slot.
+    pub slot: Slot,
+    /// `rdv_replica[j]` of this generation.
+    pub secret: RendezvousSecret,
+}
+
+impl std::fmt::Debug for SlotSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SlotSecret").field("generation", &self.generation).finish_non_exhaustive()
+    }
 }
 
 /// A message of a session.
@@ -164,6 +187,8 @@ pub enum Message {
     Succeed(Box<Succeed>),
     /// How much room the sender has.
     Room(Room),
+    /// Under which slot the receiver is to be found.
+    Slot(Box<SlotSecret>),
 }
 
 impl Message {
@@ -203,9 +228,18 @@ impl Message {
             kind::STORED => Self::Stored(ObjectHash(from.fixed()?)),
             kind::SUCCEED => Self::Succeed(Box::new(read_succeed(&mut from)?)),
             kind::ROOM => {
-                from.array_of(4)?;
+                from.array_of(5)?;
                 let tag = SpaceTag(from.fixed()?);
-                Self::Room(Room { tag, used: from.u64()?, quota: from.u64()?, refused: from.u64()? })
+                let (used, quota, refused) = (from.u64()?, from.u64()?, from.u64()?);
+                Self::Room(Room { tag, used, quota, refused, generation: from.u32()? })
+            }
+            kind::SLOT => {
+                from.array_of(4)?;
+                let (tag, generation) = (SpaceTag(from.fixed()?), from.u32()?);
+                let slot = Slot::new(from.u32()?).ok().filter(|slot| slot.is_replica());
+                let slot = slot.ok_or(Refusal::Canon)?;
+                let secret = RendezvousSecret::new(from.fixed()?);
+                Self::Slot(Box::new(SlotSecret { tag, generation, slot, secret }))
             }
             _ => return Err(Refusal::Canon),
         };
@@ -281,9 +315,15 @@ impl Message {
                 out.bytes(old.as_bytes()).bytes(old_sig);
                 kind::SUCCEED
             }
-            Self::Room(Room { tag, used, quota, refused }) => {
-                out.array(4).bytes(tag.as_bytes()).u64(*used).u64(*quota).u64(*refused);
+            Self::Room(Room { tag, used, quota, refused, generation }) => {
+                out.array(5).bytes(tag.as_bytes()).u64(*used).u64(*quota).u64(*refused);
+                out.u64((*generation).into());
                 kind::ROOM
+            }
+            Self::Slot(slot) => {
+                out.array(4).bytes(slot.tag.as_bytes()).u64(slot.generation.into());
+                out.u64(slot.slot.index().into()).bytes(slot.secret.expose());
+                kind::SLOT
             }
         };
         encode_frame(kind, &out.finish())

@@ -4,7 +4,7 @@ use locker_crypto::Refusal;
 use locker_crypto::id::{ObjectHash, PackHash, SpaceTag, VerifyingKey};
 
 use crate::frontier::{Log, Warning};
-use crate::message::v1::{Ask, Head, Room, Succeed};
+use crate::message::v1::{Ask, Head, Room, SlotSecret, Succeed};
 use crate::scope::Scope;
 
 /// What a session begins with.
@@ -112,6 +112,8 @@ pub enum Event {
     },
     /// This node, a blind store, tells how much room it has.
     Room(Room),
+    /// The peer, a blind store, is told under which slot it is to be found.
+    Slot(Box<SlotSecret>),
     /// Time passes. Due at [`super::Session::due_ms`].
     Tick,
     /// This node ends the session.
@@ -236,6 +238,8 @@ pub enum Action {
     Succession(Box<Succeed>),
     /// The peer, a blind store, tells how much room it has.
     Room(Room),
+    /// This node, a blind store, is told under which slot it is to be found.
+    Slot(Box<SlotSecret>),
     /// The peer has stored an envelope of this node durably.
     DepositStored(ObjectHash),
     /// Tell the user, or write it to the log.

@@ -81,6 +81,15 @@ impl Session {
                 actions.push(Action::Room(room));
                 Ok(())
             }
+            Message::Slot(slot) => {
+                // Said to a replica, by a device for which it stores.
+                let is_replica = !self.own.is_whole() && self.own.may_swap_packs(&slot.tag);
+                if !is_replica || !self.peer.is_whole() {
+                    return Err(Refusal::Scope);
+                }
+                actions.push(Action::Slot(slot));
+                Ok(())
+            }
             Message::Succeed(succeed) => {
                 if !self.peer.is_whole() {
                     return Err(Refusal::Scope);

@@ -8,6 +8,7 @@ use locker_crypto::id::VerifyingKey;
 use locker_crypto::rendezvous::{Address, Publishers};
 use locker_crypto::secret::RendezvousSecret;
 use locker_net::Publication;
+use locker_sync::message::v1::SlotSecret;
 
 use super::Hub;
 
@@ -33,7 +34,7 @@ impl Hub {
 
     /// The secrets under which this device is found by the person's others, and under which the holder of the phrase finds it.
     fn own_doors(&self) -> Vec<RendezvousSecret> {
-        self.inner.keys().doors().into_iter().chain(self.slot_doors()).collect()
+        self.inner.keys().doors(self.now_s()).into_iter().chain(self.slot_doors()).collect()
     }
 
     /// The secret under which this device is found first; a drive is found under none.
@@ -45,6 +46,14 @@ impl Hub {
     pub(in crate::node) fn secrets_of(&self, device: &VerifyingKey) -> Vec<RendezvousSecret> {
         let of_replica = self.state().replicas.get(device).map(|replica| replica.secrets.clone());
         of_replica.unwrap_or_else(|| self.inner.keys().doors_of(device))
+    }
+
+    /// The slot of the newest generation under which a replica is to be found.
+    pub(in crate::node) fn newest_slot(&self, device: &VerifyingKey) -> Option<SlotSecret> {
+        let keys = self.inner.keys();
+        let slot = self.state().replicas.get(device)?.slot?;
+        let (generation, master) = keys.master.as_ref()?;
+        Some(SlotSecret { tag: keys.tag, generation: *generation, slot, secret: slot.secret(master) })
     }
 
     /// Where this node tells others that it is. For threads that may block.

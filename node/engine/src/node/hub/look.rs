@@ -12,6 +12,12 @@ use crate::Error;
 use crate::locker::Inner;
 use crate::rebirth::{Rebirth, Sign};
 
+/// How often roster and heads are looked at without a commit.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Pause after a look that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often certificates and publications are made anew.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(86_400);
 /// How long one device is given to bring in a new key before another one is asked.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -61,6 +67,38 @@ impl Hub {
         }
         self.bump();
         Ok(())
+    }
+
+    /// Follows the commits of this process, and looks anew now and then.
+    pub(super) async fn watch_commits(self: Arc<Self>) {
+        let mut stopping = self.stopping();
+        let mut commits = self.inner.commits();
+        let known = || (self.roster(), self.others(), self.doors());
+        let mut told = known();
+        let mut announced = Instant::now();
+        loop {
+            tokio::select! {
+                changed = commits.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                _ = stopping.wait_for(|stop| *stop) => return,
+            }
+            if self.look().await.is_err() {
+                // The store is in trouble, which the next commit says to whoever asked for it. Sessions that have to end
+                // must not wait for that.
+                if self.until_stop(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {
+                    return;
+                }
+                commits.mark_changed();
+                continue;
+            }
+            self.turn_out();
+            let now = known();
+            if now != told || announced.elapsed() >= ANNOUNCE_INTERVAL {
+                told = now;
+                announced = Instant::now();
+                self.announce().await;
+            }
+        }
     }
 
     /// What a session is to ask its peer for, if this device needs a new key and nobody else was asked just now.

@@ -41,7 +41,7 @@ impl Hub {
     /// yet.
     pub(in crate::node) fn note_stray(&self, device: VerifyingKey, secret: RendezvousSecret) {
         let mut state = self.state();
-        let stray = Reachable { secrets: vec![secret] };
+        let stray = Reachable { slot: None, secrets: vec![secret] };
         state.strays.insert(device, stray.clone());
         state.replicas.entry(device).or_insert(stray);
     }

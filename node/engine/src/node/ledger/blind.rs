@@ -1,14 +1,15 @@
 //! The same for a device that stores for somebody and cannot read: what a session needs of its depot.
 
+use locker_crypto::Refusal;
 use locker_crypto::id::PackHash;
 use locker_store::index::{self, PackState};
 use locker_store::packs::PartialPack;
-use locker_sync::message::v1::{Ask, LogKind, Room};
+use locker_sync::message::v1::{Ask, LogKind, Room, SlotSecret};
 use locker_sync::session::Fate;
 
 use super::{Incoming, LogStanding, Taken};
 use crate::Error;
-use crate::depot::{Depot, Intake};
+use crate::depot::{Depot, Intake, Slots};
 use crate::locker::Inner;
 use crate::rebirth::Rebirth;
 
@@ -104,6 +105,29 @@ impl Inner {
     pub(crate) fn room(&self) -> Option<Room> {
         let depot = self.depot()?;
         let (used, refused) = (depot.used(), depot.refused());
-        Some(Room { tag: depot.charge().tag, used, quota: depot.charge().quota, refused })
+        let generation = self.keys().slot_generation();
+        Some(Room { tag: depot.charge().tag, used, quota: depot.charge().quota, refused, generation })
+    }
+
+    /// Takes the slot under which this replica is to be found, if it is of a newer generation than the one it has, and the
+    /// person log knows of that one: no device can hide a replica from the phrase. One durable commit.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for another one; what the store gives.
+    pub(crate) fn take_slot(&self, given: &SlotSecret) -> Result<(), Error> {
+        let depot = self.depot().ok_or(Error::Refused(Refusal::Rights))?;
+        if given.tag != depot.charge().tag {
+            return Err(Error::Refused(Refusal::Scope));
+        }
+        self.store()?.write(|txn| {
+            let known = depot.roster(txn)?.generation;
+            let held = Slots::read(txn)?.generation();
+            if given.generation <= held || u64::from(given.generation) > known {
+                return Err(Error::Refused(Refusal::Rights));
+            }
+            let now_s = self.env().now_ms() / 1_000;
+            Slots::give(txn, (given.generation, given.slot), &given.secret, now_s)
+        })?;
+        self.reload_keys()
     }
 }

@@ -22,6 +22,18 @@ pub(crate) fn succeed(name: &str) -> Succeed {
     Succeed { succession: Succession::new(&PersonId([4; 32]), &old, &new), name: name.into() }
 }
 
+fn slot(index: u32) -> SlotSecret {
+    let (slot, secret) = (Slot::new(index).unwrap(), RendezvousSecret::new([5; 32]));
+    SlotSecret { tag: SpaceTag([7; 16]), generation: u32::MAX, slot, secret }
+}
+
+/// A replica is found under the slot of a replica; what is said of it aloud shows no secret.
+#[test]
+fn slots_are_those_of_replicas() {
+    assert_eq!(one(&Message::Slot(Box::new(slot(16))).encode()), Err(Refusal::Canon));
+    assert_eq!(format!("{:?}", slot(1)), "SlotSecret { generation: 4294967295, .. }");
+}
+
 /// One of every message, with small and large fields.
 fn samples() -> Vec<Message> {
     let tag = SpaceTag([7; 16]);
@@ -50,7 +62,8 @@ fn samples() -> Vec<Message> {
         Message::Ask(Ask::Boxes(tag, EpochId([9; 32]))),
         Message::Stored(ObjectHash([1; 32])),
         Message::Succeed(Box::new(succeed("a name"))),
-        Message::Room(Room { tag, used: 70_000, quota: 0, refused: u64::MAX }),
+        Message::Room(Room { tag, used: 70_000, quota: 0, refused: u64::MAX, generation: 3 }),
+        Message::Slot(Box::new(slot(15))),
     ]
 }
 
@@ -63,7 +76,7 @@ fn one(bytes: &[u8]) -> Result<Option<Message>, Refusal> {
 #[test]
 fn every_message_survives_the_way() {
     let samples = samples();
-    assert_eq!(samples.len(), 20);
+    assert_eq!(samples.len(), 21);
     let mut stream = Vec::new();
     for message in &samples {
         assert_eq!(one(&message.encode()).unwrap().as_ref(), Some(message));

@@ -4,9 +4,9 @@ use locker_crypto::Refusal;
 use locker_crypto::capability::Rights;
 use locker_crypto::entry::{EntryBody, Place, seal};
 use locker_crypto::id::{EntryId, EpochId, LinkTag, ObjectHash, PackHash, PersonId, SpaceTag, VerifyingKey};
-use locker_crypto::identity::{DeviceKeys, Root, person_tag};
+use locker_crypto::identity::{DeviceKeys, Root, Slot, person_tag};
 use locker_crypto::person::Author;
-use locker_crypto::secret::{Entropy, EpochSecret, PersonKey, SigningSeed};
+use locker_crypto::secret::{Entropy, EpochSecret, PersonKey, RendezvousSecret, SigningSeed};
 use locker_crypto::sign::Signing;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -16,7 +16,7 @@ use super::world::end_of;
 use crate::frontier::Log;
 use crate::handshake::Grant;
 use crate::message::encode_frame;
-use crate::message::v1::{Ask, Frontier, Head, LogKind, Message, Pull};
+use crate::message::v1::{Ask, Frontier, Head, LogKind, Message, Pull, SlotSecret};
 use crate::scope::Scope;
 
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -175,6 +175,31 @@ fn t71_a_depositor_hears_yes_or_nothing() {
     let [Action::TakeObject { ticket, .. }] = actions[..] else { panic!("{actions:?}") };
     let refused = open.handle(Event::Taken { ticket, fate: Fate::Refused(Refusal::Quota) }, NOW_MS);
     assert_eq!(end_of(&refused), Some(End::Refuse(Refusal::Quota)));
+}
+
+/// Goal: a replica takes its slot from a device for which it stores, and from nobody else; a device that reads takes none.
+#[test]
+fn a_slot_is_for_a_replica_from_a_device() {
+    let stores = || Scope::granted(&[grant(Rights::REPLICATE)]).with_persons([PERSON]);
+    let slot = |tag| {
+        let secret = RendezvousSecret::new([7; 32]);
+        Message::Slot(Box::new(SlotSecret { tag, generation: 1, slot: Slot::new(0).unwrap(), secret }))
+    };
+    for (peer, own, tag, is_taken) in [
+        (Scope::whole([PERSON]), stores(), HELD, true),
+        (Scope::whole([PERSON]), stores(), OTHER, false),
+        (stores(), stores(), HELD, false),
+        (Scope::reading([PERSON]), stores(), HELD, false),
+        (Scope::whole([PERSON]), Scope::whole([PERSON]), HELD, false),
+        (Scope::whole([PERSON]), Scope::nothing(), HELD, false),
+    ] {
+        let mut open = Session::new(Terms { peer, own, ..Terms::default() });
+        let actions = say(&mut open, &slot(tag));
+        match is_taken {
+            true => assert!(matches!(&actions[..], [Action::Slot(_)]), "{actions:?}"),
+            false => assert_eq!(end_of(&actions), Some(End::Refuse(Refusal::Scope)), "{actions:?}"),
+        }
+    }
 }
 
 /// T22 on the wire: what no honest peer passes on ends the session; what a node without keys cannot judge does not.

@@ -1,0 +1,98 @@
+//! `locker phrase`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use locker_engine::Env;
+
+use super::init::{check_words, columns};
+use super::reply_of;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{printable, time};
+use crate::request::Request;
+use crate::{secret_input, sheet};
+
+/// The 24 words of this locker
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  locker phrase change
+  locker phrase change --sheet recovery.html")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Put 24 new words in the place of the old ones
+    ///
+    /// For when somebody may have seen them. The old words, which are asked for, open nothing that is written from then on, and
+    /// bring nothing back once the other devices and replicas have heard of it. All devices stay as they are. Whoever had the
+    /// old words may have read everything so far: new words cannot change that.
+    #[command(after_help = "\
+Examples:
+  locker phrase change
+  locker phrase change --sheet recovery.html
+  locker --json phrase change --phrase-file words.txt")]
+    Change {
+        /// Read the old words from FILE, or from standard input with -
+        #[arg(long, value_name = "FILE")]
+        phrase_file: Option<PathBuf>,
+        /// Write a page to be printed, with the new words and what to do with them, to FILE (HTML); only this user can read it
+        #[arg(long, value_name = "FILE")]
+        sheet: Option<PathBuf>,
+    },
+}
+
+/// What is to be done with the old words.
+fn text(behind: &[String]) -> String {
+    if behind.is_empty() {
+        return "The new words count from now on. Destroy the paper with the old ones.".into();
+    }
+    let names = behind.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", ");
+    format!(
+        "The new words count from now on. They do not find yet, as it has not heard of them: {names}. `locker up` tells them; \
+         keep the old words until `locker status` names none any more, then destroy them."
+    )
+}
+
+impl Arguments {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let Verb::Change { phrase_file, sheet } = self.verb;
+        let terminal = &context.terminal;
+        let watch = terminal.watch("Changing the words");
+        let old = secret_input::phrase(phrase_file.as_deref())?;
+        let drafted = reply_of!(context.ask(Request::DraftPhrase { old: old.clone() }, &watch)?, Drafted);
+        if let Some(path) = &sheet {
+            let now = i64::try_from(Env::system().now_ms()).unwrap_or(i64::MAX);
+            sheet::write(path, &drafted, &time(now))?;
+            terminal.say(&format!(
+                "The sheet is in {}. The words stand in it: print it, then delete it.",
+                path.display()
+            ));
+        }
+        // They are told before they count: whoever was not told could never be.
+        terminal.result(&drafted, || {
+            format!(
+                "Write these 24 words on paper. They are shown this once.\n\n{}",
+                columns(drafted.phrase.expose())
+            )
+        })?;
+        if terminal.is_interactive() {
+            terminal.say("They take the place of the old ones when you have answered.");
+            check_words(drafted.phrase.expose()).map_err(|e| Failure::io("cannot read the answer", &e))?;
+        }
+        let request = Request::ChangePhrase { old, new: drafted.phrase };
+        let behind = context.ask(request, &watch).map_err(|mut failure| {
+            failure.message =
+                format!("the words were not changed, the old ones still count: {}", failure.message);
+            failure
+        })?;
+        let behind = reply_of!(behind, PhraseChanged);
+        watch.finish();
+        terminal.say(&text(&behind));
+        Ok(())
+    }
+}

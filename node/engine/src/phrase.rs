@@ -1,0 +1,144 @@
+//! New words in the place of the old ones (`docs/spec/02-identity.md`, "A new phrase").
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use locker_catalog::operation::{Meta, Op};
+use locker_catalog::roster::Roster;
+use locker_crypto::Refusal;
+use locker_crypto::id::NodeId;
+use locker_crypto::identity::Root;
+use locker_crypto::person::{self, Author};
+use locker_crypto::phrase::Phrase;
+use locker_crypto::secret::RendezvousMaster;
+use locker_store::keyring;
+
+use crate::Error;
+use crate::keys::{not_heard_yet, person_log};
+use crate::locker::Inner;
+use crate::node::Hub;
+use crate::person_keys::{device_boxes, in_use, root_box};
+use crate::rebirth::Doubt;
+use crate::recover::read_phrase;
+use crate::report::{Created, Secret};
+use crate::rotate::next_keys;
+
+/// How long replicas may take to be reached and told.
+const TELL_TIME: Duration = Duration::from_secs(10);
+/// How often it is looked whether they were.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Draws 24 new words for who shows the old ones. They are nobody's until they take the place of those.
+///
+/// # Errors
+/// [`Error::Phrase`] for what are no words; [`Error::PhraseRefused`] for others.
+pub(crate) fn draft(inner: &Inner, old: &Secret) -> Result<Created, Error> {
+    check(inner, old)?;
+    let keys = inner.keys();
+    let phrase = Phrase::generate(&mut **inner.env().dice());
+    let device_id = keys.device_id().to_string();
+    let own = crate::status::devices(inner)?.into_iter().find(|device| device.id == device_id);
+    Ok(Created {
+        phrase: Secret::new(phrase.expose().to_owned()),
+        person_id: keys.person.to_string(),
+        device_id,
+        name: own.map(|device| device.name).unwrap_or_default(),
+    })
+}
+
+fn check(inner: &Inner, words: &Secret) -> Result<Root, Error> {
+    let root = read_phrase(words)?;
+    let person = inner.keys().person;
+    let roster = Roster::read(person, &person_log(&inner.store()?.read()?, &person)?);
+    if roster.root == root.verifying_key() { Ok(root) } else { Err(other_words()) }
+}
+
+fn other_words() -> Error {
+    Error::PhraseRefused(
+        "these are not the words of this locker, or others have taken their place already".into(),
+    )
+}
+
+/// Puts new words in the place of the old ones, in one durable commit: the new root, a key of the person that the old words
+/// open nothing of, with all that begins with it, and the next generation of slots.
+///
+/// # Errors
+/// As [`draft`]; [`Error::Network`] if the key in use has not come yet; [`Error::Restored`]; else as any change.
+pub(crate) fn change(inner: &Inner, old: &Secret, new: &Secret) -> Result<(), Error> {
+    let (old, new) = (check(inner, old)?, read_phrase(new)?);
+    inner.commit(|change| {
+        let keys = inner.keys();
+        Doubt::refuse(change.txn())?;
+        let entries = person_log(change.txn(), &keys.person)?;
+        let roster = Roster::read(keys.person, &entries);
+        if roster.root != old.verifying_key() {
+            return Err(other_words());
+        }
+        let held = keys.person_keys()?.newest().box_keys().public().hash();
+        if in_use(&entries, &roster) != Some(held) {
+            return Err(not_heard_yet());
+        }
+        let generation = u32::try_from(roster.generation).ok().and_then(|g| g.checked_add(1));
+        let generation = generation.ok_or(Error::Refused(Refusal::Limit))?;
+        let author = |place| Author { person: keys.person, device: &keys.device, place };
+
+        let place = inner.person_place(&entries)?;
+        let dice = || inner.env().dice();
+        let made = author(place).set_root(&old, &new, generation, keys.person_keys()?, &mut **dice());
+        let (entries, roster) = change.append_person(entries, &made)?;
+        if roster.root != new.verifying_key() {
+            return Err(Error::Refused(Refusal::Rights));
+        }
+        // The key so far is in a box that the old words open.
+        let next = next_keys(keys.person_keys()?, inner.env());
+        let mut recipients = device_boxes(change.txn(), &entries, roster.active.iter().copied())?;
+        recipients.push(root_box(change.txn(), &entries, &roster)?);
+        let place = inner.person_place(&entries)?;
+        let made = author(place).renew_key(&next, &recipients, &mut **dice()).map_err(Error::Refused)?;
+        let (_, roster) = change.append_person(entries, &made)?;
+
+        let before = keyring::all::<RendezvousMaster, _>(change.txn())?;
+        change.rotate(
+            inner,
+            &next,
+            Some((generation, &new.rendezvous_master(generation))),
+            &roster.removed,
+        )?;
+        // The new words give none of the slots before: who recovers by them finds there those that have not heard of it.
+        for (g, master) in &before {
+            let key = person::master_meta_key(*g);
+            let value = person::seal_meta(next.newest(), &key, master.expose(), &mut **dice());
+            change.push(Op::Meta(Meta { node: NodeId::ROOT, key, value }))?;
+        }
+        Ok(())
+    })?;
+    inner.reload_keys()
+}
+
+/// The names of the replicas that are not found by the present words: they were not reached since those were changed, or since
+/// a recovery.
+///
+/// # Errors
+/// What reading gives.
+pub(crate) fn behind(inner: &Inner) -> Result<BTreeSet<String>, Error> {
+    let generation = inner.keys().master.as_ref().map_or(0, |(g, _)| *g);
+    let told = inner.told_replicas(&inner.store()?.read()?)?;
+    Ok(told.into_iter().filter(|told| told.is_behind(generation)).map(|told| told.replica.name).collect())
+}
+
+/// Waits until the replicas that are reached have taken their new slots, ten seconds at most.
+///
+/// # Errors
+/// [`Error::Network`] if the node stops.
+pub(crate) fn tell(hub: &Arc<Hub>) -> Result<(), Error> {
+    let deadline = Instant::now() + TELL_TIME;
+    hub.wait_for(async {
+        while Instant::now() < deadline && hub.blocking(behind).await.is_ok_and(|names| !names.is_empty()) {
+            hub.gathers(LOOK).await;
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

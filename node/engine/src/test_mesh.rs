@@ -1,0 +1,104 @@
+//! Several devices of one person in one test, whose logs, objects and packs are handed over without a network.
+
+use std::path::PathBuf;
+
+use locker_crypto::id::VerifyingKey;
+use locker_crypto::identity::DeviceKeys;
+use locker_sync::pairing::{Enrol, Role};
+use locker_sync::session::Fate;
+
+use crate::join::Given;
+use crate::node::{Asker, Incoming};
+use crate::report::Silent;
+use crate::{Env, Error, InitOptions, ListOptions, Locker, Secret, Vault};
+
+/// Devices of one person, each with a home.
+pub(crate) struct World {
+    folder: tempfile::TempDir,
+    /// The words of the first device.
+    pub(crate) phrase: Secret,
+}
+
+impl World {
+    /// A locker with one device.
+    pub(crate) fn new() -> (Self, Locker) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = InitOptions { name: Some("first".into()), vault: Vault::File };
+        let home = folder.path().join("first");
+        let created = Locker::create(&home, options, Env::system(), |_| Ok::<_, Error>(())).unwrap();
+        let world = Self { folder, phrase: created.phrase };
+        let first = world.open("first");
+        (world, first)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn open(&self, name: &str) -> Locker {
+        let none = &mut || Err::<Secret, _>(Error::PassphraseNeeded);
+        Locker::open(&self.path(name), Env::system(), none).unwrap()
+    }
+
+    /// Makes a device, brought in by another one.
+    pub(crate) fn join(&self, by: &Locker, name: &str) -> Locker {
+        let inner = by.inner();
+        let keys = DeviceKeys::random(&mut **inner.env().dice());
+        let person = inner.keys().person;
+        let grant = inner.enrol(&Enrol::new(Role::Full, name, &person, &keys)).unwrap();
+        let given = Given::check(person, &keys, &grant).unwrap();
+        given.keep(&self.path(name), &keys, &Vault::File, inner.env()).unwrap();
+        let joined = self.open(name);
+        pass(by, &joined);
+        joined
+    }
+
+    /// Takes in a file.
+    pub(crate) fn add(&self, locker: &Locker, name: &str) {
+        let path = self.path(name);
+        std::fs::write(&path, name.repeat(20_000)).unwrap();
+        locker.add(&[&path], "", &Silent).unwrap();
+    }
+}
+
+/// Hands over everything that one locker holds, and whatever the other asks for then. Gives what became of the items.
+pub(crate) fn pass(from: &Locker, to: &Locker) -> Vec<(VerifyingKey, Fate)> {
+    let (source, target) = (from.inner(), to.inner());
+    let mut fates = Vec::new();
+    for (log, heads) in source.standing().unwrap().heads {
+        for head in heads {
+            let items = source.load_items(log, &head.author, 0, head.seq, u64::MAX).unwrap();
+            let incoming = items
+                .into_iter()
+                .map(|item| Incoming { ticket: 0, log, bytes: item.bytes, from: Asker::Device })
+                .collect();
+            let taken = target.take_items(incoming).unwrap();
+            fates.extend(taken.fates.into_iter().map(|(_, fate)| (head.author, fate)));
+            let mut asks = taken.asks;
+            asks.extend(target.missing_objects().unwrap());
+            for ask in asks {
+                for object in source.look_up(&ask, Asker::Device).unwrap() {
+                    target.take_object(&object).unwrap();
+                }
+            }
+        }
+    }
+    fates
+}
+
+/// The paths of everything.
+pub(crate) fn names(locker: &Locker) -> Vec<String> {
+    let mut names = Vec::new();
+    locker
+        .list("", ListOptions { recursive: true, ..ListOptions::default() }, &mut |entry| {
+            names.push(entry.path);
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    names
+}
+
+/// The device, hexadecimal.
+pub(crate) fn id(locker: &Locker) -> String {
+    locker.device_id()
+}
