@@ -1,5 +1,7 @@
 //! A router that passes a port on when it is asked by PCP: the way is direct where it would lead through a relay.
 
+use std::time::{Duration, Instant};
+
 use locker_tests::internet::{Router, has_mapping_router};
 use locker_tests::wait::wait_for;
 
@@ -43,6 +45,33 @@ fn a_mapped_port_to_symmetric_is_direct() {
     up_b.stop().ok();
     up_a.stop().ok();
     wait_for("the router as it was", MEET_TIME, || (sites[0].mapped_ports() == 0).then_some(()));
+}
+
+/// Goal: when the router gets another address, the port is passed on from there, and that is told to others instead of the old
+/// one. Method: as when a line was interrupted; what shows it to the device is that its connections break.
+#[test]
+fn a_port_is_passed_on_from_another_address_too() {
+    if !can_map() {
+        return;
+    }
+    let pair = Pair::join("a_port_is_passed_on_from_another_address_too", &ROUTERS, BYTES / 10);
+    pair.wait_moved();
+    pair.wait_for_path("direct", MEET_TIME);
+    let nat = || {
+        let told = pair.a.run_json(["doctor"]).json();
+        let check = told["checks"].as_array().unwrap().iter().find(|check| check["name"] == "nat").cloned();
+        check.unwrap()["found"].as_str().unwrap().to_owned()
+    };
+    assert!(nat().contains("from anywhere, at 128.66.0.10:"));
+    pair.sites[0].move_away();
+    let begun = Instant::now();
+    let found = wait_for("the other address", Duration::from_secs(150), || {
+        let found = nat();
+        (found.contains("from anywhere, at 128.66.0.11:") && !found.contains("128.66.0.10:")).then_some(found)
+    });
+    eprintln!("another address after {} s: {found}", begun.elapsed().as_secs());
+    pair.wait_for_path("direct", Duration::from_secs(150));
+    pair.stop();
 }
 
 /// Goal: a router is not asked where that is switched off.

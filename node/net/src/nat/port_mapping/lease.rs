@@ -17,8 +17,11 @@ pub(super) const LONG_WAIT: Duration = Duration::from_secs(4 * 3_600);
 /// One that refuses is asked again when it says, within these bounds.
 const REFUSED_WAIT_MIN: Duration = Duration::from_secs(300);
 const REFUSED_WAIT_MAX: Duration = Duration::from_secs(3_600);
-/// How long a port of ours is not asked about again, whatever happens.
+/// How long a port of ours is not asked about again, whatever happens. While one stands and the router does not grant it anew,
+/// it doubles: a router that restarts is silent for a while.
 const PAUSE: Duration = Duration::from_secs(30);
+/// Times that it doubles.
+const DOUBLINGS_MAX: u32 = 8;
 
 /// Why a port is not passed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +51,8 @@ struct Lease {
     /// When it is asked for next.
     due: Instant,
     asked: Option<Instant>,
+    /// How often it was asked for in vain, since it was granted last.
+    failures: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -83,6 +88,7 @@ impl Leases {
             standing: None,
             due: now,
             asked: None,
+            failures: 0,
         });
         Self { own, leases, first_port, epoch: None, failure: None }
     }
@@ -151,7 +157,7 @@ impl Leases {
         let renew = (lifetime / 2 + lifetime / 8 * u32::from(chance) / 255).max(PAUSE);
         let lease = self.of(transport);
         lease.standing = Some(Standing { external: granted.external, lifetime, until: now + lifetime });
-        lease.due = now + renew;
+        (lease.due, lease.failures) = (now + renew, 0);
         let has_restarted = self.has_restarted(granted.epoch_s, now);
         let is_elsewhere =
             |lease: &Lease| lease.standing.is_some_and(|standing| *standing.external.ip() != ip);
@@ -176,11 +182,13 @@ impl Leases {
             self.leases.iter_mut().for_each(|lease| lease.standing = None);
         }
         let lease = self.of(transport);
+        let pause = PAUSE * 2_u32.pow(lease.failures.min(DOUBLINGS_MAX));
+        lease.failures = lease.failures.saturating_add(1);
         lease.due = match lease.standing {
-            // It is tried until the end, ever more often, and then once more as if nothing had been.
+            // It is tried until the end, and then once more as if nothing had been.
             Some(standing) if now < standing.until => {
                 let rest = standing.until - now;
-                now + (rest / 2).max(PAUSE).min(rest)
+                now + pause.min(rest / 2).max(PAUSE).min(rest)
             }
             _ => now + wait,
         };
