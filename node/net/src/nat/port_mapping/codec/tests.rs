@@ -1,3 +1,5 @@
+//! Questions and answers as bytes: those of the standards and of a real router, and hostile ones.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! When a router is asked, and what is made of its answers, with a clock that the test holds.
+
 use super::*;
 
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
