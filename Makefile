@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What the crates, the tests and the benchmarks need beyond Rust: a C compiler and linker, Python for the sample media.
 PACKAGES := build-essential python3-pip time b3sum
 # What experiments of the laboratory need; one that misses something says so and is left out.
-LAB_PACKAGES := e2fsprogs xfsprogs btrfs-progs libfaketime iproute2 nftables
+LAB_PACKAGES := e2fsprogs xfsprogs btrfs-progs libfaketime iproute2 nftables miniupnpd-nftables
 
 .PHONY: run test gate deep bench media tools lab-tools release lab simulate crowd liar help
 
@@ -61,7 +61,7 @@ tools:
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 
 lab-tools:
-	@if ! { command -v mkfs.ext4 && command -v mkfs.xfs && command -v mkfs.btrfs && ls /usr/lib/*/faketime && command -v ip && command -v nft; } >/dev/null 2>&1; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq $(LAB_PACKAGES) \
+	@if ! { command -v mkfs.ext4 && command -v mkfs.xfs && command -v mkfs.btrfs && ls /usr/lib/*/faketime && command -v ip && command -v nft && command -v miniupnpd; } >/dev/null 2>&1; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(LAB_PACKAGES) \
 	  || echo "not to be had: $(LAB_PACKAGES); some experiments are left out"; \
 	  else echo "some of $(LAB_PACKAGES) are missing; some experiments are left out"; fi; fi

@@ -9,6 +9,8 @@ use std::process::{Command, Output};
 
 /// The address of this machine on the local network.
 pub const LAN_ADDRESS: &str = "10.77.0.1";
+/// The neighbour through whom the way out leads. It is absent and answers nothing.
+pub const GATEWAY_ADDRESS: &str = "10.77.0.2";
 
 /// Two ends of one cable: the address is at one of them, the other only swallows. The way out leads to a neighbour
 /// who is known and absent, so that what goes there shows itself with its true target.

@@ -2,13 +2,18 @@
 //! own, each with the address translation that homes, offices and hotels have.
 //!
 //! Nothing leaves it: the router in the middle has no way out. Names are of this process, and everything goes away with
-//! the value. Addresses are those that documents use, which the product takes for public ones like any other.
+//! the value. Addresses are those that documents use, which the product takes for public ones like any other; but
+//! `miniupnpd` passes nothing on at such an address, and so its routers have others outside.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
 
 use crate::cluster::Meeting;
 use crate::program::Program;
+use crate::wait::wait_for;
 
 /// Where the meeting point is.
 const MEETING: &str = "203.0.113.2";
@@ -22,6 +27,8 @@ pub enum Router {
     Cone,
     /// A new, random port for everybody who is spoken to.
     Symmetric,
+    /// As [`Router::Symmetric`], and passes a port on to whoever asks for it: Debian's `miniupnpd`, with PCP and NAT-PMP.
+    Mapping,
     /// Lets nothing out but TCP to port 443.
     Only443,
     /// Passes everything on, both ways, without translation.
@@ -44,6 +51,14 @@ pub fn has_namespaces() -> Result<(), String> {
         "add rule ip probe post meta l4proto udp masquerade to :20000-60000 fully-random",
     ])?;
     probe.try_run(&["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+}
+
+/// Whether there is a [`Router::Mapping`].
+///
+/// # Errors
+/// What is missing.
+pub fn has_mapping_router() -> Result<(), String> {
+    run(&["miniupnpd", "--version"]).map_err(|why| format!("no miniupnpd, which `make test` installs: {why}"))
 }
 
 /// A network namespace, gone with the value.
@@ -84,6 +99,14 @@ impl Namespace {
     #[track_caller]
     fn nft(&self, sentence: &str) {
         self.try_run(&["nft", sentence]).unwrap();
+    }
+
+    /// What a tool says in it. Words are separated by spaces.
+    #[track_caller]
+    fn told(&self, line: &str) -> String {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.0]).args(line.split_whitespace()).stdin(Stdio::null());
+        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
     }
 }
 
@@ -151,12 +174,13 @@ impl Internet {
     /// Makes a site behind a router, without hosts.
     pub fn site(&mut self, kind: Router) -> Site {
         self.sites += 1;
-        let site = Site { router: Namespace::new("router").unwrap(), kind, number: self.sites, hosts: 0 };
+        let router = Namespace::new("router").unwrap();
+        let mut site = Site { router, kind, number: self.sites, hosts: 0, daemon: None };
         let (router, n) = (&site.router, site.number);
         router.run("sysctl -qw net.ipv4.ip_forward=1");
         let port = format!("site{n}");
         cable((&self.middle, &port), (router, "wan"));
-        self.middle.run(&format!("ip addr add 198.51.100.{}/29 dev {port}", 8 * n + 1));
+        self.middle.run(&format!("ip addr add {}/29 dev {port}", site.address(1)));
         router.run(&format!("ip addr add {}/29 dev wan", site.address(2)));
         router.run(&format!("ip route add default via {}", site.address(1)));
         if kind == Router::Open {
@@ -166,6 +190,9 @@ impl Internet {
         router.run(&format!("ip addr add {}/{} dev lan", site.inside(1), site.prefix()));
         router.run("ip link set lan up");
         site.set_rules();
+        if kind == Router::Mapping {
+            site.daemon = Some(Daemon::start(&site.router));
+        }
         site
     }
 }
@@ -182,12 +209,57 @@ pub struct Site {
     kind: Router,
     number: u8,
     hosts: u8,
+    daemon: Option<Daemon>,
+}
+
+/// A running `miniupnpd`; ends with the value.
+struct Daemon {
+    process: Child,
+    _config: TempDir,
+}
+
+impl Daemon {
+    /// Its port, for PCP and NAT-PMP.
+    const PORT: u16 = 5_351;
+
+    fn start(router: &Namespace) -> Self {
+        for chain in ["mapped", "mapped_before", "mapped_after"] {
+            router.nft(&format!("add chain inet fw {chain}"));
+        }
+        router.nft("add rule inet fw through jump mapped");
+        router.nft("add chain inet fw before { type nat hook prerouting priority -100 ; }");
+        router.nft("add rule inet fw before jump mapped_before");
+        let config = tempfile::tempdir().unwrap();
+        let [file, pid] = ["miniupnpd.conf", "pid"].map(|name| config.path().join(name));
+        let text = "ext_ifname=wan\nlistening_ip=lan\nenable_natpmp=yes\nenable_upnp=no\nsecure_mode=yes\n\
+            upnp_table_name=fw\nupnp_nat_table_name=fw\nupnp_forward_chain=mapped\n\
+            upnp_nat_chain=mapped_before\nupnp_nat_postrouting_chain=mapped_after\n\
+            allow 1024-65535 192.168.1.0/24 1024-65535\ndeny 0-65535 0.0.0.0/0 0-65535\n";
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", router.name(), "miniupnpd", "-d", "-f"]).arg(file).arg("-P").arg(pid);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().unwrap();
+        wait_for("miniupnpd", Duration::from_secs(10), || {
+            router.told("ss -Hlun").contains(&format!(":{}", Self::PORT)).then_some(())
+        });
+        Self { process, _config: config }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 impl Site {
     /// An address of the router's network outside.
     fn address(&self, host: u8) -> String {
-        format!("198.51.100.{}", 8 * self.number + host)
+        let network = if self.kind == Router::Mapping { "128.66.0" } else { "198.51.100" };
+        format!("{network}.{}", 8 * self.number + host)
     }
 
     /// An address inside. Two sites may use the same network, as homes do.
@@ -219,7 +291,7 @@ impl Site {
             Router::Only443 => r.nft("add rule inet fw through iifname lan tcp dport 443 accept"),
             _ => r.nft("add rule inet fw through iifname lan accept"),
         }
-        if self.kind == Router::Symmetric {
+        if matches!(self.kind, Router::Symmetric | Router::Mapping) {
             for protocol in ["tcp", "udp"] {
                 r.nft(&format!(
                     "add rule ip nat post oifname wan meta l4proto {protocol} masquerade to :20000-60000 \
@@ -242,6 +314,11 @@ impl Site {
         host.run(&format!("ip addr add {}/{} dev eth0", self.inside(number), self.prefix()));
         host.run(&format!("ip route add default via {}", self.inside(1)));
         host
+    }
+
+    /// How many ports a [`Router::Mapping`] passes on now, UDP and TCP counted apart.
+    pub fn mapped_ports(&self) -> usize {
+        self.router.told("nft list chain inet fw mapped_before").matches(" dnat ").count()
     }
 
     /// Lets no more than so much out and in, in bits a second as `tc` writes them.

@@ -84,8 +84,9 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         }
         Request::Audit => Reply::Audited(locker.audit(remembered(locker)?, &AsObserver(sink))?),
         Request::Gc { dry_run } => Reply::Collected(locker.gc(dry_run, &AsObserver(sink))?),
-        Request::Doctor { bootstrap, lan } => {
-            let options = crate::network::options(&[], &crate::network::Resolved { bootstrap, lan })?;
+        Request::Doctor { bootstrap, lan, port_mapping } => {
+            let resolved = crate::network::Resolved { bootstrap, lan, port_mapping };
+            let options = crate::network::options(&[], &resolved)?;
             Reply::Diagnosis(locker.doctor(options, &AsObserver(sink))?)
         }
         Request::Verify { repair, all } => {

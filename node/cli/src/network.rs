@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use clap::Args;
-use locker_engine::{Config, NodeOptions};
+use locker_engine::{Config, NodeOptions, Remembered};
 
 use crate::failure::Failure;
 
@@ -18,6 +18,9 @@ pub(crate) struct Network {
     /// Neither look for devices on the local network nor tell of this one there
     #[arg(long)]
     pub(crate) no_lan: bool,
+    /// Do not ask the router to pass a port on to this device
+    #[arg(long)]
+    pub(crate) no_port_mapping: bool,
 }
 
 /// What arguments, environment and configuration come to.
@@ -26,6 +29,8 @@ pub(crate) struct Resolved {
     pub(crate) bootstrap: Vec<String>,
     /// Whether the local network is used.
     pub(crate) lan: bool,
+    /// Whether the router is asked to pass a port on.
+    pub(crate) port_mapping: bool,
 }
 
 impl Network {
@@ -44,13 +49,19 @@ impl Network {
                 _ => config.bootstrap,
             }
         };
-        Ok(Resolved { bootstrap, lan: !self.no_lan && config.lan.unwrap_or(true) })
+        Ok(Resolved {
+            bootstrap,
+            lan: !self.no_lan && config.lan.unwrap_or(true),
+            port_mapping: !self.no_port_mapping && config.port_mapping.unwrap_or(true),
+        })
     }
 
     /// Keeps what was said on the command line for the next time.
     pub(crate) fn remember(&self, home: &Path) -> Result<(), Failure> {
         let bootstrap = (!self.bootstrap.is_empty()).then_some(&self.bootstrap[..]);
-        Ok(Config::remember(home, bootstrap, self.no_lan.then_some(false))?)
+        let lan = self.no_lan.then_some(false);
+        let port_mapping = self.no_port_mapping.then_some(false);
+        Ok(Config::remember(home, Remembered { bootstrap, lan, port_mapping })?)
     }
 }
 
@@ -60,6 +71,7 @@ pub(crate) fn options(listen: &[SocketAddr], resolved: &Resolved) -> Result<Node
         listen: listen.to_vec(),
         bootstrap: NodeOptions::read_bootstrap(&resolved.bootstrap)?,
         lan: resolved.lan,
+        port_mapping: resolved.port_mapping,
         limits: None,
     })
 }

@@ -126,6 +126,8 @@ pub(crate) enum Request {
         bootstrap: Vec<String>,
         /// Whether to look around on the local network, where no node runs.
         lan: bool,
+        /// Whether to ask the router to pass a port on, where no node runs.
+        port_mapping: bool,
     },
     /// Let the content of something go here.
     Free {

@@ -17,6 +17,19 @@ pub struct Config {
     pub bootstrap: Vec<String>,
     /// Whether other devices are looked for on the local network; so if it is not said.
     pub lan: Option<bool>,
+    /// Whether the router is asked to pass a port on; so if it is not said.
+    pub port_mapping: Option<bool>,
+}
+
+/// What [`Config::remember`] keeps; `None` leaves what is there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remembered<'a> {
+    /// [`Config::bootstrap`].
+    pub bootstrap: Option<&'a [String]>,
+    /// [`Config::lan`].
+    pub lan: Option<bool>,
+    /// [`Config::port_mapping`].
+    pub port_mapping: Option<bool>,
 }
 
 impl Config {
@@ -26,14 +39,15 @@ impl Config {
     const LEN_MAX: u64 = 64 * 1024;
 
     /// Remembers how the network is reached. The file is left alone if it says so already; what else stands in it
-    /// stays, comments only as long as neither of the two was set before.
+    /// stays, comments only as long as none of it was set before.
     ///
     /// # Errors
     /// As [`Config::read`].
-    pub fn remember(home: &Path, bootstrap: Option<&[String]>, lan: Option<bool>) -> Result<(), Error> {
+    pub fn remember(home: &Path, said: Remembered<'_>) -> Result<(), Error> {
         let before = Self::read(home)?;
-        let is_known =
-            bootstrap.is_none_or(|b| b == before.bootstrap) && lan.is_none_or(|l| before.lan == Some(l));
+        let is_known = said.bootstrap.is_none_or(|bootstrap| bootstrap == before.bootstrap)
+            && said.lan.is_none_or(|lan| before.lan == Some(lan))
+            && said.port_mapping.is_none_or(|mapping| before.port_mapping == Some(mapping));
         if is_known {
             return Ok(());
         }
@@ -46,11 +60,11 @@ impl Config {
         let mut table: toml::Table = toml::from_str(&text)
             .map_err(|e| Error::Config { path: path.clone(), reason: e.message().into() })?;
         let mut set = toml::Table::new();
-        if let Some(addresses) = bootstrap {
+        if let Some(addresses) = said.bootstrap {
             set.insert("bootstrap".into(), toml::Value::from(addresses.to_vec()));
         }
-        if let Some(lan) = lan {
-            set.insert("lan".into(), toml::Value::from(lan));
+        for (key, value) in [("lan", said.lan), ("port_mapping", said.port_mapping)] {
+            value.map(|value| set.insert(key.into(), toml::Value::from(value)));
         }
         let is_new = set.keys().all(|key| !table.contains_key(key));
         let text = if is_new {
@@ -112,16 +126,20 @@ mod tests {
         let file = home.path().join(Config::FILE);
         std::fs::write(&file, "# mine\nthreads = 3\n").unwrap();
         let one = ["192.0.2.1:4001".to_owned()];
-        Config::remember(home.path(), Some(&one), Some(false)).unwrap();
+        let remember = |bootstrap, lan, port_mapping| {
+            Config::remember(home.path(), Remembered { bootstrap, lan, port_mapping }).unwrap();
+        };
+        remember(Some(&one), Some(false), None);
         let config = Config::read(home.path()).unwrap();
         assert_eq!((config.threads, &config.bootstrap[..], config.lan), (3, &one[..], Some(false)));
         assert!(std::fs::read_to_string(&file).unwrap().contains("# mine"));
         let two = ["192.0.2.2:4001".to_owned()];
-        Config::remember(home.path(), Some(&two), None).unwrap();
+        remember(Some(&two), None, Some(false));
         let config = Config::read(home.path()).unwrap();
         assert_eq!((config.threads, &config.bootstrap[..], config.lan), (3, &two[..], Some(false)));
+        assert_eq!(config.port_mapping, Some(false));
         let before = std::fs::read(&file).unwrap();
-        Config::remember(home.path(), Some(&two), Some(false)).unwrap();
+        remember(Some(&two), Some(false), Some(false));
         assert_eq!(std::fs::read(&file).unwrap(), before);
     }
 }

@@ -8,6 +8,7 @@ mod clock;
 mod devices;
 mod disk;
 mod network;
+mod router;
 mod store;
 
 use std::sync::Arc;

@@ -71,6 +71,8 @@ pub struct NodeOptions {
     pub bootstrap: Vec<NodeAddress>,
     /// Whether others on the local network are looked for and told.
     pub lan: bool,
+    /// Whether the default gateway is asked to pass a port on to the node.
+    pub port_mapping: bool,
     /// The limits of the network, those of the design if `None`. Many nodes on one address, as in tests, need others.
     pub limits: Option<Limits>,
     /// The runtime and the network of a simulation.
@@ -231,7 +233,8 @@ impl Drop for Node {
 
 /// What the network is told.
 fn config(options: NodeOptions) -> Config {
-    let mut config = Config { bootstrap: options.bootstrap, ..Config::default() };
+    let mut config =
+        Config { bootstrap: options.bootstrap, port_mapping: options.port_mapping, ..Config::default() };
     if !options.listen.is_empty() {
         config.listen = options.listen;
     }

@@ -58,6 +58,9 @@ pub struct Config {
     pub transport: TransportSeed,
     /// The beacon on the local network; `None` neither sends nor listens (`--no-lan`).
     pub lan: Option<LanConfig>,
+    /// Whether the default gateway, and nobody else, is asked to pass a port on, by a node of [`Role::WhenPublic`] that
+    /// listens on a private address of its link (`--no-port-mapping`). Default yes.
+    pub port_mapping: bool,
     /// How often own records are published. Default 8 h.
     pub publish_interval: Duration,
     /// When a failed publication or bootstrap is tried again. Default 60 s.
@@ -82,6 +85,7 @@ impl Default for Config {
             tcp_443: false,
             transport: TransportSeed::Fresh,
             lan: Some(LanConfig::default()),
+            port_mapping: true,
             publish_interval: Duration::from_secs(8 * 3_600),
             retry_interval: Duration::from_secs(60),
             join_time: Duration::from_secs(10),

@@ -32,7 +32,7 @@ use crate::event::{Event, Events};
 use crate::handle::{COMMANDS_MAX, DialError, Found, Handle, OpenError, Reached, StartError};
 use crate::limits::Origin;
 use crate::metrics::{self, Shared};
-use crate::nat::{Household, Reach};
+use crate::nat::{Household, PortMapper, Reach, SERVER_PORT, Surroundings, place_of_system};
 use crate::protocol::Protocol;
 use crate::rendezvous::lan::{self, Heard};
 use crate::rendezvous::{Publication, Standing};
@@ -120,6 +120,7 @@ pub(crate) struct Driver {
     dials: HashMap<swarm::ConnectionId, oneshot::Sender<Result<Connection, DialError>>>,
     queries: queries::Queries,
     nat: nat::Nat,
+    port_mapper: PortMapper,
     household: Household,
     reached: watch::Sender<Reached>,
     lan: lan::Beacon,
@@ -176,6 +177,7 @@ impl Driver {
             &mut *env.dice,
             Arc::clone(&metrics),
         );
+        let port_mapper = port_mapper(&config, listening_receiver.clone(), &mut *env.dice);
         let limits = Arc::new(config.limits.clone());
         let handle = Handle::new(
             commands,
@@ -195,6 +197,7 @@ impl Driver {
             dials: HashMap::new(),
             queries: queries::Queries::new(standing),
             nat: nat::Nat::new(Reach::new(config.role, &config.limits)),
+            port_mapper,
             household,
             reached,
             lan,
@@ -235,12 +238,14 @@ impl Driver {
                     }
                 }
                 Some(heard) = self.heard.recv() => self.on_heard(heard),
+                told = self.port_mapper.changed() => self.on_port_mapping(&told),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.on_time(),
                 event = self.swarm.select_next_some() => self.on_swarm(event),
             }
         };
         self.lan.stop().await;
         self.close_all().await;
+        self.port_mapper.stop().await;
         // Whoever asks from now on is told that the node is gone.
         drop((self, events));
         if let Some(reply) = stopped {
@@ -357,6 +362,22 @@ impl Driver {
             self.outbox.push_back(Event::LanFound { secret: heard.secret, address: heard.address });
         }
     }
+}
+
+/// What asks the router: nothing for those who only visit or are public anyway.
+fn port_mapper(
+    config: &Config,
+    listening: watch::Receiver<Vec<Address>>,
+    dice: &mut dyn CryptoRng,
+) -> PortMapper {
+    #[cfg(feature = "simulation")]
+    let is_real = config.wire.is_none();
+    #[cfg(not(feature = "simulation"))]
+    let is_real = true;
+    if !(config.port_mapping && config.role == Role::WhenPublic && is_real) {
+        return PortMapper::off();
+    }
+    PortMapper::start(Surroundings { place: place_of_system, server_port: SERVER_PORT, listening }, dice)
 }
 
 fn transport_key(seed: &TransportSeed, dice: &mut dyn CryptoRng) -> Result<Keypair, StartError> {

@@ -22,6 +22,7 @@ use crate::driver::{Command, Driver, Way, Which};
 use crate::event::Events;
 use crate::limits::Limits;
 use crate::metrics::{Figures, Shared};
+use crate::nat::PortMapping;
 use crate::protocol::Protocol;
 use crate::rendezvous::{Publication, Standing};
 use crate::stream::Stream;
@@ -126,6 +127,8 @@ pub struct Reached {
     pub public: Vec<Address>,
     /// Relays at which it has a reservation, while it has no such address of IPv4.
     pub relays: Vec<Relay>,
+    /// What the router in front of it passes on.
+    pub router: PortMapping,
 }
 
 /// A handle to a running node. Cheap to clone.

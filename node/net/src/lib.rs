@@ -40,6 +40,7 @@ pub use frame::{FrameError, read_frame, write_frame};
 pub use handle::{DialError, Find, Found, Gone, Handle, OpenError, Prefer, Reached, StartError, start};
 pub use limits::{Limits, REFUSAL_DELAY, Source};
 pub use metrics::Figures;
+pub use nat::{MappedPort, PortMapping};
 pub use protocol::Protocol;
 pub use refusal::{REFUSAL, is_refusal, refuse};
 pub use rendezvous::{Publication, Standing};

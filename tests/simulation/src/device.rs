@@ -131,6 +131,7 @@ impl Device {
             listen: vec![SocketAddr::new(self.ip, PORT)],
             bootstrap: world.meeting.clone(),
             lan: false,
+            port_mapping: false,
             limits: Some(limits()),
             simulated: Some(Simulated {
                 runtime: Arc::clone(&world.runtime),

@@ -9,7 +9,7 @@ use locker_crypto::phrase::Phrase;
 use locker_crypto::secret::Ticket;
 use locker_net::NodeAddress;
 use locker_tests::capture::{Capture, Packet};
-use locker_tests::enclosure::{LAN_ADDRESS, enclosed};
+use locker_tests::enclosure::{GATEWAY_ADDRESS, LAN_ADDRESS, enclosed};
 use locker_tests::files::write;
 use locker_tests::search::Search;
 use locker_tests::wait::wait_for;
@@ -20,6 +20,8 @@ use super::stranger::runtime;
 
 const PLANTED: usize = 1_000;
 const BEACON_PORT: u16 = 24_765;
+/// Where a router hears that a port is to be passed on.
+const ROUTER_PORT: u16 = 5_351;
 
 /// Everything that must not be seen, in every form, by what it is.
 struct Planted {
@@ -208,8 +210,8 @@ fn volume(
     packets.iter().filter_map(content).map(|content| content.bytes.len() as u64).sum()
 }
 
-/// Where a locker that was told nothing may send something: to itself, and beacons to its group. The rest is of the
-/// kernel: who is in a group, who is a neighbour.
+/// Where a locker that was told nothing may send something: to itself, beacons to its group, and to the default gateway the
+/// question for a port. The rest is of the kernel: who is in a group, who is a neighbour.
 fn is_of_the_fixture(packet: &Packet) -> bool {
     let Some((_, to)) = packet.addresses() else { return true };
     let own: [IpAddr; 3] = [LAN_ADDRESS, "127.0.0.1", "::1"].map(|ip| ip.parse().unwrap());
@@ -218,10 +220,22 @@ fn is_of_the_fixture(packet: &Packet) -> bool {
     }
     let groups: [IpAddr; 2] = ["239.255.76.75", "ff02::4c4b"].map(|ip| ip.parse().unwrap());
     match (packet.udp(), packet.tcp()) {
+        (Some(_), _) if is_question_to_router(packet) => true,
         (Some(datagram), _) => groups.contains(&to) && datagram.to_port == BEACON_PORT,
         (None, Some(_)) => false,
         (None, None) => to.is_multicast() || is_link_local(to),
     }
+}
+
+/// Whether a packet asks the default gateway, by PCP or NAT-PMP, to pass a port on. It goes no further than one link.
+fn is_question_to_router(packet: &Packet) -> bool {
+    let gateway: IpAddr = GATEWAY_ADDRESS.parse().unwrap();
+    let is_question =
+        |bytes: &[u8]| matches!((bytes.len(), bytes.first()), (60, Some(2)) | (2 | 12, Some(0)));
+    // Of IPv4: the time to live is the 9th byte of the header, behind that of Ethernet.
+    let is_for_one_link = packet.0.get(14 + 8) == Some(&1);
+    packet.addresses().is_some_and(|(_, to)| to == gateway && is_for_one_link)
+        && packet.udp().is_some_and(|said| said.to_port == ROUTER_PORT && is_question(said.bytes))
 }
 
 fn is_link_local(ip: IpAddr) -> bool {
@@ -229,7 +243,8 @@ fn is_link_local(ip: IpAddr) -> bool {
 }
 
 /// Goal: a locker in its default configuration sends nothing, not even a question for a name, to any host outside: only
-/// to its peers on the local network, and beacons. Method: all commands of a first day, pairing and replication over the
+/// to its peers on the local network, beacons, and to the default gateway, which is a host of the local network too, the
+/// question to pass a port on; with `--no-port-mapping` not even that. Method: all commands of a first day, pairing and replication over the
 /// local network included, in a network that has a way out; every packet is looked at. The control is a question of the
 /// test's own to a host outside.
 #[test]
@@ -246,8 +261,9 @@ fn t47_a_default_configuration_speaks_to_nobody_outside() {
             a.ok(arguments);
         }
         let up_a = Up::start_as_is(&a, &[]);
+        let port_of_a = up_a.listen()[0].parse::<NodeAddress>().unwrap().address.port;
         a.pair_by(&b, "second", &[]);
-        let up_b = Up::start_as_is(&b, &[]);
+        let up_b = Up::start_as_is(&b, &["--no-port-mapping"]);
         b.wait_synced();
         a.wait_equal(&b);
         b.ok(["mv", "file.bin", "x"]);
@@ -265,6 +281,12 @@ fn t47_a_default_configuration_speaks_to_nobody_outside() {
             capture.with(|packets| (!outside(packets).is_empty()).then_some(()))
         });
         let packets = capture.finish();
+        // Of the two nodes the one asks that may.
+        let questions = packets.iter().filter(|packet| is_question_to_router(packet)).filter_map(Packet::udp);
+        let of_pcp = questions.filter(|question| question.bytes.len() == 60);
+        let of_ports: BTreeSet<u16> =
+            of_pcp.map(|question| u16::from_be_bytes([question.bytes[40], question.bytes[41]])).collect();
+        assert_eq!(of_ports, BTreeSet::from([port_of_a]));
         let beacons = packets.iter().filter_map(Packet::udp).filter(|d| d.to_port == BEACON_PORT).count();
         assert!(beacons >= 2 && packets.len() > 50, "{beacons} beacons among {} packets", packets.len());
         // Of the control there are one or two: at both ends of the cable.

@@ -7,6 +7,7 @@
     reason = "test code: a broken surrounding ends the test; figures and skipped parts are told on standard error"
 )]
 
+mod mapping;
 mod matrix;
 mod moving;
 
@@ -50,25 +51,31 @@ struct Pair {
 impl Pair {
     /// A device with a file behind the first router joins with one behind the second; of one router, both are behind it.
     fn join(name: &str, routers: &[Router], bytes: u64) -> Self {
-        Self::join_at(name, routers, bytes, None)
+        Self::join_at(name, routers, bytes, None, &[])
+    }
+
+    /// The same with two nodes that are told something more.
+    fn join_by(name: &str, routers: &[Router], bytes: u64, more: &[&str]) -> Self {
+        Self::join_at(name, routers, bytes, None, more)
     }
 
     /// The same over a line that is slow at the first router from when the second device runs.
     fn join_slowly(name: &str, routers: &[Router], bytes: u64, rate: &str) -> Self {
-        Self::join_at(name, routers, bytes, Some(rate))
+        Self::join_at(name, routers, bytes, Some(rate), &[])
     }
 
-    fn join_at(name: &str, routers: &[Router], bytes: u64, rate: Option<&str>) -> Self {
+    fn join_at(name: &str, routers: &[Router], bytes: u64, rate: Option<&str>, more: &[&str]) -> Self {
         let mut internet = Internet::new();
         let mut sites: Vec<Site> = routers.iter().map(|kind| internet.site(*kind)).collect();
         let last = sites.len() - 1;
         let hosts = vec![sites[0].host(), sites[last].host()];
         // On one local network nobody else is needed.
         let meeting = (last > 0).then(|| internet.meeting());
-        let network: Vec<String> = match &meeting {
+        let mut network: Vec<String> = match &meeting {
             Some(_) => ["--no-lan".into(), "--bootstrap".into(), internet.meeting_address()].into(),
             None => Vec::new(),
         };
+        network.extend(more.iter().map(|&word| word.to_owned()));
         let network_of: Vec<&str> = network.iter().map(String::as_str).collect();
         let (a, b) = (Home::within(hosts[0].name()), Home::within(hosts[1].name()));
         a.json(["init", "--name", "first"]);

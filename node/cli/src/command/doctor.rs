@@ -8,7 +8,7 @@ use locker_engine::report::{Check, CheckState, Diagnosis};
 use super::reply_of;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::network::Network;
+use crate::network::{Network, Resolved};
 use crate::output::printable;
 use crate::request::Request;
 
@@ -30,9 +30,9 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<ExitCode, Failure> {
-        let network = self.network.resolve(&context.home)?;
+        let Resolved { bootstrap, lan, port_mapping } = self.network.resolve(&context.home)?;
         let watch = context.terminal.watch_checks("Looking");
-        let reply = context.ask(Request::Doctor { bootstrap: network.bootstrap, lan: network.lan }, &watch);
+        let reply = context.ask(Request::Doctor { bootstrap, lan, port_mapping }, &watch);
         watch.finish();
         let diagnosis = match reply {
             Err(failure) if failure.is_of_store() => unopened(&failure),

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use locker_crypto::rendezvous::{Address, Publishers, Transport};
-use locker_net::{Find, Found, Handle, NodeAddress, Prefer, Reached, Standing};
+use locker_net::{Find, Found, Handle, NodeAddress, PortMapping, Prefer, Reached, Standing};
 use tokio::time::timeout;
 
+use super::router;
 use crate::node::Hub;
 use crate::report::Check;
 
@@ -24,6 +25,8 @@ const DIAL_TIME: Duration = Duration::from_secs(5);
 const LAN_TIME: Duration = Duration::from_secs(3);
 /// How long it is waited for others to say how they reach this node.
 const REACHED_TIME: Duration = Duration::from_secs(8);
+/// How long the router's first answer is waited for; one that answers does it at once.
+const ROUTER_TIME: Duration = Duration::from_secs(3);
 /// How long a record of this node is waited for, and how long it is looked for.
 const DHT_TIME: Duration = Duration::from_secs(8);
 
@@ -271,24 +274,29 @@ fn judge_dht(dht: Option<Dht>) -> Check {
 
 /// Whether others come in from outside, and how.
 pub(super) async fn reach(hub: &Hub, has_points: bool) -> [Check; 2] {
-    if !has_points {
-        return judge_reach(None);
-    }
     let mut reached = hub.net().reached();
-    let is_told = |reached: &Reached| !reached.public.is_empty() || !reached.relays.is_empty();
-    // Who hears nothing by then is told as not reached.
-    let _ = timeout(REACHED_TIME, reached.wait_for(is_told)).await;
+    if has_points {
+        let is_told = |reached: &Reached| !reached.public.is_empty() || !reached.relays.is_empty();
+        // Who hears nothing by then is told as not reached.
+        let _ = timeout(REACHED_TIME, reached.wait_for(is_told)).await;
+    } else {
+        let _ = timeout(ROUTER_TIME, reached.wait_for(|now| now.router != PortMapping::Asking)).await;
+        return judge_reach(None, &reached.borrow().router);
+    }
     let reached = reached.borrow().clone();
-    judge_reach(Some(&reached))
+    judge_reach(Some(&reached), &reached.router)
 }
 
-fn judge_reach(reached: Option<&Reached>) -> [Check; 2] {
+fn judge_reach(reached: Option<&Reached>, router: &PortMapping) -> [Check; 2] {
+    let router = router::words(router);
+    let with_router =
+        |found: String| [Some(found), router.clone()].into_iter().flatten().collect::<Vec<_>>().join(" ");
     let at = |address: &Address| SocketAddr::new(address.ip, address.port).to_string();
-    let Some(Reached { public, relays }) = reached else {
+    let Some(Reached { public, relays, .. }) = reached else {
         return [
             Check::off(
                 NAT,
-                "Nobody outside was asked whether this device is reached from there.",
+                with_router("Nobody outside was asked whether this device is reached from there.".into()),
                 GIVE_POINT,
             ),
             Check::off(RELAY, "No relay is looked for: there is no meeting point to begin with.", GIVE_POINT),
@@ -296,7 +304,10 @@ fn judge_reach(reached: Option<&Reached>) -> [Check; 2] {
     };
     match (public.first(), relays.first()) {
         (Some(address), relay) => [
-            Check::ok(NAT, format!("This device is reached from anywhere, at {}.", at(address))),
+            Check::ok(
+                NAT,
+                with_router(format!("This device is reached from anywhere, at {}.", at(address))),
+            ),
             match relay {
                 None => Check::ok(RELAY, "No relay is needed."),
                 Some(relay) => Check::ok(
@@ -308,8 +319,11 @@ fn judge_reach(reached: Option<&Reached>) -> [Check; 2] {
         (None, Some(relay)) => [
             Check::ok(
                 NAT,
-                "This device is behind a router or firewall: others come through a relay, and directly where the router \
-                 lets them.",
+                with_router(
+                    "This device is behind a router or firewall: others come through a relay, and directly where the \
+                     router lets them."
+                        .into(),
+                ),
             ),
             Check::ok(RELAY, format!("The relay at {} passes others on to this device.", at(&relay.address))),
         ],
@@ -317,7 +331,7 @@ fn judge_reach(reached: Option<&Reached>) -> [Check; 2] {
             Check::warning(
                 NAT,
                 "This device is not reached from outside its network.",
-                "A router or firewall in front of it lets nobody in.",
+                with_router("A router or firewall in front of it lets nobody in.".into()),
                 "Pass a port on to it and name that port with `up --listen`; or see the check of the relay.",
             ),
             Check::warning(
@@ -367,9 +381,12 @@ mod tests {
         whole(none, Failed);
         let relays = vec![Relay { address: addresses[0], transport_key: VerifyingKey([1; 32]) }];
         let reach = |public: &[Address], relays: &[Relay]| {
-            judge_reach(Some(&Reached { public: public.to_vec(), relays: relays.to_vec() }))
+            let reached = Reached { public: public.to_vec(), relays: relays.to_vec(), ..Reached::default() };
+            judge_reach(Some(&reached), &PortMapping::Silent)
         };
-        judge_reach(None).into_iter().for_each(|check| whole(check, Off));
+        judge_reach(None, &PortMapping::NoRouter).into_iter().for_each(|check| whole(check, Off));
+        let [nat, _] = judge_reach(None, &PortMapping::Refused(2));
+        assert!(nat.found.contains("from there. Its router refuses to pass a port on (result 2)"), "{nat:?}");
         reach(&[], &[]).into_iter().for_each(|check| whole(check, Warning));
         for (public, relays) in [(&addresses[..], &[][..]), (&[], &relays), (&addresses, &relays)] {
             reach(public, relays).into_iter().for_each(|check| whole(check, Fine));

@@ -15,7 +15,7 @@ use super::{Driver, queries};
 use crate::address::{circuit, from_multiaddr, key_of, may_be_public, peer_id, to_multiaddr};
 use crate::connection::{ConnectionId, Side};
 use crate::handle::Reached;
-use crate::nat::{Bid, Candidate, Reach};
+use crate::nat::{Bid, Candidate, PortMapping, Reach};
 
 /// Configured nodes that are remembered as relays.
 const ENTRIES_MAX: usize = 64;
@@ -33,6 +33,8 @@ pub(super) struct Nat {
     entries: BTreeMap<VerifyingKey, Entry>,
     /// When others were last asked where they see us.
     asked_at: Option<Instant>,
+    /// Where the router says that it passes on what comes.
+    mapped: Vec<Address>,
     serves: bool,
 }
 
@@ -50,6 +52,7 @@ impl Nat {
             entry_dials: HashSet::new(),
             entries: BTreeMap::new(),
             asked_at: None,
+            mapped: Vec::new(),
             serves: false,
         }
     }
@@ -134,6 +137,35 @@ impl Driver {
         }
     }
 
+    /// The router has said something. Where it passes a port on is a candidate like those that others tell of, each time
+    /// anew, since too many of theirs may have crowded it out; where it no longer does is not ours.
+    pub(super) fn on_port_mapping(&mut self, told: &PortMapping) {
+        let mapped: Vec<Address> = match told {
+            PortMapping::Open(ports) => ports.iter().map(|port| port.address).collect(),
+            _ => Vec::new(),
+        };
+        let gone = std::mem::replace(&mut self.nat.mapped, mapped.clone());
+        self.let_go(gone.into_iter().filter(|address| !mapped.contains(address)).collect());
+        for address in mapped.iter().filter(|address| !self.nat.confirmed().contains(address)) {
+            self.swarm.behaviour_mut().prober.note_seen(to_multiaddr(address));
+        }
+        self.review();
+    }
+
+    /// These are no longer ours, as far as they were, unless they were configured.
+    fn let_go(&mut self, addresses: Vec<Address>) {
+        let fixed: Vec<Address> = self.config.external.iter().map(|node| node.address).collect();
+        let is_ours = |address: &Address| self.nat.confirmed().contains(address) && !fixed.contains(address);
+        let stale: Vec<Address> = addresses.into_iter().filter(is_ours).collect();
+        for address in &stale {
+            self.swarm.remove_external_address(&to_multiaddr(address));
+            self.nat.reach.expire(address);
+        }
+        if !stale.is_empty() {
+            self.queries.publish_anew(Instant::now());
+        }
+    }
+
     /// What the relay client tells.
     pub(super) fn on_circuits(&mut self, event: &relay::client::Event) {
         if let relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal: false, .. } = event
@@ -201,7 +233,11 @@ impl Driver {
             behaviour.relay.offer(serves);
             behaviour.probe.set_on(serves);
         }
-        let reached = Reached { public: self.nat.confirmed().to_vec(), relays: self.nat.relays() };
+        let reached = Reached {
+            public: self.nat.confirmed().to_vec(),
+            relays: self.nat.relays(),
+            router: self.port_mapper.state(),
+        };
         self.reached.send_if_modified(|old| {
             let is_new = *old != reached;
             *old = reached;
@@ -257,13 +293,7 @@ impl Driver {
         for id in dead {
             self.swarm.close_connection(id.0);
         }
-        let fixed: Vec<Address> = self.config.external.iter().map(|node| node.address).collect();
-        let stale: Vec<Address> =
-            self.nat.confirmed().iter().filter(|address| !fixed.contains(address)).copied().collect();
-        for address in stale {
-            self.swarm.remove_external_address(&to_multiaddr(&address));
-            self.nat.reach.expire(&address);
-        }
+        self.let_go(self.nat.confirmed().to_vec());
         self.dial_entries(queries::Entry::With443);
         self.review();
     }
@@ -277,6 +307,7 @@ impl Driver {
             return;
         }
         self.nat.asked_at = Some(now);
+        self.port_mapper.ask_again();
         let seers: Vec<(PeerId, Address)> =
             self.nat.entries.iter().filter_map(|(key, entry)| Some((peer_id(key)?, entry.address))).collect();
         for (peer, address) in seers {
