@@ -11,18 +11,22 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use locker_crypto::id::{NodeId, PackHash, VerifyingKey};
+use locker_catalog::roster::Roster;
+use locker_crypto::id::{ChunkTag, NodeId, PackHash, VerifyingKey};
 use locker_net::Wire;
 use locker_store::index::{self, PackState};
+use locker_store::pins::{self, PinScope};
 use rand_core::Rng;
 use tokio::runtime::Runtime;
 
 use crate::history::versions;
 use crate::join::JoinAs;
 use crate::kept::{Keeper, Kept};
+use crate::keys::person_log;
 use crate::locker::Inner;
+use crate::reader::Reader;
 use crate::report::{Guide, Joined, Paired};
-use crate::tree::{Kinded, Tree};
+use crate::tree::{Kinded, Tree, Version};
 use crate::{Env, Error, JoinOptions, Locker};
 
 /// How much of the trash is looked at in one go.
@@ -105,6 +109,80 @@ pub fn contents(locker: &Locker) -> Result<Vec<Content>, Error> {
         }
     }
     Ok(found)
+}
+
+/// A live file, and the chunks that it is put together from, those of its manifests too.
+#[derive(Clone, Debug)]
+pub struct Needed {
+    /// Where it is.
+    pub path: String,
+    /// Of every version that it has now.
+    pub chunks: BTreeSet<ChunkTag>,
+}
+
+/// What every live file needs, as this device shows them.
+///
+/// # Errors
+/// What reading gives; of a manifest that is neither here nor kept too.
+pub fn needs(locker: &Locker) -> Result<Vec<Needed>, Error> {
+    let inner = locker.reading()?;
+    let store = inner.store()?;
+    let snapshot = store.read()?;
+    let tree = Tree::new(&snapshot, inner.space_tag())?;
+    let reader = Reader::new(inner, &store, &snapshot);
+    let (mut found, mut failure) = (Vec::new(), Ok(()));
+    let mut add = |node, version: &Version| -> Result<(), Error> {
+        let mut chunks = BTreeSet::new();
+        reader.each_record(&version.file, &mut |record, _| {
+            chunks.insert(record.tag());
+            Ok(())
+        })?;
+        found.push(Needed { path: tree.path(node)?.unwrap_or_default(), chunks });
+        Ok(())
+    };
+    locker_catalog::tree::walk_live(tree.rows(), &mut |node, version, _| {
+        failure = add(node, version);
+        if failure.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    failure.map(|()| found)
+}
+
+/// What a device knows of where things are.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The device.
+    pub id: VerifyingKey,
+    /// In which packs a chunk lies. Nothing for a device that cannot read.
+    pub places: BTreeMap<ChunkTag, BTreeSet<PackHash>>,
+    /// What each device pins, as far as it is known here.
+    pub pins: BTreeMap<VerifyingKey, BTreeSet<PackHash>>,
+}
+
+/// What a device knows of where things are.
+///
+/// # Errors
+/// What reading gives.
+pub fn known(locker: &Locker) -> Result<Known, Error> {
+    let inner = locker.inner();
+    let (snapshot, space, person) = (inner.store()?.read()?, inner.space_tag(), inner.keys().person);
+    let mut known = Known { id: inner.keys().device_id(), places: BTreeMap::new(), pins: BTreeMap::new() };
+    let mut tags = Vec::new();
+    index::scan_tags(&snapshot, &space, &mut |tag| {
+        tags.push(tag);
+        ControlFlow::Continue(())
+    })?;
+    for tag in tags {
+        let places = index::places(&snapshot, &space, &tag)?;
+        known.places.insert(tag, places.into_iter().map(|place| place.pack).collect());
+    }
+    for author in Roster::read(person, &person_log(&snapshot, &person)?).admitted() {
+        let pinned = known.pins.entry(author).or_default();
+        pins::scan(&snapshot, &PinScope { space, author }, &mut |pack| {
+            pinned.insert(pack);
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(known)
 }
 
 /// The packs that a device has.

@@ -303,8 +303,15 @@ impl Packs {
         }
         match pack.state {
             PackState::Present { .. } => self.bytes += locker_store::packs::file_len(pack.len),
-            // What every device has let go is not waited for.
-            PackState::Wanted if copies == 0 => return Ok(()),
+            // What every device has let go is not waited for. What only one has that failed, or was removed, is: it is
+            // missing here, and no copy of it counts.
+            PackState::Wanted
+                if copies == 0
+                    && (!pins::is_pinned_by_any(snapshot, space, hash)?
+                        || is_unneeded(snapshot, space, hash)?) =>
+            {
+                return Ok(());
+            }
             PackState::Wanted => {
                 self.wanted += 1;
                 self.wanted_bytes += u64::from(pack.len);

@@ -196,6 +196,15 @@ impl Device {
         Ok(())
     }
 
+    /// Opens a copy of its home, without a node.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn open_copy(&self, world: &World, copy: &Path) -> Result<Locker, Error> {
+        hooks::next_deed();
+        Locker::open(copy, self.env(world), &mut || Err(Error::PassphraseNeeded))
+    }
+
     /// Ends it in order.
     pub fn stop(&mut self) {
         hooks::next_deed();

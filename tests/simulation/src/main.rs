@@ -18,6 +18,7 @@ mod network;
 mod pipe;
 mod schedule;
 mod trace;
+mod walker;
 
 use std::process::ExitCode;
 

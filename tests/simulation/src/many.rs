@@ -11,18 +11,24 @@ use crate::disk;
 /// Every so many schedules are run a second time, and must leave the same trace.
 const TWICE_EVERY: u64 = 16;
 
+#[derive(Default)]
 struct Tally {
     faults: BTreeMap<u64, String>,
     runs: u64,
     hours: f64,
     twice: u64,
+    /// Sentences of `status` that were held against the disks, and those that said "Safe".
+    sentences: f64,
+    safe: f64,
+    /// Schedules in which one said so.
+    safely: u64,
 }
 
 /// Runs `count` schedules from `first` on.
 pub fn run(first: u64, count: u64) -> ExitCode {
     let begun = Instant::now();
     let next = AtomicU64::new(first);
-    let tally = Mutex::new(Tally { faults: BTreeMap::new(), runs: 0, hours: 0.0, twice: 0 });
+    let tally = Mutex::new(Tally::default());
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..jobs {
@@ -48,7 +54,10 @@ pub fn run(first: u64, count: u64) -> ExitCode {
                     let Ok(mut tally) = tally.lock() else { return };
                     tally.runs += 1;
                     tally.twice += u64::from(is_twice);
-                    tally.hours += hours(&told);
+                    tally.hours += figure(&told, "hours");
+                    tally.sentences += figure(&told, "sentences");
+                    tally.safe += figure(&told, "safe");
+                    tally.safely += u64::from(figure(&told, "safe") > 0.0);
                     if !is_fine {
                         tally.faults.insert(seed, fault);
                     }
@@ -71,6 +80,10 @@ pub fn run(first: u64, count: u64) -> ExitCode {
         tally.hours,
         begun.elapsed().as_secs_f64(),
         tally.faults.len()
+    );
+    println!(
+        "{} sentences of status held against all disks, {} of them Safe, in {} schedules",
+        tally.sentences, tally.safe, tally.safely
     );
     for seed in tally.faults.keys() {
         println!("  simulate one {seed}");
@@ -99,9 +112,9 @@ fn one(seed: u64) -> (bool, String) {
     }
 }
 
-/// The simulated hours that a line tells of.
-fn hours(told: &str) -> f64 {
-    told.split_once("hours ")
+/// The number behind a word of a line.
+fn figure(told: &str, word: &str) -> f64 {
+    told.split_once(&format!(" {word} "))
         .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
         .unwrap_or(0.0)
 }

@@ -1,33 +1,34 @@
 //! One schedule: a few devices of one person, random deeds, random misfortune; then everything is mended, and what must
 //! hold is looked at.
 
-use std::collections::BTreeMap;
+mod ending;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locker_engine::report::{Kind, Silent, StateHash};
-use locker_engine::{Error, Locker, NodeOptions, VerifyOptions};
+use locker_engine::report::Silent;
+use locker_engine::{Error, Locker, NodeOptions};
 
-use crate::canary::{self, MARK};
+use crate::canary::MARK;
 use crate::crash::{self, Armed};
 use crate::device::{Device, World};
 use crate::dice::Dice;
 use crate::disk::Disk;
-use crate::model::{Deed, Model, Shown, What, entries};
+use crate::model::{Deed, Model, What, entries};
 use crate::network::Host;
 use crate::trace::{self, note};
+use crate::walker::{Moment, Walker};
 use crate::{hooks, meeting};
 
-/// Longest time until all are equal, after everything is mended.
-const CONVERGE_TIME: Duration = Duration::from_secs(3_600);
-const LOOK_PAUSE: Duration = Duration::from_secs(4);
 /// Every so many schedules there is a meeting point to the end.
 const MEETING_EVERY: u64 = 4;
 /// How long the devices have to meet.
 const MEET_TIME: Duration = Duration::from_secs(120);
 const LOOK_TIME: Duration = Duration::from_millis(10);
+/// After one in so many things that happen, what the devices say of copies is held against the disks.
+const WALK_OF: u64 = 8;
 
 /// What a schedule came to.
 pub struct Outcome {
@@ -37,6 +38,8 @@ pub struct Outcome {
     pub deeds: usize,
     /// Bytes that the wires carried.
     pub carried: u64,
+    /// What was held against the disks.
+    pub walked: Walker,
 }
 
 /// The state of one schedule.
@@ -51,6 +54,9 @@ struct Schedule {
     liar: Option<IpAddr>,
     is_cut: bool,
     names: u32,
+    walker: Walker,
+    /// When it walks: dice of its own, so that who looks on changes nothing.
+    walks: Dice,
     faults: Vec<String>,
 }
 
@@ -71,6 +77,8 @@ pub fn run(seed: u64) -> Outcome {
         liar: None,
         is_cut: false,
         names: 0,
+        walker: Walker::default(),
+        walks: Dice::new(seed, "walker"),
         faults: Vec::new(),
     };
     if let Err(error) = all.begin(devices) {
@@ -90,6 +98,9 @@ pub fn run(seed: u64) -> Outcome {
     if all.faults.is_empty() {
         all.converge();
     }
+    if all.faults.is_empty() {
+        all.prove();
+    }
     all.look_for_plaintext();
     all.devices.iter_mut().for_each(Device::stop);
     all.outcome()
@@ -98,7 +109,12 @@ pub fn run(seed: u64) -> Outcome {
 impl Schedule {
     fn outcome(&mut self) -> Outcome {
         let deeds = self.model.deeds.len();
-        Outcome { faults: std::mem::take(&mut self.faults), deeds, carried: self.world.network.looked_at().0 }
+        Outcome {
+            faults: std::mem::take(&mut self.faults),
+            deeds,
+            carried: self.world.network.looked_at().0,
+            walked: std::mem::take(&mut self.walker),
+        }
     }
 
     fn host(&mut self) -> Host {
@@ -178,6 +194,16 @@ impl Schedule {
         } else {
             self.trouble()
         }
+        self.bury();
+        if self.walks.chance(1, WALK_OF) {
+            self.walk(Moment::Amid);
+        }
+    }
+
+    /// Holds what the devices say against their disks.
+    fn walk(&mut self, moment: Moment) {
+        let found = self.walker.judge(&self.world, &self.disk, &self.devices, moment);
+        self.faults.extend(found);
         self.bury();
     }
 
@@ -447,113 +473,6 @@ impl Schedule {
             self.faults.push(format!("device {who} does not start: {error} ({error:?})"));
         }
     }
-
-    /// Everything is as it should be again.
-    fn mend(&mut self) {
-        note(format_args!("everything is mended"));
-        crash::disarm();
-        self.bury();
-        self.doomed = None;
-        self.world.network.mend(true);
-        self.end_lies();
-        for who in 0..self.devices.len() {
-            self.devices[who].set_clock(0);
-            self.start(who);
-        }
-    }
-
-    /// Waits until all are equal and everything is there.
-    fn converge(&mut self) {
-        let end = hooks::elapsed() + CONVERGE_TIME;
-        loop {
-            self.world.wait(LOOK_PAUSE);
-            let mut missing = self.unequal();
-            if missing.is_empty() {
-                missing = self.check();
-            }
-            if missing.is_empty() {
-                break;
-            }
-            if hooks::elapsed() > end {
-                self.faults.append(&mut missing);
-                return;
-            }
-        }
-        note(format_args!("equal"));
-        for device in self.devices.iter().filter(|device| !device.is_blind) {
-            let Some(locker) = device.locker() else { continue };
-            hooks::next_deed();
-            match locker.verify(VerifyOptions::default(), &Silent) {
-                Ok(verified) if verified.bad == 0 && verified.complete => {}
-                Ok(verified) => self.faults.push(format!("device {}: {verified:?}", device.number)),
-                Err(error) => self.faults.push(format!("device {} cannot verify: {error}", device.number)),
-            }
-        }
-    }
-
-    /// In what the devices differ, or wait for.
-    fn unequal(&self) -> Vec<String> {
-        let (mut hashes, mut waits) = (BTreeMap::new(), Vec::new());
-        for device in &self.devices {
-            let Some(locker) = device.locker() else { continue };
-            hooks::next_deed();
-            if !device.is_blind {
-                match locker.status(StateHash::Always) {
-                    Ok(status) => {
-                        hashes.entry(status.state_hash).or_insert_with(Vec::new).push(device.number)
-                    }
-                    Err(error) => waits.push(format!("device {} has no status: {error}", device.number)),
-                }
-            }
-            if let Err(error) = locker.wait_synced(NodeOptions::default(), Some(LOOK_TIME)) {
-                waits.push(format!("device {}: {error}", device.number));
-            }
-        }
-        if hashes.len() > 1 {
-            waits.push(format!("trees differ: {hashes:?}"));
-        }
-        waits
-    }
-
-    /// What is missing or wrong on any device.
-    fn check(&mut self) -> Vec<String> {
-        let mut missing = Vec::new();
-        for who in 0..self.devices.len() {
-            let Some(locker) = self.devices[who].locker().filter(|_| !self.devices[who].is_blind).cloned()
-            else {
-                continue;
-            };
-            hooks::next_deed();
-            let shown = match Shown::look(&locker) {
-                Ok(shown) => shown,
-                Err(error) => {
-                    missing.push(format!("device {who} cannot be looked at: {error}"));
-                    continue;
-                }
-            };
-            missing.extend(self.model.missing(&shown).into_iter().map(|one| format!("on {who}: {one}")));
-            if !missing.is_empty() {
-                continue;
-            }
-            for (path, _) in shown.entries.iter().filter(|(_, entry)| entry.kind == Kind::File) {
-                if let Err(error) = self.read(who, &locker, path) {
-                    missing.push(format!("device {who} cannot read {path:?}: {error}"));
-                }
-            }
-        }
-        missing
-    }
-
-    fn look_for_plaintext(&mut self) {
-        if let (_, Some(between)) = self.world.network.looked_at() {
-            self.faults.push(format!("plaintext on the wire from {between}"));
-        }
-        for device in &self.devices {
-            if let Some(file) = canary::find_in(device.home()) {
-                self.faults.push(format!("plaintext on the disk: {file}"));
-            }
-        }
-    }
 }
 
 fn join(folder: &str, name: &str) -> String {
@@ -583,7 +502,7 @@ pub fn line(seed: u64, outcome: &Outcome) -> String {
     let hours = hooks::elapsed().as_secs_f64() / 3_600.0;
     let verdict = if outcome.faults.is_empty() { "fine" } else { "FAULT" };
     format!(
-        "seed {seed} {verdict} trace {hash} events {events} deeds {} carried {} hours {hours:.2}",
-        outcome.deeds, outcome.carried
+        "seed {seed} {verdict} trace {hash} events {events} deeds {} carried {} hours {hours:.2} sentences {} safe {} late {}",
+        outcome.deeds, outcome.carried, outcome.walked.sentences, outcome.walked.safe, outcome.walked.late
     )
 }
