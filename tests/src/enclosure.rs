@@ -88,6 +88,11 @@ impl Own {
     }
 }
 
+/// Whether this test runs in a network of its own.
+pub(crate) fn has_own_network() -> bool {
+    Own::Network.is_inside()
+}
+
 /// Runs a test in a network of its own. `module` is its `module_path!()`, `name` that of the function. Where the
 /// system does not allow it, the test is skipped and says so on standard error.
 ///

@@ -18,7 +18,7 @@ pub(crate) struct Network {
     /// Neither look for devices on the local network nor tell of this one there
     #[arg(long)]
     pub(crate) no_lan: bool,
-    /// Do not ask the router to pass a port on to this device
+    /// Do not ask the router to pass a port on to this device (also: LOCKER_PORT_MAPPING=off)
     #[arg(long)]
     pub(crate) no_port_mapping: bool,
 }
@@ -49,10 +49,11 @@ impl Network {
                 _ => config.bootstrap,
             }
         };
+        let is_off = std::env::var_os("LOCKER_PORT_MAPPING").is_some_and(|value| value == "off");
         Ok(Resolved {
             bootstrap,
             lan: !self.no_lan && config.lan.unwrap_or(true),
-            port_mapping: !self.no_port_mapping && config.port_mapping.unwrap_or(true),
+            port_mapping: !self.no_port_mapping && !is_off && config.port_mapping.unwrap_or(true),
         })
     }
 

@@ -1,6 +1,8 @@
 //! `status`: one truthful sentence, then the facts.
 
 mod blind;
+#[cfg(test)]
+mod tests;
 
 use std::ops::ControlFlow;
 

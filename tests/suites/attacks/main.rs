@@ -18,7 +18,8 @@
 //! | T20 | a foreign person key | `crypto::person`; `sync::session` |
 //! | T21 | injected entries | `catalog::access`, `catalog::space`; `engine::depot`; [`forged`] |
 //! | T22 | 100,000 turned bits | `crypto::entry`; `sync::session`; `engine::depot`; [`forged`] |
-//! | T23, T32 | who was revoked reads on, or is let in | `engine::revoke`; `recovery::revoked` |
+//! | T23, T32, T95 | who was revoked reads on, or is let in; who was off meanwhile | `engine::revoke`; `recovery::revoked`; `sync::handshake` |
+//! | T27 | a stolen phrase, and new words in its place | `engine::phrase`; `recovery::phrase`; `sync::handshake`; `catalog::roster`, `crypto::person` |
 //! | T23, T25, T27, T28, T50, T52, T53, T73, T93, T94 | members and trees | `catalog`; `crypto::person`; `engine::depot` |
 //! | T29 | lapsed and early tokens | `crypto::capability`; `sync::session`, `sync::handshake` |
 //! | T30 | spliced tokens | `crypto::capability` |
@@ -34,6 +35,7 @@
 //! | T47 | what a node tells of itself, and to whom it speaks | [`wire`], [`traces`]; `net` (strangers) |
 //! | T48 | beacons of a household | `net::rendezvous::lan` |
 //! | T49 | a key, or all of the DHT, in hostile hands | [`hostile_dht`]; `net` (eclipse), `net::rendezvous::shelf`; `two_devices::lan` |
+//! | T55 | a replica that lost packs, or is silent | `engine::copies` (what it is asked), `engine::copies::standing`; `two_devices::copies`; the simulation (`simulate liar`) |
 //! | T57, T58 | the disk, its rows and its modes | `store`; `end_to_end::secrecy`, `damage` |
 //! | T59 | pitfalls of ed25519 | `crypto::sign`; `tidy::arrows` |
 //! | T65 | boxes of one mechanism | `crypto::sealed_box`; `tidy::arrows` |
@@ -41,8 +43,13 @@
 //! | T68 | signatures and keys of another kind | `crypto::sign`, `crypto::derive` |
 //! | T70, T71 | low-order keys; depositors | `crypto::sealed_box`, `crypto::person`, `crypto::capsule`; `sync::session` |
 //! | T74 | older and newer versions | `crypto::entry`, `crypto::capability`, `crypto::link`; `catalog::operation`, `catalog::space`; `sync::session`; `net` (strangers) |
+//! | T75 | other keys of an epoch in one box | `crypto::epoch`; `catalog::epochs`; `engine::depot` |
 //! | T82 | a device followed from day to day | [`traces`]; `net` (streams) |
+//! | T84 | much removed or overwritten at once | `catalog::brake`, `catalog::space`; `two_devices::held`; `household` |
 //! | T83 | an impostor at an old address | [`impostor`]; `sync::handshake` |
+//! | T86 | copies let go at the same moment, on old proofs or promises | `engine::copies`; `two_devices::copies`, `replica::copies` |
+//! | T87 | relays for everybody | `net` (relays), `net::limits`; `nat` |
+//! | T89 | a kill between any two steps | `crash`; the simulation |
 
 #![allow(
     clippy::unwrap_used,

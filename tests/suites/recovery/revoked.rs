@@ -34,10 +34,10 @@ fn listed(home: &Home, id: &str) -> Value {
     devices.as_array().unwrap().iter().find(|one| one["id"] == id).unwrap_or(&Value::Null).clone()
 }
 
-/// T23, T32: the third device is revoked. Its sessions end, it is refused, what is written after does not come to it, and the
+/// T23, T32, T95: the third device is revoked while the second is off. Its sessions end, it is refused, what is written after does not come to it, and the
 /// others go on with new keys, also one that was off.
 #[test]
-fn t23_t32_a_revoked_device_is_let_in_no_more_and_gets_nothing() {
+fn t23_t32_t95_a_revoked_device_is_let_in_no_more_and_gets_nothing() {
     let (_meeting, [one, two, three], [up_one, up_two, up_three], [_, _, id]) = three();
     add(&one, "before.txt");
     three.wait_for_path("before.txt");

@@ -117,6 +117,46 @@ fn what_is_let_go_is_read_from_others_and_comes_back() {
     three.stop();
 }
 
+/// T86: two devices let the same file go at the same moment, each on the word of the other: nobody else has it. At most one of
+/// them may, and every byte is there afterwards. Method: both commands at once, ten times, each time of another file.
+#[test]
+fn t86_two_devices_do_not_let_go_on_the_word_of_each_other() {
+    let mut dice = Dice::of("t86_two_devices_do_not_let_go_on_the_word_of_each_other");
+    let meeting = Meeting::start();
+    let (a, b) = (Home::new(), Home::empty());
+    let source = a.beside("source");
+    for number in 0..10 {
+        write_big(&source.join(format!("{number}.bin")), 3_000_000, &mut dice);
+    }
+    a.ok(["add".as_ref(), source.as_os_str()]);
+    let up_a = Up::start(&a, &["--bootstrap", meeting.address()]);
+    a.pair_with(&b, &meeting, "second");
+    let up_b = Up::start(&b, &[]);
+    b.wait_synced();
+    for home in [&a, &b] {
+        wait_for("two copies", Duration::from_secs(20), || {
+            (home.json(["status"])["copies"]["least"] == 2).then_some(())
+        });
+    }
+    let mut went = 0;
+    for number in 0..10 {
+        let path = format!("source/{number}.bin");
+        let both = [&a, &b].map(|home| home.start(["--json", "free", "--copies", "1", &path], ""));
+        both.into_iter().for_each(|running| drop(running.finish()));
+        let here = [&a, &b].iter().filter(|home| local(home, &path) == "all").count();
+        assert!(here >= 1, "{path} is whole nowhere");
+        went += 2 - here;
+        let content = fs::read(source.join(format!("{number}.bin"))).unwrap();
+        for home in [&a, &b] {
+            assert!(home.ok(["cat", &path]).out == content, "{path}");
+        }
+    }
+    assert!(went > 0, "nobody ever let go of anything");
+    for up in [up_a, up_b] {
+        up.stop().ok();
+    }
+}
+
 /// Goal: a device that does not have what it says is found out: nothing is let go on its word, `audit` and `status` name it,
 /// and its copies are not counted.
 #[test]
