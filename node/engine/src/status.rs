@@ -17,7 +17,7 @@ use locker_store::{Reads, Snapshot, audits, unneeded};
 
 use crate::copies::Standing;
 use crate::keys::person_log;
-use crate::limits::STATE_HASH_QUICK_NODES;
+use crate::limits::{KEEP_DAYS, STATE_HASH_QUICK_NODES};
 use crate::locker::Inner;
 use crate::rebirth::{Doubt, Sign, rebirths};
 use crate::replicas::{self, Told};
@@ -305,15 +305,9 @@ impl Packs {
         }
         match pack.state {
             PackState::Present { .. } => self.bytes += locker_store::packs::file_len(pack.len),
-            // What every device has let go is not waited for. What only one has that failed, or was removed, is: it is
-            // missing here, and no copy of it counts.
-            PackState::Wanted
-                if copies == 0
-                    && (!pins::is_pinned_by_any(snapshot, space, hash)?
-                        || is_unneeded(snapshot, space, hash)?) =>
-            {
-                return Ok(());
-            }
+            // What every device has let go is not waited for. What only one has that failed, or was removed, is, and what
+            // nobody has told yet that he has it: it is missing here, and no copy of it counts.
+            PackState::Wanted if copies == 0 && is_let_go(snapshot, space, hash, now_s)? => return Ok(()),
             PackState::Wanted => {
                 self.wanted += 1;
                 self.wanted_bytes += u64::from(pack.len);
@@ -342,6 +336,35 @@ impl Packs {
             total,
         })
     }
+}
+
+/// Whether a pack that is not here is one that every device has let go, and not one of which the pins are still to come: nothing
+/// needs it, or nobody pins it and it was named before the days for which everything is kept, or was made anew.
+fn is_let_go(snapshot: &Snapshot, space: &SpaceTag, hash: &PackHash, now_s: u64) -> Result<bool, Error> {
+    if is_unneeded(snapshot, space, hash)? {
+        return Ok(true);
+    }
+    if pins::is_pinned_by_any(snapshot, space, hash)? {
+        return Ok(false);
+    }
+    let named_s = index::naming(snapshot, space, hash)?.map_or(0, |naming| (naming.hlc >> 16) / 1_000);
+    if named_s.saturating_add(u64::from(KEEP_DAYS) * 86_400) <= now_s {
+        return Ok(true);
+    }
+    for loc in index::locs(snapshot, hash)? {
+        let mut is_elsewhere = false;
+        for place in index::places(snapshot, space, &loc.tag)?.iter().filter(|place| place.pack != *hash) {
+            is_elsewhere |= match index::pack(snapshot, &place.pack)?.map(|pack| pack.state) {
+                Some(PackState::Present { .. } | PackState::Away | PackState::Lost) => true,
+                Some(PackState::Wanted) => pins::is_pinned_by_any(snapshot, space, &place.pack)?,
+                Some(PackState::Released | PackState::Deleting) | None => false,
+            };
+        }
+        if !is_elsewhere {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether nothing in a pack was needed at the last look.

@@ -26,25 +26,23 @@ pub(crate) struct Challenge {
 impl Challenge {
     /// Draws a question; nothing for a pack whose chunks are not known.
     pub(crate) fn draw(pack: PackHash, len: u32, locs: &[Loc], dice: &mut dyn Rng) -> Option<Self> {
-        let plain = |loc: &Loc| plain_len(loc.sealed_len).unwrap_or(0);
-        let sizes: u64 = locs.iter().map(|loc| u64::from(plain(loc))).sum();
+        let sizes: u64 = locs.iter().map(|loc| u64::from(loc.sealed_len)).sum();
         // By bytes and not by chunks: every byte of the pack is as likely to be asked for.
         let mut at = u32::try_from(dice.next_u64() % sizes.max(1)).ok()?;
         let count = 1 + dice.next_u32() % READ_MAX;
         let mut offset = 0_u32;
         for loc in locs {
-            if at < plain(loc) {
+            if at < loc.sealed_len {
                 let _ = offset.checked_add(loc.sealed_len).filter(|end| *end <= len)?;
-                let to = at.saturating_add(count).min(plain(loc));
-                let segments = SegmentRange::covering(plain(loc), at, to)?.sealed();
+                let plain = plain_len(loc.sealed_len)?;
+                let from = u64::from(at) * u64::from(plain) / u64::from(loc.sealed_len);
+                let from = u32::try_from(from).ok()?;
+                let to = from.saturating_add(count).min(plain);
+                let sealed = SegmentRange::covering(plain, from, to)?.sealed();
                 let head = offset..offset + COMMITMENT_LEN as u32;
-                return Some(Self {
-                    pack,
-                    len,
-                    parts: [head, offset + segments.start..offset + segments.end],
-                });
+                return Some(Self { pack, len, parts: [head, offset + sealed.start..offset + sealed.end] });
             }
-            at -= plain(loc);
+            at -= loc.sealed_len;
             offset = offset.checked_add(loc.sealed_len)?;
         }
         None

@@ -1,18 +1,20 @@
 //! Goal: the sentence never counts what is missing here as if nobody missed it. Method: rows of packs and pins as devices
 //! leave them, in a locker in a temporary folder, looked at with devices in every standing.
 
-use locker_crypto::id::PackHash;
+use locker_crypto::id::{ChunkTag, PackHash};
 use locker_store::WriteTxn;
-use locker_store::index::NewPack;
+use locker_store::index::{Loc, Naming, NewPack};
 
 use super::*;
 use crate::{Env, InitOptions, Locker, Secret, Vault};
 
 const PACK: PackHash = PackHash([7; 32]);
 const LEN: u32 = 4_096;
+const NOW_S: u64 = 1_800_000_000;
+const LONG_AGO_S: u64 = NOW_S - 31 * 86_400;
 
 /// What one wanted pack comes to that a device pins, or nobody, under what is known of that device.
-fn wanted(is_pinned: bool, standing: Option<Standing>) -> Packs {
+fn wanted(is_pinned: bool, standing: Option<Standing>, named_s: u64) -> Packs {
     let folder = tempfile::tempdir().unwrap();
     let options = InitOptions { name: None, vault: Vault::File };
     Locker::create(folder.path(), options, Env::system(), |_| Ok::<_, Error>(())).unwrap();
@@ -22,8 +24,10 @@ fn wanted(is_pinned: bool, standing: Option<Standing>) -> Packs {
     let (space, store) = (inner.space_tag(), inner.store().unwrap());
     store
         .write::<_, Error>(|txn: &mut WriteTxn<'_>| {
-            let new = NewPack { len: LEN, state: PackState::Wanted, locs: &[] };
+            let locs = [Loc { tag: ChunkTag([5; 16]), sealed_len: LEN }];
+            let new = NewPack { len: LEN, state: PackState::Wanted, locs: &locs };
             index::add_pack(txn, &space, &PACK, &new)?;
+            index::note_naming(txn, &space, &PACK, &Naming { hlc: (named_s * 1_000) << 16, author })?;
             if is_pinned {
                 let delta = pins::PinDelta { seq: 0, bytes: &[], adds: &[PACK], drops: &[] };
                 pins::apply(txn, &PinScope { space, author }, &delta);
@@ -36,7 +40,7 @@ fn wanted(is_pinned: bool, standing: Option<Standing>) -> Packs {
     let others: Vec<Other> =
         standing.map(|standing| Other { device: author, standing, word: Word::Pin }).into_iter().collect();
     let mut packs = Packs { least: u32::MAX, proved: u32::MAX, said: u32::MAX, ..Packs::default() };
-    packs.add(&snapshot, (&space, 0), &others, (&PACK, &pack)).unwrap();
+    packs.add(&snapshot, (&space, NOW_S), &others, (&PACK, &pack)).unwrap();
     packs
 }
 
@@ -45,19 +49,26 @@ fn wanted(is_pinned: bool, standing: Option<Standing>) -> Packs {
 #[test]
 fn what_only_a_failed_or_removed_device_has_is_waited_for_and_no_copy_of_it_counts() {
     for standing in [Some(Standing::Failed), None] {
-        let packs = wanted(true, standing);
+        let packs = wanted(true, standing, LONG_AGO_S);
         assert_eq!((packs.wanted, packs.wanted_bytes, packs.least, packs.proved), (1, LEN.into(), 0, 0));
         let sentence = sentence(3, 9, &packs, Some(0));
         assert!(sentence.contains("still to come") && !sentence.contains("Safe"), "{sentence}");
     }
-    let packs = wanted(true, Some(Standing::Proved));
+    let packs = wanted(true, Some(Standing::Proved), LONG_AGO_S);
     assert_eq!((packs.wanted, packs.least, packs.proved), (1, 1, 1));
 }
 
 #[test]
 fn what_every_device_has_let_go_is_not_waited_for() {
     for standing in [Some(Standing::Proved), Some(Standing::Failed), None] {
-        let packs = wanted(false, standing);
+        let packs = wanted(false, standing, LONG_AGO_S);
         assert_eq!((packs.wanted, packs.least), (0, u32::MAX));
     }
+}
+
+/// Entries may be here before the pins that came with them: also found by the walker.
+#[test]
+fn what_was_named_lately_and_nobody_pins_yet_is_waited_for() {
+    let packs = wanted(false, None, NOW_S - 60);
+    assert_eq!((packs.wanted, packs.least), (1, 0));
 }
