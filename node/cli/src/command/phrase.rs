@@ -63,6 +63,8 @@ impl Arguments {
         let Verb::Change { phrase_file, sheet } = self.verb;
         let terminal = &context.terminal;
         let watch = terminal.watch("Changing the words");
+        // Who has no locker is not asked for its words.
+        context.ask(Request::Devices, &watch)?;
         let old = secret_input::phrase(phrase_file.as_deref())?;
         let drafted = reply_of!(context.ask(Request::DraftPhrase { old: old.clone() }, &watch)?, Drafted);
         if let Some(path) = &sheet {
