@@ -175,7 +175,13 @@ impl Op {
         self.write(out, Signatures::Kept);
     }
 
-    /// Returns what `root_sig`, `old_sig` and `new_sig` sign: the operation with all of these fields empty.
+    /// Returns what `new_sig` signs: the person, and the operation with its signature fields empty. Nobody else can take the
+    /// words for his own: whoever holds them and nothing more believes a log that they name.
+    pub fn consent_bytes(&self, person: &PersonId) -> Vec<u8> {
+        [person.as_bytes().as_slice(), &self.signed_bytes()].concat()
+    }
+
+    /// Returns what `root_sig` and `old_sig` sign: the operation with all of these fields empty.
     pub fn signed_bytes(&self) -> Vec<u8> {
         let mut out = Writer::new();
         self.write(&mut out, Signatures::Empty);
@@ -279,7 +285,7 @@ impl Op {
                 device.check(person)
             }
             Op::SetRoot { root, new_sig, .. } => {
-                sign::verify(root, Domain::Root, &self.signed_bytes(), new_sig)
+                sign::verify(root, Domain::Root, &self.consent_bytes(person), new_sig)
             }
             Op::ReplaceDevice { device, old, old_sig, .. } => {
                 if old == author || *old == device.device {

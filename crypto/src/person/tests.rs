@@ -57,7 +57,12 @@ struct Alice {
 
 impl Alice {
     fn new() -> Self {
-        let root = Root::from_entropy(&Entropy::new([1; 32]));
+        Self::of(1)
+    }
+
+    /// Another person for every number.
+    fn of(seed: u8) -> Self {
+        let root = Root::from_entropy(&Entropy::new([seed; 32]));
         let laptop = DeviceKeys::random(&mut dice(1));
         let key = PersonKey::random(&mut dice(2));
         let made = Author::genesis(&root, &laptop, &key, "laptop", 100, &mut dice(3)).unwrap();

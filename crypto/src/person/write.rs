@@ -308,10 +308,9 @@ impl<'a> Author<'a> {
             old_sig: UNSIGNED,
             new_sig: UNSIGNED,
         };
-        let message = op.signed_bytes();
+        let (by_old, by_new) = (old.sign(&op.signed_bytes()), new.sign(&op.consent_bytes(&self.person)));
         if let Op::SetRoot { old_sig, new_sig, .. } = &mut op {
-            *old_sig = old.sign(&message);
-            *new_sig = new.sign(&message);
+            (*old_sig, *new_sig) = (by_old, by_new);
         }
         self.write(op, objects)
     }

@@ -57,7 +57,7 @@ code {{ font: 10pt "DejaVu Sans Mono", Menlo, Consolas, monospace; overflow-wrap
 <p>Made on {date} on the device <b>{name}</b>.<br>Person: <code>{person}</code></p>
 <p class="note">These 24 words <b>are</b> the locker. Whoever reads them can read everything in it, and without them and one
 surviving copy nobody can bring it back. Print this page, keep it where you keep deeds and passports, and <b>delete the
-file</b>. Never type the words into anything but <code>locker recover</code> and <code>locker drill</code>.</p>
+file</b>. Never type the words into anything but <code>locker recover</code>, <code>locker drill</code> and <code>locker phrase change</code>.</p>
 <ol class="words">
 {rows}</ol>
 <h2>When every device is lost</h2>

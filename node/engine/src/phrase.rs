@@ -20,7 +20,7 @@ use crate::locker::Inner;
 use crate::node::Hub;
 use crate::person_keys::{device_boxes, in_use, root_box};
 use crate::rebirth::Doubt;
-use crate::recover::read_phrase;
+use crate::recover::{GENERATIONS, read_phrase};
 use crate::report::{Created, Secret};
 use crate::rotate::next_keys;
 
@@ -80,7 +80,12 @@ pub(crate) fn change(inner: &Inner, old: &Secret, new: &Secret) -> Result<(), Er
             return Err(not_heard_yet());
         }
         let generation = u32::try_from(roster.generation).ok().and_then(|g| g.checked_add(1));
-        let generation = generation.ok_or(Error::Refused(Refusal::Limit))?;
+        // Beyond, who recovers would not look.
+        let generation = generation.filter(|g| *g < GENERATIONS).ok_or_else(|| {
+            Error::Limit(
+                "the words of a locker can be changed, and it be recovered, 15 times together".into(),
+            )
+        })?;
         let author = |place| Author { person: keys.person, device: &keys.device, place };
 
         let place = inner.person_place(&entries)?;
@@ -113,7 +118,9 @@ pub(crate) fn change(inner: &Inner, old: &Secret, new: &Secret) -> Result<(), Er
         }
         Ok(())
     })?;
-    inner.reload_keys()
+    // It stands. If the keys cannot be read now, the next start does.
+    let _ = inner.reload_keys();
+    Ok(())
 }
 
 /// The names of the replicas that are not found by the present words: they were not reached since those were changed, or since
@@ -122,8 +129,8 @@ pub(crate) fn change(inner: &Inner, old: &Secret, new: &Secret) -> Result<(), Er
 /// # Errors
 /// What reading gives.
 pub(crate) fn behind(inner: &Inner) -> Result<BTreeSet<String>, Error> {
-    let generation = inner.keys().master.as_ref().map_or(0, |(g, _)| *g);
-    let told = inner.told_replicas(&inner.store()?.read()?)?;
+    let snapshot = inner.store()?.read()?;
+    let (told, generation) = (inner.told_replicas(&snapshot)?, inner.words_generation(&snapshot)?);
     Ok(told.into_iter().filter(|told| told.is_behind(generation)).map(|told| told.replica.name).collect())
 }
 

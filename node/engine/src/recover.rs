@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use locker_catalog::roster::Roster;
 use locker_catalog::tree as catalog;
 use locker_crypto::Refusal;
-use locker_crypto::id::VerifyingKey;
+use locker_crypto::id::{PersonId, VerifyingKey};
 use locker_crypto::identity::{Root, Slot};
 use locker_crypto::phrase::{Flaw, Phrase, WORDS};
 use locker_crypto::secret::RendezvousSecret;
@@ -30,11 +30,12 @@ use locker_store::settings::{self, Setting};
 use locker_store::{Home, Reads};
 use locker_sync::limits::KNOCK_MACS;
 
+pub(crate) use self::contact::GENERATIONS;
 pub use self::drill::DrillOptions;
 pub(crate) use self::drill::drill;
 use self::folder::Folder;
 use crate::create::device_name;
-use crate::keys::person_log;
+use crate::keys::{PERSON, person_log};
 use crate::locker::Inner;
 use crate::node::{Gathered, Hub, Node, NodeOptions};
 use crate::report::{Evidence, Observer, Progress, Recovered, Rehearsal, Secret};
@@ -136,7 +137,14 @@ impl Heir {
             settings::get(reads, UNFINISHED)?.ok_or_else(|| Error::LockerExists(home.to_path_buf()))?;
         let kept =
             kept.try_into().map_err(|_| Error::damaged("what is known of the recovery", Refusal::Canon))?;
-        self.generation.store(u32::from_le_bytes(kept), Ordering::Relaxed);
+        // The words may have been changed since it began.
+        let person = settings::get(reads, PERSON)?.and_then(|id| PersonId::from_slice(&id).ok());
+        let told = match person {
+            Some(person) => Roster::read(person, &person_log(reads, &person)?).generation,
+            None => 0,
+        };
+        let newest = u32::from_le_bytes(kept).max(u32::try_from(told).unwrap_or(u32::MAX));
+        self.generation.store(newest, Ordering::Relaxed);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use locker_crypto::secret::{RendezvousMaster, RendezvousSecret};
 use locker_store::replicas::{self as heard, Heard};
 use locker_store::{Reads, keyring};
 
-use crate::keys::Keys;
+use crate::keys::{Keys, person_log};
 use crate::locker::Inner;
 use crate::report::{Device, Problem, ReplicaKind, StoreRoom};
 use crate::{Env, Error};
@@ -224,14 +224,14 @@ pub(crate) struct Told {
     pub(crate) room: StoreRoom,
     /// When it was heard last, unix milliseconds; 0 if never.
     pub(crate) heard_ms: u64,
-    /// Of which generation its slot is, as far as it was heard.
+    /// Of which generation its slot is, as far as it was heard; of a drive: up to which its log tells.
     pub(crate) generation: u32,
 }
 
 impl Told {
-    /// Whether it is found under a slot of an earlier generation only. A drive is found under none.
+    /// Whether it is found under a slot of an earlier generation only, or opens to earlier words only.
     pub(crate) fn is_behind(&self, generation: u32) -> bool {
-        self.replica.slot.is_some() && self.generation < generation
+        self.generation < generation
     }
 }
 
@@ -246,6 +246,13 @@ impl Inner {
             Ok(Told { replica, room, heard_ms: at_s.saturating_mul(1_000), generation })
         };
         list(reads, &self.keys())?.into_iter().map(told).collect()
+    }
+
+    /// The generation that the words which count, or the last recovery, began.
+    pub(crate) fn words_generation<R: Reads>(&self, reads: &R) -> Result<u32, Error> {
+        let person = self.keys().person;
+        let roster = Roster::read(person, &person_log(reads, &person)?);
+        Ok(u32::try_from(roster.generation).unwrap_or(u32::MAX))
     }
 
     /// Notes what a replica said of its room.
@@ -309,9 +316,12 @@ pub(crate) fn unfound(replicas: &[Told], generation: u32) -> impl Iterator<Item 
     replicas.iter().filter(move |told| told.is_behind(generation)).map(|Told { replica, .. }| Problem {
         code: "E_SLOT".into(),
         message: format!(
-            "the replica {:?} was not reached since the 24 words were changed, or since a recovery: until it is, it is \
-             found by its address or the words before, and not by the present ones",
-            replica.name
+            "{} {:?} was not {} since the 24 words were changed, or since a recovery: until it is, the present words do not \
+             {} it",
+            if replica.slot.is_some() { "the replica" } else { "the drive" },
+            replica.name,
+            if replica.slot.is_some() { "reached" } else { "brought up to date" },
+            if replica.slot.is_some() { "find" } else { "open" },
         ),
     })
 }

@@ -52,8 +52,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     problems.extend(devices.iter().filter_map(failed));
     let oldest_proof = devices.iter().filter(|one| one.failed.is_none()).filter_map(|one| one.proved).min();
     problems.extend(replicas::problems(&replicas));
-    let generation = inner.keys().master.as_ref().map_or(0, |(g, _)| *g);
-    problems.extend(replicas::unfound(&replicas, generation));
+    problems.extend(replicas::unfound(&replicas, inner.words_generation(&snapshot)?));
     problems.extend(ahead(inner, &snapshot)?);
     problems.extend(inner.turns().trouble().map(|why| Problem {
         code: "E_GC".into(),

@@ -40,6 +40,21 @@ fn t27_a_root_change_needs_the_old_root_and_ends_it() {
     assert_eq!(roster.clone().append(&third.entry), Ok(()));
 }
 
+/// T27: a change of words is for one person. Whoever keeps the log of another, as a replica does, cannot put it into his own, sign
+/// it as his, and be believed by the holder of the new words, who knows no name of a person.
+#[test]
+fn t27_new_words_cannot_be_led_to_another_person() {
+    let (alice, mallory) = (Alice::new(), Alice::of(9));
+    let new = Root::from_entropy(&Entropy::new([2; 32]));
+    let made = alice.author().set_root(&alice.root, &new, 1, &alice.keys, &mut dice(1));
+    let mut op = Entry::read(&alice.person(), &made.entry).unwrap().body.ops[0].clone();
+    let by_mallory = mallory.root.sign(&op.signed_bytes());
+    if let Op::SetRoot { old_sig, .. } = &mut op {
+        *old_sig = by_mallory;
+    }
+    assert_eq!(mallory.next(op), Err(Refusal::Sig));
+}
+
 /// T28: no device comes in without having signed for this person itself.
 #[test]
 fn t28_a_ghost_device_is_refused() {

@@ -48,14 +48,13 @@ Examples:
 
 /// What is to be done with the old words.
 fn text(behind: &[String]) -> String {
+    let told = "The new words count from now on. Keep the paper with the old ones until your other devices have met this one, \
+                and `locker status` names no replica and no drive to which the new ones are not known; then destroy it.";
     if behind.is_empty() {
-        return "The new words count from now on. Destroy the paper with the old ones.".into();
+        return told.into();
     }
     let names = behind.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", ");
-    format!(
-        "The new words count from now on. They do not find yet, as it has not heard of them: {names}. `locker up` tells them; \
-         keep the old words until `locker status` names none any more, then destroy them."
-    )
+    format!("{told}\nNot known yet to: {names}.")
 }
 
 impl Arguments {
@@ -88,8 +87,14 @@ impl Arguments {
         }
         let request = Request::ChangePhrase { old, new: drafted.phrase };
         let behind = context.ask(request, &watch).map_err(|mut failure| {
-            failure.message =
-                format!("the words were not changed, the old ones still count: {}", failure.message);
+            let why = failure.message;
+            failure.message = match failure.code.as_str() {
+                "E_DENIED" | "E_PHRASE" | "E_LIMIT" | "E_FULL" => {
+                    format!("the words were not changed, the old ones still count: {why}")
+                }
+                _ => format!("it is not known whether the new words count: {why}"),
+            };
+            failure.hint = "Keep both papers; `locker drill` takes the words that count.".into();
             failure
         })?;
         let behind = reply_of!(behind, PhraseChanged);

@@ -67,8 +67,10 @@ pub(super) fn write(stream: &mut impl Write, kind: Kind, body: &[u8]) -> io::Res
 
 /// Writes a value as JSON in one frame.
 pub(super) fn write_json(stream: &mut impl Write, kind: Kind, value: &impl Serialize) -> io::Result<()> {
-    // Words may stand in it.
-    write(stream, kind, &Zeroizing::new(serde_json::to_vec(value)?))
+    // Words may stand in it: the room is there before, so that none is left behind as it grows.
+    let mut body = Zeroizing::new(Vec::with_capacity(RESERVED_MAX));
+    serde_json::to_writer(&mut *body, value)?;
+    write(stream, kind, &body)
 }
 
 /// Reads one frame, which is wiped when dropped: there may be words in it. More than 64 KiB is reserved as the bytes arrive,

@@ -78,9 +78,11 @@ impl<'a> Drive<'a> {
         })?;
         let now_ms = self.inner.env().now_ms();
         let used = self.depot.used();
+        let generation = self.depot.roster(&self.store.read()?)?.generation;
+        let generation = u32::try_from(generation).unwrap_or(u32::MAX);
         let (id, at_s) = (self.id, now_ms / 1_000);
         self.inner.store()?.write(|txn| {
-            heard::put(txn, &id, &Heard { at_s, used, ..Heard::default() });
+            heard::put(txn, &id, &Heard { at_s, used, generation, ..Heard::default() });
             heard::put_packs(txn, &id, &here, at_s);
             Ok::<_, Error>(())
         })?;

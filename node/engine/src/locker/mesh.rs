@@ -57,12 +57,12 @@ impl Locker {
     ) -> Result<BTreeSet<String>, Error> {
         let inner = self.reading()?;
         crate::phrase::change(inner, old, new)?;
-        let behind = crate::phrase::behind(inner)?;
-        // It stands. Whom nobody tells now hears of it later.
-        if !behind.is_empty() && self.on_node(options, crate::phrase::tell).is_ok() {
-            return crate::phrase::behind(inner);
+        // It stands: no error may say that it does not. Whom nobody tells now hears of it later.
+        let behind = || crate::phrase::behind(inner).unwrap_or_default();
+        if !behind().is_empty() {
+            let _ = self.on_node(options, crate::phrase::tell);
         }
-        Ok(behind)
+        Ok(behind())
     }
 
     /// Waits until every entry and every pack that is known of is here, on the node that runs or on one for the time.

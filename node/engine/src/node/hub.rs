@@ -111,6 +111,8 @@ struct State {
     wishes: u64,
     /// The root key that counts.
     root: Option<VerifyingKey>,
+    /// The one whose holders were let in last.
+    served_root: Option<VerifyingKey>,
     roster: BTreeSet<VerifyingKey>,
     /// Those that are let in: the roster, and devices that were replaced and may not know it.
     admitted: BTreeSet<VerifyingKey>,

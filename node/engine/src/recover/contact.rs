@@ -28,7 +28,7 @@ use crate::node::{KnockError, knock};
 use crate::{Env, Error};
 
 /// Generations of slots that are tried.
-const GENERATIONS: u32 = 16;
+pub(crate) const GENERATIONS: u32 = 16;
 /// Of those, so many go into one knock.
 const GENERATIONS_PER_KNOCK: u32 = 4;
 /// How long it is looked for somebody.

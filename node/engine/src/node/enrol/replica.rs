@@ -1,6 +1,7 @@
 //! A replica in the home space, and what it is given: a slot, a quota, a token, and no key.
 
 use locker_catalog::operation::{Meta, Op};
+use locker_catalog::roster::Roster;
 use locker_crypto::capability::{self, Capability, Rights, Scope};
 use locker_crypto::id::NodeId;
 use locker_crypto::person::Enrolment;
@@ -37,8 +38,12 @@ impl Inner {
         signed.check(&keys.person).map_err(Error::Refused)?;
         self.commit(|change| {
             let known = replicas::list(change.txn(), &keys)?;
-            let (_, master) =
+            let (generation, master) =
                 keyring::newest::<RendezvousMaster, _>(change.txn())?.ok_or_else(not_heard_yet)?;
+            let entries = crate::keys::person_log(change.txn(), &keys.person)?;
+            if Roster::read(keys.person, &entries).generation != u64::from(generation) {
+                return Err(not_heard_yet());
+            }
             let slot = replicas::free_slot(&known)?;
             let token = self.replicate_token(enrol, quota)?;
             let replica = Replica {
@@ -56,7 +61,6 @@ impl Inner {
                 key: replicas::meta_key(&enrol.device),
                 value,
             }))?;
-            let entries = crate::keys::person_log(change.txn(), &keys.person)?;
             let (person_log, objects) = self.log_and_objects(change.txn(), entries)?;
             let custody =
                 Custody { slot, secret: slot.secret(&master), quota, keep_days: KEEP_DAYS_DEFAULT, token };

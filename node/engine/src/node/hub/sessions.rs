@@ -258,7 +258,8 @@ impl Hub {
         self.fetches.notify_one();
     }
 
-    /// Ends the sessions of devices that are no longer devices of the person, and of holders of links that have ended.
+    /// Ends the sessions of devices that are no longer devices of the person, of holders of links that have ended, and of holders
+    /// of words whose place others have taken.
     pub(super) fn turn_out(&self) {
         if self.inner.heir().is_some() {
             // Those that have just been ended are to hear of it.
@@ -266,10 +267,15 @@ impl Hub {
         }
         let now_s = self.now_s();
         let mut state = self.state();
-        let State { sessions, guests, admitted, replicas, register, scopes, .. } = &mut *state;
+        let State {
+            sessions, guests, admitted, replicas, register, scopes, recovery, root, served_root, ..
+        } = &mut *state;
         let is_ours = |device: &VerifyingKey| admitted.contains(device) || replicas.contains_key(device);
         for (_, session) in sessions.iter().filter(|(device, _)| !is_ours(device)) {
             session.end.send_replace(true);
+        }
+        if std::mem::replace(served_root, *root) != *root {
+            recovery.seats.values().for_each(|seat| _ = seat.send_replace(true));
         }
         for (transport, guest) in guests.iter().filter(|(_, guest)| !register.is_open(&guest.link, now_s)) {
             // At once, before its session has said goodbye.

@@ -23,6 +23,7 @@ use crate::keys::{Keys, person_log};
 use crate::limits::{BUNDLES_PER_EPOCH_MAX, UNOPENED_BYTES_MAX};
 use crate::locker::Inner;
 use crate::person_keys::{BESIDE, in_use, open_beside, open_in_use, person_keys};
+use crate::recover::GENERATIONS;
 
 /// Entries of epochs whose secrets are still to come. What finds no room is pulled again later.
 #[derive(Default)]
@@ -243,15 +244,22 @@ impl Inner {
                 m = m.saturating_add(1);
             }
         }
-        let mut g = keys.master.as_ref().map_or(0, |(g, _)| g.saturating_add(1));
-        while let Some(sealed) = home_item(txn, &keys, &person::master_meta_key(g))? {
+        // No more than the person log tells of, so that nobody hides devices under slots of his own; those that are missing in
+        // between too, under which replicas are found that were not reached for long.
+        let roster = Roster::read(keys.person, &person_log(txn, &keys.person)?);
+        let newest = u32::try_from(roster.generation).unwrap_or(u32::MAX);
+        let held = keyring::all::<RendezvousMaster, _>(txn)?;
+        for g in newest.saturating_sub(GENERATIONS)..=newest {
+            if held.iter().any(|(known, _)| *known == g) {
+                continue;
+            }
+            let Some(sealed) = home_item(txn, &keys, &person::master_meta_key(g))? else { continue };
             if let Ok(master) = person::open_meta(keys.person_keys()?, &person::master_meta_key(g), &sealed)
                 && let Ok(master) = RendezvousMaster::from_slice(&Zeroizing::new(master))
             {
                 keyring::put::<RendezvousMaster>(txn, &g, &master);
                 is_new = true;
             }
-            g = g.saturating_add(1);
         }
         Ok(is_new)
     }
