@@ -32,10 +32,12 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Draws 24 new words for who shows the old ones. They are nobody's until they take the place of those.
 ///
 /// # Errors
-/// [`Error::Phrase`] for what are no words; [`Error::PhraseRefused`] for others.
+/// [`Error::Phrase`] for what are no words; [`Error::PhraseRefused`] for others; [`Error::Network`] on a device that has not
+/// heard from the others yet: it could not change them.
 pub(crate) fn draft(inner: &Inner, old: &Secret) -> Result<Created, Error> {
     check(inner, old)?;
     let keys = inner.keys();
+    keys.dedup()?;
     let phrase = Phrase::generate(&mut **inner.env().dice());
     let device_id = keys.device_id().to_string();
     let own = crate::status::devices(inner)?.into_iter().find(|device| device.id == device_id);

@@ -11,7 +11,8 @@ use super::replica::enrol;
 use super::whole::{Owner, content, place, recover_by};
 
 /// T27, on the wire: a device of two changes the words while a replica is off. It is named until it has heard of it; then the new
-/// words find it by the DHT, and everything comes back. The old ones are refused as those of nobody.
+/// words find it by the DHT, and everything comes back. The old ones are refused as those of nobody. Who was long off is looked for
+/// once a minute, and told again after another one what he could not take yet: hence the long waits.
 #[test]
 fn t27_new_words_alone_bring_everything_back() {
     let owner = Owner::with_files("t27_new_words_alone_bring_everything_back");
@@ -22,6 +23,8 @@ fn t27_new_words_alone_bring_everything_back() {
     owner.home.pair_with(&second, &meeting, "second");
     enrol(&owner.home, &shed, &meeting);
     let up_second = Up::start(&second, &network);
+    // A device that has just joined knows of no key that it could change.
+    second.wait_synced();
 
     let (old, sheet) = (owner.words.to_str().unwrap(), second.beside("sheet.html"));
     let sheet_path = sheet.to_str().unwrap();
@@ -52,14 +55,14 @@ fn t27_new_words_alone_bring_everything_back() {
 
     let kept = Up::start(&shed, &network);
     for home in [&second, &owner.home] {
-        wait_for("the replica to have heard of the words", Duration::from_secs(90), || {
+        wait_for("the replica to have heard of the words", Duration::from_secs(180), || {
             behind(home).is_none().then_some(())
         });
     }
     write(&owner.home.beside("after.txt"), "after".repeat(50_000).as_bytes());
     owner.home.ok(["add".as_ref(), owner.home.beside("after.txt").as_os_str()]);
     second.wait_for_path("after.txt");
-    wait_for("the replica to hold everything", Duration::from_secs(90), || {
+    wait_for("the replica to hold everything", Duration::from_secs(180), || {
         (second.json(["status"])["copies"]["least"].as_u64() == Some(3)).then_some(())
     });
     // Rehearsed with the new words; the old ones are not those of this locker.
@@ -85,7 +88,7 @@ fn t27_new_words_alone_bring_everything_back() {
     assert_eq!(back.json(["verify"])["bad"], 0);
     // The recovery began a generation too: the replica hears of it, and is found by the same words again.
     let up = Up::start(&back, &network);
-    wait_for("the replica to have heard of the recovery", Duration::from_secs(90), || {
+    wait_for("the replica to have heard of the recovery", Duration::from_secs(180), || {
         behind(&back).is_none().then_some(())
     });
     drop(up.kill());
