@@ -28,9 +28,9 @@ pub(crate) struct Arguments {
 enum Verb {
     /// Put 24 new words in the place of the old ones
     ///
-    /// For when somebody may have seen them. The old words, which are asked for, open nothing that is written from then on, and
-    /// bring nothing back once the other devices and replicas have heard of it. All devices stay as they are. Whoever had the
-    /// old words may have read everything so far: new words cannot change that.
+    /// For when somebody may have seen them. Once your other devices, replicas and drives have heard of it, the old words, which
+    /// are asked for, open nothing that is written then and bring nothing back; at those that have not heard they still work. All
+    /// devices stay as they are. Whoever had the old words may have read everything so far: new words cannot change that.
     #[command(after_help = "\
 Examples:
   locker phrase change

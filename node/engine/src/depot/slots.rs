@@ -11,8 +11,8 @@ use crate::limits::OLDER_SLOT_S;
 
 /// Setting: when the newest slot was given, unix seconds; absent while there is only the first.
 const SINCE: Setting = Setting::engine(9);
-/// How many generations there are room for beside the number of the slot.
-const GENERATIONS: u32 = 1 << 24;
+/// Generations are below this: there is room for so many beside the number of the slot.
+const GENERATION_END: u32 = 1 << 24;
 
 /// The slots of a replica.
 pub(crate) struct Slots {
@@ -48,7 +48,7 @@ impl Slots {
         secret: &RendezvousSecret,
         now_s: u64,
     ) -> Result<(), Error> {
-        if generation >= GENERATIONS {
+        if generation >= GENERATION_END {
             return Err(Error::Limit("there are more generations of slots than can be kept".into()));
         }
         let before = keyring::all::<RendezvousSecret, _>(txn)?;
