@@ -36,7 +36,7 @@ names! {
     BoxTag = "box-tag", OwnerFp = "owner-fp", LinkCheck = "link-check", LinkPwSalt = "link-pw-salt",
     LinkSeed = "link-seed", LinkTag = "link-tag", LinkSign = "link-sign", LinkBox = "link-box",
     LinkRdv = "link-rdv", ContactRdv = "contact-rdv", PairRdv = "pair-rdv", PairPsk = "pair-psk",
-    PairSas = "pair-sas", Safety = "safety", RdvOffset = "rdv-offset", RdvPeriod = "rdv-period",
+    PairSas = "pair-sas", Safety = "safety", RdvPeriod = "rdv-period",
     RdvSign = "rdv-sign", RdvEnc = "rdv-enc", Lan = "lan", Knock = "knock", Session = "session", Db = "db",
 }
 

@@ -1,8 +1,8 @@
 //! Meeting under a shared secret R: where records lie in the DHT, what is in them, and the ids of the LAN beacon
 //! (`docs/spec/09-rendezvous.md`, sections 4 and 5).
 //!
-//! Keys change every 24 hours, at a time of day of each R's own, so that nobody without R links the records of two
-//! days or of two secrets. A record is a hint, never an authority: whoever is dialed still has to prove itself.
+//! Keys change with the day of UTC, for everybody at once, so that nobody without R links the records of two days or
+//! of two secrets. A record is a hint, never an authority: whoever is dialed still has to prove itself.
 //!
 //! Never here: sockets, the DHT, when to publish.
 
@@ -71,22 +71,16 @@ impl Publishers {
     }
 }
 
-/// Returns at which second of the day the periods of a secret begin.
-pub fn offset_s(secret: &RendezvousSecret) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = kdf(Purpose::RdvOffset, &[secret.expose()]);
-    u64::from_le_bytes([a, b, c, d, e, f, g, h]) % PERIOD_S
-}
-
 /// Returns the number of the period at time `now`, unix seconds.
-pub fn period_at(secret: &RendezvousSecret, now: u64) -> u64 {
-    now.saturating_sub(offset_s(secret)) / PERIOD_S
+pub fn period_at(now: u64) -> u64 {
+    now / PERIOD_S
 }
 
 /// Returns the periods that a reader tries, the present one first: it, the one before, and within
 /// [`BOUNDARY_S`] of the boundary the next.
-pub fn periods_to_read(secret: &RendezvousSecret, now: u64) -> Vec<u64> {
-    let present = period_at(secret, now);
-    let next = period_at(secret, now.saturating_add(BOUNDARY_S));
+pub fn periods_to_read(now: u64) -> Vec<u64> {
+    let present = period_at(now);
+    let next = period_at(now.saturating_add(BOUNDARY_S));
     let mut periods = vec![present];
     periods.extend(present.checked_sub(1));
     if next != present {

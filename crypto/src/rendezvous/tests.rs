@@ -53,8 +53,7 @@ mod vectors {
     fn periods_and_keys_are_derived() {
         let file = file();
         let (secret, t) = (secret(&file), file["t"].as_u64().unwrap());
-        assert_eq!(offset_s(&secret), file["offset"].as_u64().unwrap());
-        let number = period_at(&secret, t);
+        let number = period_at(t);
         assert_eq!(number, file["period"].as_u64().unwrap());
         let period = Period::new(&secret, number);
         assert_eq!(period.secret.expose()[..], bytes(&file["rk"]));
@@ -75,7 +74,7 @@ mod vectors {
     fn records_are_reproduced() {
         let file = file();
         let (secret, t) = (secret(&file), file["t"].as_u64().unwrap());
-        let period = Period::new(&secret, period_at(&secret, t));
+        let period = Period::new(&secret, period_at(t));
         let device = Signing::from_seed(&SigningSeed::from_slice(&bytes(&file["device_seed"])).unwrap());
         let records = file["records"].as_array().unwrap();
         assert_eq!(records.len(), 3);
@@ -98,7 +97,7 @@ mod vectors {
     fn every_check_gives_the_named_answer() {
         let file = file();
         let (secret, t) = (secret(&file), file["t"].as_u64().unwrap());
-        let period = Period::new(&secret, period_at(&secret, t));
+        let period = Period::new(&secret, period_at(t));
         let device = Signing::from_seed(&SigningSeed::from_slice(&bytes(&file["device_seed"])).unwrap());
         let checks = file["checks"].as_array().unwrap();
         assert_eq!(checks.len(), 16);
@@ -161,14 +160,13 @@ fn what_is_sealed_opens_again() {
 
 #[test]
 fn a_reader_tries_the_periods_of_the_boundary() {
-    let secret = RendezvousSecret::new([5; 32]);
-    let start = 20_000 * PERIOD_S + offset_s(&secret);
-    assert_eq!(period_at(&secret, start), 20_000);
-    assert_eq!(period_at(&secret, start - 1), 19_999);
-    assert_eq!(periods_to_read(&secret, start), [20_000, 19_999]);
-    assert_eq!(periods_to_read(&secret, start - BOUNDARY_S), [19_999, 19_998, 20_000]);
-    assert_eq!(periods_to_read(&secret, start - BOUNDARY_S - 1), [19_999, 19_998]);
-    assert_eq!(periods_to_read(&secret, 0), [0]);
+    let start = 20_000 * PERIOD_S;
+    assert_eq!(period_at(start), 20_000);
+    assert_eq!(period_at(start - 1), 19_999);
+    assert_eq!(periods_to_read(start), [20_000, 19_999]);
+    assert_eq!(periods_to_read(start - BOUNDARY_S), [19_999, 19_998, 20_000]);
+    assert_eq!(periods_to_read(start - BOUNDARY_S - 1), [19_999, 19_998]);
+    assert_eq!(periods_to_read(0), [0]);
 }
 
 #[test]
@@ -229,19 +227,17 @@ fn t42_forged_records_are_refused() {
 fn t44_records_of_two_days_share_nothing() {
     let mut keys = BTreeSet::new();
     let mut sealing = BTreeSet::new();
-    let mut offsets = BTreeSet::new();
     for locker in 0..5_u8 {
         let secret = RendezvousSecret::new([locker; 32]);
-        offsets.insert(offset_s(&secret));
         for day in 0..60 {
-            let period = Period::new(&secret, period_at(&secret, NOW + day * PERIOD_S));
+            let period = Period::new(&secret, period_at(NOW + day * PERIOD_S));
             assert!(sealing.insert(*period.sealing_key().expose()));
             for r in Publishers::Several.read() {
                 assert!(keys.insert(period.dht_key(r)));
             }
         }
     }
-    assert_eq!((keys.len(), sealing.len(), offsets.len()), (5 * 60 * 12, 5 * 60, 5));
+    assert_eq!((keys.len(), sealing.len()), (5 * 60 * 12, 5 * 60));
 
     // One record twice: same key and hour, and nothing else in common.
     let period = Period::new(&RendezvousSecret::new([5; 32]), 9);

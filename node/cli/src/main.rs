@@ -1,5 +1,6 @@
 //! The `locker` program: parse, call, print. One file per command in `command/`; the rules are in `locker-engine`.
 
+mod argument;
 mod command;
 mod context;
 mod execute;

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use clap::Args;
-use locker_engine::{Config, NodeOptions, Remembered};
+use locker_engine::{Config, NodeOptions, RATE_MIN, Remembered};
 
+use crate::argument::parse_size;
 use crate::failure::Failure;
 
 /// Options of every command that may be the first to use the network. What they say is remembered.
@@ -21,6 +22,42 @@ pub(crate) struct Network {
     /// Do not ask the router to pass a port on to this device (also: LOCKER_PORT_MAPPING=off)
     #[arg(long)]
     pub(crate) no_port_mapping: bool,
+}
+
+/// Rates of packs, for a node that stays. What they say is remembered.
+#[derive(Args, Clone, Copy, Default)]
+pub(crate) struct Rates {
+    /// Send at most so many bytes of content a second beyond the local network, as 500K or 2M; 0 lifts it
+    #[arg(long, value_name = "BYTES", value_parser = parse_rate)]
+    pub(crate) upload_limit: Option<u64>,
+    /// Fetch at most so many bytes of content a second from beyond the local network; 0 lifts it
+    #[arg(long, value_name = "BYTES", value_parser = parse_rate)]
+    pub(crate) download_limit: Option<u64>,
+}
+
+impl Rates {
+    /// Keeps what was said on the command line, and adds to `options` what holds.
+    pub(crate) fn apply(self, home: &Path, options: &mut NodeOptions) -> Result<(), Failure> {
+        let Self { upload_limit, download_limit } = self;
+        Config::remember(home, Remembered { upload_limit, download_limit, ..Remembered::default() })?;
+        let config = Config::read(home)?;
+        options.upload_limit = config.upload_limit.filter(|limit| *limit > 0);
+        options.download_limit = config.download_limit.filter(|limit| *limit > 0);
+        Ok(())
+    }
+}
+
+/// A rate: none, or enough that what many streams share gets on.
+fn parse_rate(text: &str) -> Result<u64, String> {
+    if text == "0" {
+        return Ok(0);
+    }
+    match parse_size(text)? {
+        rate @ 1..RATE_MIN => {
+            Err(format!("{rate} bytes a second are too few: at least 64K, or 0 for no limit"))
+        }
+        rate => Ok(rate),
+    }
 }
 
 /// What arguments, environment and configuration come to.
@@ -62,7 +99,7 @@ impl Network {
         let bootstrap = (!self.bootstrap.is_empty()).then_some(&self.bootstrap[..]);
         let lan = self.no_lan.then_some(false);
         let port_mapping = self.no_port_mapping.then_some(false);
-        Ok(Config::remember(home, Remembered { bootstrap, lan, port_mapping })?)
+        Ok(Config::remember(home, Remembered { bootstrap, lan, port_mapping, ..Remembered::default() })?)
     }
 }
 
@@ -73,6 +110,6 @@ pub(crate) fn options(listen: &[SocketAddr], resolved: &Resolved) -> Result<Node
         bootstrap: NodeOptions::read_bootstrap(&resolved.bootstrap)?,
         lan: resolved.lan,
         port_mapping: resolved.port_mapping,
-        limits: None,
+        ..NodeOptions::default()
     })
 }

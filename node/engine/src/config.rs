@@ -7,6 +7,9 @@ use serde::Deserialize;
 
 use crate::Error;
 
+/// The lowest rate that may be set, in bytes per second.
+pub const RATE_MIN: u64 = locker_net::Pace::RATE_MIN;
+
 /// What a person may set. Unknown keys are refused, so that a slip does not pass unnoticed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,6 +22,10 @@ pub struct Config {
     pub lan: Option<bool>,
     /// Whether the router is asked to pass a port on; so if it is not said.
     pub port_mapping: Option<bool>,
+    /// Bytes of packs a second that are sent beyond the local network; 0, or nothing said, means no limit.
+    pub upload_limit: Option<u64>,
+    /// As [`Config::upload_limit`], for what is fetched.
+    pub download_limit: Option<u64>,
 }
 
 /// What [`Config::remember`] keeps; `None` leaves what is there.
@@ -30,6 +37,10 @@ pub struct Remembered<'a> {
     pub lan: Option<bool>,
     /// [`Config::port_mapping`].
     pub port_mapping: Option<bool>,
+    /// [`Config::upload_limit`].
+    pub upload_limit: Option<u64>,
+    /// [`Config::download_limit`].
+    pub download_limit: Option<u64>,
 }
 
 impl Config {
@@ -47,7 +58,9 @@ impl Config {
         let before = Self::read(home)?;
         let is_known = said.bootstrap.is_none_or(|bootstrap| bootstrap == before.bootstrap)
             && said.lan.is_none_or(|lan| before.lan == Some(lan))
-            && said.port_mapping.is_none_or(|mapping| before.port_mapping == Some(mapping));
+            && said.port_mapping.is_none_or(|mapping| before.port_mapping == Some(mapping))
+            && said.upload_limit.is_none_or(|limit| before.upload_limit == Some(limit))
+            && said.download_limit.is_none_or(|limit| before.download_limit == Some(limit));
         if is_known {
             return Ok(());
         }
@@ -64,6 +77,10 @@ impl Config {
             set.insert("bootstrap".into(), toml::Value::from(addresses.to_vec()));
         }
         for (key, value) in [("lan", said.lan), ("port_mapping", said.port_mapping)] {
+            value.map(|value| set.insert(key.into(), toml::Value::from(value)));
+        }
+        for (key, value) in [("upload_limit", said.upload_limit), ("download_limit", said.download_limit)] {
+            let value = value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
             value.map(|value| set.insert(key.into(), toml::Value::from(value)));
         }
         let is_new = set.keys().all(|key| !table.contains_key(key));
@@ -127,7 +144,11 @@ mod tests {
         std::fs::write(&file, "# mine\nthreads = 3\n").unwrap();
         let one = ["192.0.2.1:4001".to_owned()];
         let remember = |bootstrap, lan, port_mapping| {
-            Config::remember(home.path(), Remembered { bootstrap, lan, port_mapping }).unwrap();
+            Config::remember(
+                home.path(),
+                Remembered { bootstrap, lan, port_mapping, ..Remembered::default() },
+            )
+            .unwrap();
         };
         remember(Some(&one), Some(false), None);
         let config = Config::read(home.path()).unwrap();
@@ -138,6 +159,12 @@ mod tests {
         let config = Config::read(home.path()).unwrap();
         assert_eq!((config.threads, &config.bootstrap[..], config.lan), (3, &two[..], Some(false)));
         assert_eq!(config.port_mapping, Some(false));
+        let limits =
+            |up, down| Remembered { upload_limit: up, download_limit: down, ..Remembered::default() };
+        Config::remember(home.path(), limits(Some(1 << 20), Some(u64::MAX))).unwrap();
+        Config::remember(home.path(), limits(Some(0), None)).unwrap();
+        let config = Config::read(home.path()).unwrap();
+        assert_eq!((config.upload_limit, config.download_limit), (Some(0), Some(i64::MAX as u64)));
         let before = std::fs::read(&file).unwrap();
         remember(Some(&two), Some(false), Some(false));
         assert_eq!(std::fs::read(&file).unwrap(), before);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use locker_crypto::file_ref::GroupSet as Wanted;
 use locker_crypto::id::{PackHash, SpaceTag};
-use locker_net::Stream;
 use locker_net::blob::{self, FetchError, GROUP_BYTES, GetPack, GroupRanges, GroupSet, GroupSink};
+use locker_net::{Pace, Stream};
 
 /// A node that does not send anything for so long is given up.
 const STALL_TIME: Duration = Duration::from_secs(30);
@@ -38,17 +38,20 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Fetches what is `wanted` and has not come yet, with at most `ranges_max` ranges in a request. What came stays when
-    /// it fails; the stream is of no more use then. Dropping the future is safe if the stream is dropped too.
+    /// Fetches what is `wanted` and has not come yet, with at most `ranges_max` ranges in a request, each
+    /// when `pace` lets it. What came stays when it fails; the stream is of no more use then. Dropping the future is safe if the stream is dropped too.
     pub(crate) async fn fetch(
         &self,
         stream: &mut Stream,
         wanted: &Wanted,
         ranges_max: usize,
+        pace: &Pace,
         into: &mut Groups,
     ) -> Result<(), Failed> {
         let missing = into.missing(wanted);
         for ranges in missing.chunks(ranges_max) {
+            let groups: u64 = ranges.iter().map(|range| u64::from(range.end - range.start)).sum();
+            pace.pass(groups * u64::from(GROUP_BYTES)).await;
             let ranges = GroupRanges::some(ranges.to_vec()).map_err(|_| Failed::Wrong)?;
             let request = GetPack { space: self.space, pack: self.pack, ranges };
             let mut held = GroupSet::none(self.len);

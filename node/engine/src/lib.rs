@@ -75,7 +75,7 @@ mod vault;
 mod verify;
 mod writer;
 
-pub use config::{Config, Remembered};
+pub use config::{Config, RATE_MIN, Remembered};
 pub use copies::Rule;
 pub use env::{Clock, Env};
 pub use error::Error;

@@ -73,6 +73,10 @@ pub struct NodeOptions {
     pub lan: bool,
     /// Whether the default gateway is asked to pass a port on to the node.
     pub port_mapping: bool,
+    /// Bytes of packs a second that are sent beyond the local network; no limit if `None`.
+    pub upload_limit: Option<u64>,
+    /// As [`NodeOptions::upload_limit`], for what is fetched.
+    pub download_limit: Option<u64>,
     /// The limits of the network, those of the design if `None`. Many nodes on one address, as in tests, need others.
     pub limits: Option<Limits>,
     /// The runtime and the network of a simulation.
@@ -233,8 +237,13 @@ impl Drop for Node {
 
 /// What the network is told.
 fn config(options: NodeOptions) -> Config {
-    let mut config =
-        Config { bootstrap: options.bootstrap, port_mapping: options.port_mapping, ..Config::default() };
+    let mut config = Config {
+        bootstrap: options.bootstrap,
+        port_mapping: options.port_mapping,
+        upload_limit: options.upload_limit,
+        download_limit: options.download_limit,
+        ..Config::default()
+    };
     if !options.listen.is_empty() {
         config.listen = options.listen;
     }

@@ -61,9 +61,14 @@ pub struct Config {
     /// Whether the default gateway, and nobody else, is asked to pass a port on, by a node of [`Role::WhenPublic`] that
     /// listens on a private address of its link (`--no-port-mapping`). Default yes.
     pub port_mapping: bool,
+    /// Bytes of packs a second that are sent to others, and that are fetched from them, over all connections but those on the
+    /// local network. Default no limit.
+    pub upload_limit: Option<u64>,
+    /// As [`Config::upload_limit`], the other way.
+    pub download_limit: Option<u64>,
     /// How often own records are published. Default 8 h.
     pub publish_interval: Duration,
-    /// When a failed publication or bootstrap is tried again. Default 60 s.
+    /// When a failed bootstrap is tried again, and at the latest a failed publication. Default 60 s.
     pub retry_interval: Duration,
     /// How long a look-up waits for the DHT to be joined. Default 10 s.
     pub join_time: Duration,
@@ -86,6 +91,8 @@ impl Default for Config {
             transport: TransportSeed::Fresh,
             lan: Some(LanConfig::default()),
             port_mapping: true,
+            upload_limit: None,
+            download_limit: None,
             publish_interval: Duration::from_secs(8 * 3_600),
             retry_interval: Duration::from_secs(60),
             join_time: Duration::from_secs(10),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::rendezvous::Transport;
 
+use crate::address::is_local;
 use crate::limits::Origin;
 
 /// Number of a connection. Not used twice while the process runs.
@@ -47,6 +48,12 @@ impl Connection {
     /// Returns whether a relay lies between.
     pub fn is_relayed(&self) -> bool {
         self.relay.is_some()
+    }
+
+    /// Returns whether the other end is on the local network. Loopback is not: behind it may be a tunnel to anywhere.
+    pub(crate) fn is_near(&self) -> bool {
+        let ip = self.remote.ip().to_canonical();
+        !self.is_relayed() && is_local(ip) && !ip.is_loopback()
     }
 
     pub(crate) fn origin(&self) -> Origin {

@@ -178,7 +178,6 @@ impl Driver {
             Arc::clone(&metrics),
         );
         let port_mapper = port_mapper(&config, listening_receiver.clone(), &mut *env.dice);
-        let limits = Arc::new(config.limits.clone());
         let handle = Handle::new(
             commands,
             transport_key,
@@ -186,7 +185,7 @@ impl Driver {
             standing_receiver,
             reached_receiver,
             Arc::clone(&metrics),
-            limits,
+            &config,
         );
         let driver = Self {
             swarm,

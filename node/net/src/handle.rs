@@ -23,6 +23,7 @@ use crate::event::Events;
 use crate::limits::Limits;
 use crate::metrics::{Figures, Shared};
 use crate::nat::PortMapping;
+use crate::pace::{Pace, Paces};
 use crate::protocol::Protocol;
 use crate::rendezvous::{Publication, Standing};
 use crate::stream::Stream;
@@ -141,6 +142,7 @@ pub struct Handle {
     reached: watch::Receiver<Reached>,
     metrics: Shared,
     limits: Arc<Limits>,
+    paces: Arc<Paces>,
 }
 
 impl Handle {
@@ -151,9 +153,11 @@ impl Handle {
         standing: watch::Receiver<Standing>,
         reached: watch::Receiver<Reached>,
         metrics: Shared,
-        limits: Arc<Limits>,
+        config: &Config,
     ) -> Self {
-        Self { commands, transport_key, listening, standing, reached, metrics, limits }
+        let limits = Arc::new(config.limits.clone());
+        let paces = Arc::new(Paces::new(config.upload_limit, config.download_limit));
+        Self { commands, transport_key, listening, standing, reached, metrics, limits, paces }
     }
 
     /// Returns the transport key of this node, for the certificate and the transcript of the handshake.
@@ -164,6 +168,21 @@ impl Handle {
     /// Returns the limits with which the node was started.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Returns how fast packs go out over a stream.
+    pub fn upload(&self, stream: &Stream) -> &Pace {
+        if stream.is_near() { &self.paces.near } else { &self.paces.upload }
+    }
+
+    /// Returns how fast packs come in over a stream.
+    pub fn download(&self, stream: &Stream) -> &Pace {
+        if stream.is_near() { &self.paces.near } else { &self.paces.download }
+    }
+
+    /// Returns whether fetching waits because of [`crate::Config::download_limit`]: then silence means nothing.
+    pub fn is_held_back(&self) -> bool {
+        self.paces.download.is_behind()
     }
 
     /// Returns the figures of now.
@@ -345,8 +364,9 @@ impl Handle {
         self.send(Command::SetKnownSources(remotes)).await
     }
 
-    /// Replaces what this node publishes in the DHT. Records are made of the addresses of the moment, at once, every
-    /// [`Config::publish_interval`] and after a change of address. The progress is in [`Handle::standing`].
+    /// Replaces what this node publishes in the DHT. Records are made of the addresses of the moment: at once for what
+    /// was not published before, then every [`Config::publish_interval`] at random moments, and after a change of address. The
+    /// progress is in [`Handle::standing`].
     ///
     /// # Errors
     /// [`Gone`].

@@ -10,7 +10,8 @@
 //! names of files, stores, keys of spaces, and what is said on a stream, except that blobs are verified as they come.
 //!
 //! Rooms: [`Config`] and [`Limits`] (every number); `handle` and `driver` (the actor and its doors); `stream`;
-//! `rendezvous` (DHT records, LAN beacon); `nat` (what lies between a node behind a router and the others); [`blob`] (requests, answers, fetching); `address`, `protocol`, `transport`.
+//! `rendezvous` (DHT records, LAN beacon); `nat` (what lies between a node behind a router and the others); [`blob`] (requests, answers, fetching); `pace` (rates a person set);
+//! `address`, `protocol`, `transport`.
 
 mod address;
 mod behaviour;
@@ -24,6 +25,7 @@ mod handle;
 mod limits;
 mod metrics;
 mod nat;
+mod pace;
 mod protocol;
 mod refusal;
 mod rendezvous;
@@ -41,6 +43,7 @@ pub use handle::{DialError, Find, Found, Gone, Handle, OpenError, Prefer, Reache
 pub use limits::{Limits, REFUSAL_DELAY, Source};
 pub use metrics::Figures;
 pub use nat::{MappedPort, PortMapping};
+pub use pace::Pace;
 pub use protocol::Protocol;
 pub use refusal::{REFUSAL, is_refusal, refuse};
 pub use rendezvous::{Publication, Standing};

@@ -6,6 +6,7 @@
 
 pub(crate) mod dht;
 pub(crate) mod lan;
+pub(crate) mod schedule;
 mod shelf;
 
 pub(crate) use shelf::RecordShelf;

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
-use crate::connection::ConnectionId;
+use crate::connection::{Connection, ConnectionId};
 use crate::metrics::{self, Shared};
 use crate::protocol::Protocol;
 
@@ -27,6 +27,8 @@ use crate::protocol::Protocol;
 pub struct Stream {
     inner: Compat<libp2p::Stream>,
     connection: ConnectionId,
+    /// Whether the other end is on the local network.
+    is_near: bool,
     /// Where its bytes are counted, if it carries packs.
     packs: Option<Shared>,
     /// While it lives, the stream counts against what strangers may open.
@@ -35,19 +37,25 @@ pub struct Stream {
 
 impl Stream {
     /// Takes over a stream that this node opened.
-    pub(crate) fn opened(inner: libp2p::Stream, connection: ConnectionId) -> Self {
-        Self { inner: inner.compat(), connection, packs: None, _knock: None }
+    pub(crate) fn opened(inner: libp2p::Stream, (connection, is_near): (ConnectionId, bool)) -> Self {
+        Self { inner: inner.compat(), connection, is_near, packs: None, _knock: None }
     }
 
     /// Takes over a stream that the other end opened.
-    pub(crate) fn accepted(inner: libp2p::Stream, connection: ConnectionId, knock: Option<Arc<()>>) -> Self {
-        Self { inner: inner.compat(), connection, packs: None, _knock: knock }
+    pub(crate) fn accepted(inner: libp2p::Stream, connection: &Connection, knock: Option<Arc<()>>) -> Self {
+        let (connection, is_near) = (connection.id, connection.is_near());
+        Self { inner: inner.compat(), connection, is_near, packs: None, _knock: knock }
     }
 
     /// Counts its bytes from now on, if it is for packs.
     pub(crate) fn counted(mut self, protocol: Protocol, metrics: &Shared) -> Self {
         self.packs = (protocol == Protocol::Blob).then(|| Shared::clone(metrics));
         self
+    }
+
+    /// Returns whether the other end is on the local network, where no limits of rate hold.
+    pub(crate) fn is_near(&self) -> bool {
+        self.is_near
     }
 
     /// Returns the connection that carries the stream.

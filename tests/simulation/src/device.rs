@@ -130,13 +130,12 @@ impl Device {
         NodeOptions {
             listen: vec![SocketAddr::new(self.ip, PORT)],
             bootstrap: world.meeting.clone(),
-            lan: false,
-            port_mapping: false,
             limits: Some(limits()),
             simulated: Some(Simulated {
                 runtime: Arc::clone(&world.runtime),
                 wire: world.network.seen_by(self.ip),
             }),
+            ..NodeOptions::default()
         }
     }
 

@@ -29,7 +29,7 @@
 //! | T40 | exhaustion before anybody is known | [`exhaustion`]; `net` (streams), `net::limits` |
 //! | T41 | names and hashes on the wire, links included | [`wire`] |
 //! | T42 | forged records | [`announcements`]; `crypto::rendezvous`; `net::rendezvous::shelf`, `net` (strangers) |
-//! | T44 | records of two days | `crypto::rendezvous` |
+//! | T44 | records of two days | `crypto::rendezvous`; `net::rendezvous::schedule` |
 //! | T45 | announcements tell what is held | [`announcements`]; `net` (strangers) |
 //! | T46 | our nodes as storage for all | [`announcements`]; `net` (strangers) |
 //! | T47 | what a node tells of itself, and to whom it speaks | [`wire`], [`traces`]; `net` (strangers) |

@@ -159,8 +159,7 @@ pub(crate) fn options(bootstrap: Vec<NodeAddress>) -> NodeOptions {
     NodeOptions {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         bootstrap,
-        lan: false,
-        port_mapping: false,
         limits: Some(limits()),
+        ..NodeOptions::default()
     }
 }

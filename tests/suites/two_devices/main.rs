@@ -16,6 +16,7 @@ mod kills;
 mod lan;
 mod links;
 mod pairing;
+mod rates;
 mod reborn;
 mod replication;
 mod room;

@@ -8,7 +8,8 @@ use locker_engine::report::{Guide, ROLE_BLIND};
 use locker_engine::{Env, JoinOptions, Locker};
 
 use super::init::VaultKind;
-use super::pair::{Role, Screen, parse_size};
+use super::pair::{Role, Screen};
+use crate::argument::parse_size;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::network::{self, Network};

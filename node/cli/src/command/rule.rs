@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 use locker_engine::Rule;
 use locker_engine::report::{RuleSet, RuleTold};
 
-use super::pair::parse_size;
 use super::reply_of;
+use crate::argument::parse_size;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{count, printable, size};

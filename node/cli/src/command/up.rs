@@ -10,7 +10,7 @@ use serde_json::json;
 use super::init;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::network::{self, Network};
+use crate::network::{self, Network, Rates};
 use crate::socket::Server;
 
 /// A stop that takes longer is cut short; nothing that was acknowledged is lost by it.
@@ -24,19 +24,22 @@ const STOP_TIME: Duration = Duration::from_millis(4_500);
 #[command(after_help = "\
 Examples:
   locker up
-  locker up --listen 0.0.0.0:4001 --bootstrap 192.0.2.1:24766")]
+  locker up --listen 0.0.0.0:4001 --bootstrap 192.0.2.1:24766
+  locker up --upload-limit 2M")]
 pub(crate) struct Arguments {
     /// IP address and port to listen on, for UDP and TCP; may be given several times [default: a free port]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<SocketAddr>,
     #[command(flatten)]
     network: Network,
+    #[command(flatten)]
+    rates: Rates,
 }
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let terminal = &context.terminal;
-        let options = network::options(&self.listen, &self.network.resolve(&context.home)?)?;
+        let mut options = network::options(&self.listen, &self.network.resolve(&context.home)?)?;
         if Locker::check_new_home(&context.home).is_ok() {
             let made = InitOptions { name: None, vault: Vault::File };
             let created = Locker::create(&context.home, made, Env::system(), |created| {
@@ -54,6 +57,7 @@ impl Arguments {
             }
         }
         self.network.remember(&context.home)?;
+        self.rates.apply(&context.home, &mut options)?;
         let locker = context.open()?;
         let node = Node::start(&locker, options)?;
         let server = Server::start(&context.home, &locker)?;

@@ -109,7 +109,8 @@ impl Hub {
         let ranges_max = self.net().limits().ranges_per_get;
         if let Some(mut stream) = self.away().idle.take(&device, connection) {
             // The other end may have given up a stream that waited here; that says nothing about the pack.
-            match asked.fetch(&mut stream, wanted, ranges_max, into).await {
+            let pace = self.net().download(&stream);
+            match asked.fetch(&mut stream, wanted, ranges_max, pace, into).await {
                 Ok(()) => {
                     self.away().idle.put(device, stream);
                     return Ok(());
@@ -120,7 +121,8 @@ impl Hub {
         }
         let opened = self.net().open(connection, Protocol::Blob).await;
         let mut stream = opened.map_err(|_| Failed::Broken)?;
-        asked.fetch(&mut stream, wanted, ranges_max, into).await?;
+        let pace = self.net().download(&stream);
+        asked.fetch(&mut stream, wanted, ranges_max, pace, into).await?;
         self.away().idle.put(device, stream);
         Ok(())
     }

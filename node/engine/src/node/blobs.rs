@@ -84,7 +84,8 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
             })
             .await;
         let Ok(Some(source)) = opened else { return refuse(stream, frame_end).await };
-        let answering = blob::answer(&mut stream, &get.pack, source, &get.ranges);
+        let pace = hub.net().upload(&stream);
+        let answering = blob::answer(&mut stream, &get.pack, source, &get.ranges, pace);
         match hub.until_stop(while_visited(&hub, admitted.visit.as_ref(), answering)).await.flatten() {
             Some(Ok(_)) => {}
             Some(Err(blob::AnswerError::Source(error))) => {

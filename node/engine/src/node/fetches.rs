@@ -131,7 +131,7 @@ async fn silence(hub: &Hub) {
     while at.elapsed() < SILENCE_TIME {
         tokio::time::sleep(SILENCE_LOOK).await;
         let now = hub.traffic().pack_bytes_received;
-        if now != seen {
+        if now != seen || hub.net().is_held_back() {
             (seen, at) = (now, Instant::now());
         }
     }
@@ -146,7 +146,7 @@ async fn fetch_watched(hub: &Hub, idle: &Idle, fetch: &Fetch) -> Result<Option<P
         loop {
             tokio::time::sleep(STALL_TIME).await;
             let now = groups.load(Ordering::Relaxed);
-            if now == seen {
+            if now == seen && !hub.net().is_held_back() {
                 return;
             }
             seen = now;
@@ -206,7 +206,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Groups that are asked for at a time.
+    /// Groups that are asked for at a time, where no rate is set.
     fn groups_max(&self) -> usize {
         (self.hub.net().limits().get_bytes / GROUP_BYTES) as usize
     }
@@ -224,17 +224,20 @@ impl Source<'_> {
     ) -> Result<(), Outcome> {
         let Fetch { source, tag, pack, .. } = *self.fetch;
         let (ranges_max, len) = (self.hub.net().limits().ranges_per_get, lock(coming).asked.byte_len());
-        let next = || {
-            let Coming { asked, .. } = &mut *lock(coming);
-            let ranges = asked.missing(ranges_max, self.groups_max())?;
-            ranges.groups(len).for_each(|group| asked.insert(group));
-            Some(ranges)
-        };
         let (mut stream, mut was_idle) = match self.idle.take(&source, self.connection) {
             Some(stream) => (stream, true),
             None => (self.open().await?, false),
         };
-        for ranges in std::iter::from_fn(next).take(requests) {
+        let pace = self.hub.net().download(&stream);
+        let groups_max = (pace.piece(self.hub.net().limits().get_bytes) / GROUP_BYTES) as usize;
+        let next = || {
+            let Coming { asked, .. } = &mut *lock(coming);
+            let ranges = asked.missing(ranges_max, groups_max)?;
+            let count = ranges.groups(len).map(|group| asked.insert(group)).count();
+            Some((ranges, count as u64 * u64::from(GROUP_BYTES)))
+        };
+        for (ranges, bytes) in std::iter::from_fn(next).take(requests) {
+            pace.pass(bytes).await;
             let request = GetPack { space: tag, pack, ranges };
             loop {
                 let start = Instant::now();

@@ -34,6 +34,8 @@ pub(super) async fn run(hub: Arc<Hub>) {
     let mut shown = Shown { at: Instant::now(), unix_s: hub.now_s() };
     while hub.until_stop(tokio::time::sleep(LOOK_INTERVAL)).await.is_some() {
         if shown.has_jumped(Instant::now(), hub.now_s()) {
+            // Forgotten first, so that all of it goes out at once.
+            let _ = hub.net().publish(Vec::new()).await;
             hub.announce().await;
         }
     }

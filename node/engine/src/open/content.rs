@@ -199,7 +199,9 @@ impl<'a> Content<'a> {
         };
         for (pack, (len, wanted)) in packs {
             let asked = Asked { space: self.space, pack: *pack, len: *len };
-            asked.fetch(&mut stream, wanted, self.ranges_max, arrived.entry(*pack).or_default()).await?;
+            let into = arrived.entry(*pack).or_default();
+            let pace = self.visitor.net.download(&stream);
+            asked.fetch(&mut stream, wanted, self.ranges_max, pace, into).await?;
         }
         Ok(stream)
     }

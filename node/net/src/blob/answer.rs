@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::groups::{GroupRanges, tree};
 use super::reading;
+use crate::pace::Pace;
 
 /// Bytes that the reading thread collects before it hands them on: with how many such pieces may wait, what one answer
 /// holds in memory.
@@ -51,7 +52,8 @@ pub enum AnswerError {
 }
 
 /// Answers a request for groups of a pack, after the gate has allowed it. Returns the bytes sent. The stream stays open
-/// for the next request. If the future is dropped in the middle, the stream must be dropped too.
+/// for the next request. Content waits for its time by `pace`. If the future is dropped in the middle, the stream must be
+/// dropped too.
 ///
 /// # Errors
 /// [`AnswerError`].
@@ -60,6 +62,7 @@ pub async fn answer<S: PackSource>(
     pack: &PackHash,
     source: S,
     ranges: &GroupRanges,
+    pace: &Pace,
 ) -> Result<u64, AnswerError> {
     let len = source.byte_len();
     if !ranges.fit(len) {
@@ -81,7 +84,10 @@ pub async fn answer<S: PackSource>(
             in_time(stream.write_all(&u64::from(len).to_le_bytes())).await?;
             sent = 8;
         }
-        in_time(stream.write_all(&piece)).await?;
+        for part in piece.chunks(pace.piece(u32::MAX) as usize) {
+            pace.pass(part.len() as u64).await;
+            in_time(stream.write_all(part)).await?;
+        }
         sent += piece.len() as u64;
     }
     match reading.await {

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 
 use super::*;
 use crate::tests::kit::{address_of, config, inbound, start, within};
-use crate::{Limits, Prefer, Protocol, REFUSAL, read_frame, write_frame};
+use crate::{Limits, Pace, Prefer, Protocol, REFUSAL, read_frame, write_frame};
 
 const SPACE: SpaceTag = SpaceTag([7; 16]);
 
@@ -107,7 +107,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, pack: Pack) -> R
         assert_eq!(kind, GET);
         let get = GetPack::decode(&body, &limits).unwrap();
         assert_eq!((get.space, get.pack), (SPACE, pack.hash));
-        answer(&mut stream, &get.pack, pack.clone(), &get.ranges).await?;
+        answer(&mut stream, &get.pack, pack.clone(), &get.ranges, &Pace::new(None)).await?;
     }
     Ok(())
 }
@@ -259,7 +259,7 @@ async fn wrong_answers_are_told_apart() {
         (outcome, part.groups)
     };
     let mut good = Vec::new();
-    answer(&mut good, &pack.hash, pack.clone(), &GroupRanges::whole()).await.unwrap();
+    answer(&mut good, &pack.hash, pack.clone(), &GroupRanges::whole(), &Pace::new(None)).await.unwrap();
     assert!(matches!(run(good.clone()).await, (Ok(100_000), 7)));
     assert!(matches!(run(REFUSAL.to_vec()).await, (Err(FetchError::Denied), 0)));
     assert!(matches!(run(good[..50_000].to_vec()).await, (Err(FetchError::Stream(_)), 2 | 3)));
@@ -282,15 +282,16 @@ async fn a_damaged_pack_sends_no_wrong_byte() {
         Pack { bytes: Arc::new(bytes), ..pack.clone() }
     };
     let mut wire = Vec::new();
-    let outcome = answer(&mut wire, &pack.hash, damaged(5), &GroupRanges::whole()).await;
+    let outcome = answer(&mut wire, &pack.hash, damaged(5), &GroupRanges::whole(), &Pace::new(None)).await;
     assert!(matches!(outcome, Err(AnswerError::Source(_))));
     assert!(wire.is_empty(), "a refusal may still be sent");
-    let outcome = answer(&mut wire, &pack.hash, damaged(9 << 20), &GroupRanges::whole()).await;
+    let outcome =
+        answer(&mut wire, &pack.hash, damaged(9 << 20), &GroupRanges::whole(), &Pace::new(None)).await;
     assert!(matches!(outcome, Err(AnswerError::Broken(_))));
     assert!(wire.len() < 10 << 20);
     // Groups that the pack does not have.
     let beyond = GroupRanges::some(vec![639..641]).unwrap();
-    let outcome = answer(&mut Vec::new(), &pack.hash, pack.clone(), &beyond).await;
+    let outcome = answer(&mut Vec::new(), &pack.hash, pack.clone(), &beyond, &Pace::new(None)).await;
     assert!(matches!(outcome, Err(AnswerError::Source(_))));
 }
 
@@ -530,10 +531,10 @@ async fn the_length_of_a_pack_is_learned_with_its_first_and_last_group() {
                 let (_, body) = read_frame(&mut there, 65_536).await.unwrap();
                 let get = GetPack::decode(&body, &Limits::default()).unwrap();
                 let mut whole = Vec::new();
-                if answer(&mut whole, &get.pack, pack.clone(), &get.ranges).await.is_err() {
+                if answer(&mut whole, &get.pack, pack.clone(), &get.ranges, &Pace::new(None)).await.is_err() {
                     // There is nothing at that place: the true end is the best that can be said.
                     let end = GroupRanges::covering(262_144..262_145).unwrap();
-                    answer(&mut whole, &get.pack, pack.clone(), &end).await.unwrap();
+                    answer(&mut whole, &get.pack, pack.clone(), &end, &Pace::new(None)).await.unwrap();
                 }
                 whole[..8].copy_from_slice(&u64::to_le_bytes(said));
                 there.write_all(&whole).await.unwrap();

@@ -152,8 +152,9 @@ impl Driver {
             let _ = reply.send(Err(OpenError::NotConnected));
             return;
         };
-        let (id, peer_id) = (link.connection.id, link.peer_id);
-        self.swarm.behaviour_mut().stream.open(peer_id, id.0, Opening { connection: id, protocol, reply });
+        let (connection, peer_id, is_near) = (link.connection.id, link.peer_id, link.connection.is_near());
+        let opening = Opening { connection, is_near, protocol, reply };
+        self.swarm.behaviour_mut().stream.open(peer_id, connection.0, opening);
     }
 }
 

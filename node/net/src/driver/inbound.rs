@@ -21,7 +21,7 @@ impl Driver {
                 link.told = true;
                 metrics::count(&self.metrics.streams_in);
                 let connection = link.connection.clone();
-                let stream = Stream::accepted(stream, id, knock).counted(protocol, &self.metrics);
+                let stream = Stream::accepted(stream, &connection, knock).counted(protocol, &self.metrics);
                 self.outbox.push_back(Event::Inbound { protocol, connection, stream });
             }
             _ => metrics::count(&self.metrics.streams_refused),

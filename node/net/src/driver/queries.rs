@@ -12,7 +12,6 @@ use libp2p::{Multiaddr, PeerId};
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::rendezvous::{Address, Contact, DhtKey, Period, Publishers, Transport};
 use locker_crypto::secret::RendezvousSecret;
-use rand_core::Rng;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -22,6 +21,7 @@ use crate::handle::Found;
 use crate::limits::Network;
 use crate::metrics;
 use crate::rendezvous::lan::Heard;
+use crate::rendezvous::schedule::{Moment, Schedule};
 use crate::rendezvous::{Publication, Standing, dht};
 
 /// Look-ups at a time; beyond it the oldest ends.
@@ -34,16 +34,12 @@ const JOIN_TIME: Duration = Duration::from_secs(2);
 /// Addresses often change in groups.
 const CHANGE_QUIET: Duration = Duration::from_millis(200);
 
-/// A publication and how far it is.
+/// Record r of a publication, and when it is put.
 struct Published {
     id: u64,
     publication: Publication,
-    /// When its records have to be put again.
-    due: Instant,
-    /// The r that some node has taken since.
-    stored: Vec<u8>,
-    /// Pieces of work that wait or run.
-    open: usize,
+    r: u8,
+    schedule: Schedule,
 }
 
 /// On which ways the configured nodes are dialed.
@@ -75,10 +71,10 @@ struct Look {
 
 /// A piece of work for the DHT.
 enum Job {
-    /// Find the nodes nearest to the key of record r.
-    Closest { publication: u64, r: u8 },
+    /// Find the nodes nearest to the key of a record in a period.
+    Closest { publication: u64, period: u64 },
     /// The record has been handed to them.
-    Put { publication: u64, r: u8 },
+    Put { publication: u64, period: u64 },
     /// Ask for one key.
     Read { look: u64, period: Box<Period>, key: DhtKey },
 }
@@ -116,7 +112,8 @@ impl Queries {
 
     /// Returns when something is to be done without anything happening.
     pub(super) fn next_wake(&self) -> Option<Instant> {
-        let publications = self.publications.iter().filter(|_| self.joined).map(|one| one.due);
+        let publications =
+            self.publications.iter().filter(|_| self.joined).filter_map(|one| one.schedule.next_due());
         let looks = self.looks.values().filter_map(|look| {
             if !look.asked {
                 Some(look.join_until)
@@ -132,7 +129,7 @@ impl Queries {
     /// The addresses have changed.
     pub(super) fn publish_anew(&mut self, now: Instant) {
         for one in &mut self.publications {
-            one.due = one.due.min(now + CHANGE_QUIET);
+            one.schedule.anew(now + CHANGE_QUIET);
         }
     }
 
@@ -149,10 +146,11 @@ impl Queries {
     }
 
     fn tell_standing(&self) {
-        let standing = Standing {
-            wanted: self.publications.iter().map(|one| one.publication.r.len()).sum(),
-            stored: self.publications.iter().map(|one| one.stored.len()).sum(),
-        };
+        let mut standing = Standing::default();
+        for (wanted, stored) in self.publications.iter().map(|one| one.schedule.standing()) {
+            standing.wanted += wanted;
+            standing.stored += stored;
+        }
         self.standing.send_if_modified(|old| std::mem::replace(old, standing) != standing);
     }
 
@@ -220,20 +218,22 @@ impl Driver {
         }
     }
 
+    /// What was published before under the same secret and r goes on by its schedule: records that are put together because
+    /// of something that happened here are seen to belong together.
     pub(super) fn set_publications(&mut self, publications: Vec<Publication>) {
-        let now = Instant::now();
-        self.queries.publications.clear();
+        let mut before = std::mem::take(&mut self.queries.publications);
         for publication in publications {
-            let id = self.queries.fresh_id();
-            self.queries.publications.push(Published {
-                id,
-                publication,
-                due: now,
-                stored: Vec::new(),
-                open: 0,
-            });
+            for r in publication.r.clone() {
+                let same = |one: &Published| one.r == r && one.publication.secret == publication.secret;
+                let old = before.iter().position(same).map(|at| before.swap_remove(at));
+                let (id, schedule) = match old {
+                    Some(old) => (old.id, old.schedule),
+                    None => (self.queries.fresh_id(), Schedule::default()),
+                };
+                let publication = publication.clone();
+                self.queries.publications.push(Published { id, publication, r, schedule });
+            }
         }
-        self.queries.tell_standing();
         self.on_time();
     }
 
@@ -291,23 +291,15 @@ impl Driver {
     }
 
     fn queue_publications(&mut self, now: Instant) {
-        if !self.queries.joined {
-            return;
-        }
-        for one in self.queries.publications.iter_mut().filter(|one| one.due <= now && one.open == 0) {
-            one.stored.clear();
-            // Between half and the whole interval: each R at moments of its own.
-            let half = self.config.publish_interval / 2;
-            let share = f64::from(self.dice.next_u32()) / f64::from(u32::MAX);
-            one.due = now + half + half.mul_f64(share);
-            one.open = one.publication.r.len();
-            let id = one.id;
-            let jobs = one.publication.r.clone().map(|r| Job::Closest { publication: id, r });
-            self.queries.waiting.extend(jobs);
-        }
-        // One that is due while it still runs comes again when it is through.
-        for one in self.queries.publications.iter_mut().filter(|one| one.due <= now) {
-            one.due = now + CHANGE_QUIET;
+        let moment = Moment { at: now, unix_s: self.clock.now_s() };
+        let interval = self.config.publish_interval;
+        for one in &mut self.queries.publications {
+            one.schedule.renew(moment, interval, &mut *self.dice);
+            if self.queries.joined {
+                let periods = one.schedule.take_due(now, interval, CHANGE_QUIET);
+                let jobs = periods.into_iter().map(|period| Job::Closest { publication: one.id, period });
+                self.queries.waiting.extend(jobs);
+            }
         }
         self.queries.tell_standing();
     }
@@ -346,10 +338,9 @@ impl Driver {
 
     fn run_job(&mut self, job: Job) {
         let id = match &job {
-            Job::Closest { publication, r } => {
-                let now = self.clock.now_s();
+            Job::Closest { publication, period } => {
                 let Some(one) = self.queries.published(*publication) else { return };
-                let key = dht::key_now(&one.publication, *r, now);
+                let key = dht::key_of(&one.publication, one.r, *period);
                 self.swarm.behaviour_mut().kad.get_closest_peers(key.to_vec())
             }
             Job::Read { key, .. } => {
@@ -409,15 +400,15 @@ impl Driver {
     fn on_progress(&mut self, id: QueryId, result: QueryResult, last: bool) {
         let job = if last { self.queries.running.remove(&id) } else { None };
         match (result, job) {
-            (QueryResult::GetClosestPeers(result), Some(Job::Closest { publication, r })) => {
+            (QueryResult::GetClosestPeers(result), Some(Job::Closest { publication, period })) => {
                 let peers = match result {
                     Ok(found) => found.peers,
                     Err(kad::GetClosestPeersError::Timeout { peers, .. }) => peers,
                 };
                 let peers: Vec<PeerId> = peers.into_iter().map(|peer| peer.peer_id).collect();
-                self.put(publication, r, &peers);
+                self.put(publication, period, &peers);
             }
-            (QueryResult::PutRecord(result), Some(Job::Put { publication, r })) => {
+            (QueryResult::PutRecord(result), Some(Job::Put { publication, period })) => {
                 // What was not taken by all may have been taken by some.
                 let stored = match result {
                     Ok(_) => true,
@@ -426,7 +417,7 @@ impl Driver {
                         | kad::PutRecordError::Timeout { success, .. },
                     ) => !success.is_empty(),
                 };
-                self.put_ended(publication, r, stored);
+                self.put_ended(publication, period, stored);
             }
             (QueryResult::GetRecord(Ok(kad::GetRecordOk::FoundRecord(found))), job) => {
                 if let Some(Job::Read { look, .. }) = job {
@@ -435,8 +426,8 @@ impl Driver {
                 self.on_record(id, &found.record);
             }
             (_, Some(Job::Read { look, .. })) => self.read_ended(look),
-            (_, Some(Job::Closest { publication, r } | Job::Put { publication, r })) => {
-                self.put_ended(publication, r, false);
+            (_, Some(Job::Closest { publication, period } | Job::Put { publication, period })) => {
+                self.put_ended(publication, period, false);
             }
             (_, None) => {}
         }
@@ -450,11 +441,12 @@ impl Driver {
         publishable(self.nat.confirmed(), &self.listening.borrow())
     }
 
-    fn put(&mut self, publication: u64, r: u8, peers: &[PeerId]) {
+    fn put(&mut self, publication: u64, period: u64, peers: &[PeerId]) {
         let now = self.clock.now_s();
         let (addresses, relays) = (self.own_addresses(), self.nat.relays());
         let Some(one) = self.queries.published(publication) else { return };
-        let record = dht::make_record(&one.publication, r, (addresses, relays), now, &mut *self.dice);
+        let reached = (addresses, relays);
+        let record = dht::make_record(&one.publication, one.r, period, reached, now, &mut *self.dice);
         match record {
             Ok(record) if !peers.is_empty() => {
                 // With less than all, the query ends at the first who says yes, and whoever was still being dialed gets
@@ -462,21 +454,18 @@ impl Driver {
                 let id =
                     self.swarm.behaviour_mut().kad.put_record_to(record, peers.iter().copied(), Quorum::All);
                 metrics::count(&self.metrics.queries);
-                self.queries.running.insert(id, Job::Put { publication, r });
+                self.queries.running.insert(id, Job::Put { publication, period });
             }
-            _ => self.put_ended(publication, r, false),
+            _ => self.put_ended(publication, period, false),
         }
     }
 
-    fn put_ended(&mut self, publication: u64, r: u8, stored: bool) {
-        let retry = Instant::now() + self.config.retry_interval;
+    fn put_ended(&mut self, publication: u64, period: u64, stored: bool) {
+        let pause_max = self.config.retry_interval;
         let Some(one) = self.queries.published(publication) else { return };
-        one.open = one.open.saturating_sub(1);
+        one.schedule.ended(period, stored, Instant::now(), pause_max);
         if stored {
-            one.stored.push(r);
             metrics::count(&self.metrics.records_published);
-        } else {
-            one.due = one.due.min(retry);
         }
         self.queries.tell_standing();
     }

@@ -29,6 +29,8 @@ const NEGOTIATION_TIME: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) connection: ConnectionId,
+    /// Whether it leads over the local network only.
+    pub(crate) is_near: bool,
     pub(crate) protocol: Protocol,
     pub(crate) reply: oneshot::Sender<Result<Stream, OpenError>>,
 }
@@ -142,7 +144,7 @@ impl ConnectionHandler for Handler {
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
                 self.negotiating -= 1;
-                let _ = info.reply.send(Ok(Stream::opened(protocol, info.connection)));
+                let _ = info.reply.send(Ok(Stream::opened(protocol, (info.connection, info.is_near))));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 self.negotiating -= 1;

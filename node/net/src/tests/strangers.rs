@@ -98,7 +98,7 @@ fn valid_record() -> Record {
     let secret = RendezvousSecret::new([7; 32]);
     let certificate = Certificate::issue(&device(1), device(2).verifying_key(), now + 60);
     let contact = Contact { certificate, addresses: Vec::new(), relays: Vec::new() };
-    let period = Period::new(&secret, locker_crypto::rendezvous::period_at(&secret, now));
+    let period = Period::new(&secret, locker_crypto::rendezvous::period_at(now));
     let value = seal_record(&period, 0, &contact, now, &mut dice()).unwrap();
     Record::new(period.dht_key(0).to_vec(), value.to_vec())
 }

@@ -1,0 +1,266 @@
+//! The plan itself, and what somebody who sees every record come and go can make of it (T44).
+
+use std::collections::{BTreeMap, HashMap};
+
+use libp2p::kad;
+use locker_crypto::certificate::Certificate;
+use locker_crypto::secret::{RendezvousSecret, SigningSeed};
+use locker_crypto::sign::Signing;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use super::*;
+use crate::rendezvous::{Publication, dht};
+
+const INTERVAL: Duration = Duration::from_secs(8 * 3_600);
+const RETRY: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_millis(200);
+/// Noon of some day.
+const NOON: u64 = 20_000 * PERIOD_S + PERIOD_S / 2;
+const LOCKERS: usize = 5;
+const SECRETS: usize = 4;
+const DAYS: u64 = 60;
+
+/// Plays a schedule from noon on; every put succeeds after two seconds. Gives (period, unix seconds) of each put.
+fn play(schedule: &mut Schedule, dice: &mut ChaCha20Rng, days: u64) -> Vec<(u64, u64)> {
+    let start = Instant::now();
+    let mut now = Moment { at: start, unix_s: NOON };
+    let mut puts = Vec::new();
+    loop {
+        schedule.renew(now, INTERVAL, dice);
+        for period in schedule.take_due(now.at, INTERVAL, QUIET) {
+            puts.push((period, now.unix_s));
+            schedule.ended(period, true, now.at, RETRY);
+        }
+        let due = schedule.next_due().unwrap();
+        assert!(due > now.at);
+        // Whole seconds, as the clock of the system tells them.
+        let at_s = (due - start).as_secs() + 1;
+        now = Moment { at: start + Duration::from_secs(at_s), unix_s: NOON + at_s };
+        if at_s > days * PERIOD_S {
+            return puts;
+        }
+    }
+}
+
+#[test]
+fn each_day_has_its_record_before_it_begins_and_until_it_ends() {
+    let puts = play(&mut Schedule::default(), &mut ChaCha20Rng::seed_from_u64(1), 20);
+    let mut by_period: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    puts.iter().for_each(|(period, at)| by_period.entry(*period).or_default().push(*at));
+    assert_eq!(by_period.len(), 21);
+    for (period, puts) in by_period.iter().skip(1).take(18) {
+        let begin = period * PERIOD_S;
+        assert!((begin - 4 * 3_600 - 1..=begin).contains(&puts[0]), "{} s ahead", begin - puts[0]);
+        assert!(puts.windows(2).all(|two| two[1] - two[0] <= 8 * 3_600 + 1));
+        // It is younger than a record may be (30 h) to the end of its day, and a reader looks for it a day longer.
+        let last = puts[puts.len() - 1];
+        assert!((begin + 12 * 3_600..begin + PERIOD_S).contains(&last));
+    }
+}
+
+#[test]
+fn what_fails_is_tried_again_and_what_changed_goes_out_again() {
+    let mut dice = ChaCha20Rng::seed_from_u64(2);
+    let mut schedule = Schedule::default();
+    let start = Moment { at: Instant::now(), unix_s: NOON };
+    schedule.renew(start, INTERVAL, &mut dice);
+    assert_eq!(schedule.standing(), (1, 0));
+    let today = period_at(NOON);
+    assert_eq!(schedule.take_due(start.at, INTERVAL, QUIET), [today]);
+    // A change while it is under way: again when it is through.
+    schedule.anew(start.at);
+    assert!(schedule.take_due(start.at, INTERVAL, QUIET).is_empty());
+    schedule.ended(today, true, start.at, RETRY);
+    assert_eq!(schedule.standing(), (1, 1));
+    assert_eq!(schedule.take_due(start.at + QUIET, INTERVAL, QUIET), [today]);
+    let mut at = start.at + QUIET;
+    for pause in [1, 2, 4, 8, 16, 32, 60, 60].map(Duration::from_secs) {
+        schedule.ended(today, false, at, RETRY);
+        at += pause;
+        assert_eq!((schedule.standing(), schedule.next_due()), ((1, 0), Some(at)));
+        assert_eq!(schedule.take_due(at, INTERVAL, QUIET), [today]);
+    }
+    schedule.ended(today, true, at, RETRY);
+
+    // A minute before midnight both are out, and both say where this node is now.
+    let late = Duration::from_secs(PERIOD_S / 2 - 60);
+    let late = Moment { at: start.at + late, unix_s: NOON + late.as_secs() };
+    schedule.renew(late, INTERVAL, &mut dice);
+    for period in schedule.take_due(late.at, INTERVAL, QUIET) {
+        schedule.ended(period, true, late.at, RETRY);
+    }
+    assert_eq!(schedule.standing(), (2, 2));
+    schedule.anew(late.at);
+    assert_eq!(schedule.take_due(late.at, INTERVAL, QUIET), [today, today + 1]);
+
+    // The clock is set to another year: what there was is over.
+    let other = Moment { unix_s: NOON + 400 * PERIOD_S, ..late };
+    schedule.renew(other, INTERVAL, &mut dice);
+    assert_eq!(schedule.standing(), (1, 0));
+    assert_eq!(schedule.take_due(late.at, INTERVAL, QUIET), [period_at(other.unix_s)]);
+    // What was under way for a period that is over is nobody's.
+    schedule.ended(today, true, late.at, RETRY);
+    assert_eq!(schedule.standing(), (1, 0));
+}
+
+/// All that a crawler sees of one key of the DHT: when records came, and the bytes of the last one.
+struct Sighting {
+    locker: usize,
+    puts: Vec<u64>,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Sighting {
+    fn first(&self) -> u64 {
+        self.puts[0]
+    }
+
+    fn last(&self) -> u64 {
+        self.puts[self.puts.len() - 1]
+    }
+
+    fn issued(&self) -> u64 {
+        u64::from_le_bytes(self.value[32..40].try_into().unwrap())
+    }
+}
+
+/// What there is to compare two keys by; each feature is a small number.
+fn features(a: &Sighting, b: &Sighting) -> [(usize, u64); 10] {
+    let (a, b) = if a.first() <= b.first() { (a, b) } else { (b, a) };
+    let alike = |one: &[u8], two: &[u8]| one.iter().zip(two).filter(|(x, y)| x == y).count() as u64;
+    // Minutes in bins of a quarter of an hour, both ways within three days.
+    let gap = |from: u64, to: u64| (to + 3 * PERIOD_S).saturating_sub(from) / 900;
+    let turn = |from: u64, to: u64, round: u64| {
+        let apart = to.abs_diff(from) % round;
+        apart.min(round - apart) / 300
+    };
+    [
+        gap(a.last(), b.first()),
+        gap(a.first(), b.first()),
+        gap(a.last(), b.last()),
+        turn(a.first(), b.first(), PERIOD_S),
+        turn(a.first(), b.first(), 8 * 3_600),
+        turn(a.last(), b.last(), PERIOD_S),
+        gap(a.issued(), b.issued()),
+        (a.puts.len() * 8 + b.puts.len()) as u64,
+        alike(&a.key[5..], &b.key[5..]),
+        alike(&a.value[40..], &b.value[40..]),
+    ]
+    .map({
+        let mut number = 0;
+        move |value| {
+            number += 1;
+            (number, value)
+        }
+    })
+}
+
+/// Trains on the first half of the days whether two keys are of one locker, each feature by itself and all together, and
+/// returns how often the best of them is right on the second half, of pairs `apart` days apart, with both answers equally likely.
+fn best_classifier(sightings: &BTreeMap<u64, Vec<Sighting>>, apart: u64) -> f64 {
+    let days: Vec<u64> = sightings.keys().copied().collect();
+    let half = days[days.len() / 2];
+    let mut counts: HashMap<(usize, u64), [f64; 2]> = HashMap::new();
+    let mut totals = [0.0_f64; 2];
+    let pairs = |day: u64| {
+        let (here, there) = (&sightings[&day], sightings.get(&(day + apart)));
+        here.iter().enumerate().flat_map(move |(n, a)| {
+            let skip = if apart == 0 { n + 1 } else { 0 };
+            there.into_iter().flat_map(move |there| there.iter().skip(skip).map(move |b| (a, b)))
+        })
+    };
+    for day in days.iter().copied().filter(|day| day + apart < half) {
+        for (a, b) in pairs(day) {
+            let class = usize::from(a.locker == b.locker);
+            totals[class] += 1.0;
+            for feature in features(a, b) {
+                counts.entry(feature).or_default()[class] += 1.0;
+            }
+        }
+    }
+    let weigh = |feature: &(usize, u64)| {
+        let [other, same] = counts.get(feature).copied().unwrap_or_default();
+        (((same + 2.0) / totals[1]) / ((other + 2.0 * totals[0] / totals[1]) / totals[0])).ln()
+    };
+    let mut right = [[0.0_f64; 2]; 11];
+    let mut all = [0.0_f64; 2];
+    for day in days.iter().copied().filter(|day| *day >= half) {
+        for (a, b) in pairs(day) {
+            let class = usize::from(a.locker == b.locker);
+            all[class] += 1.0;
+            let weights = features(a, b).map(|feature| weigh(&feature));
+            let said = weights.iter().copied().chain([weights.iter().sum()]);
+            for (right, weight) in right.iter_mut().zip(said) {
+                right[class] += f64::from(u8::from((weight > 0.0) == (class == 1)));
+            }
+        }
+    }
+    assert!(all[1] > 5_000.0, "{all:?}");
+    right.iter().map(|right| (right[0] / all[0] + right[1] / all[1]) / 2.0).fold(0.0, f64::max)
+}
+
+/// What a crawler sees of five lockers that find one another under four secrets each. `play` says when which period's record
+/// of a secret's r is put.
+fn crawl(
+    mut play: impl FnMut(usize, u8, &mut ChaCha20Rng) -> Vec<(u64, u64)>,
+) -> BTreeMap<u64, Vec<Sighting>> {
+    let mut dice = ChaCha20Rng::seed_from_u64(44);
+    let device = |n: usize| Signing::from_seed(&SigningSeed::new([u8::try_from(n).unwrap() + 1; 32]));
+    let mut seen: BTreeMap<u64, Vec<Sighting>> = BTreeMap::new();
+    for number in 0..LOCKERS * SECRETS {
+        let locker = number / SECRETS;
+        let secret = RendezvousSecret::new([u8::try_from(number).unwrap(); 32]);
+        let life = NOON + 2 * DAYS * PERIOD_S;
+        let certificate = Certificate::issue(&device(locker), device(99).verifying_key(), life);
+        let publication = Publication { secret, r: 0..3, certificate };
+        for r in publication.r.clone() {
+            let mut of_period: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+            play(number, r, &mut dice)
+                .into_iter()
+                .for_each(|(p, at)| of_period.entry(p).or_default().push(at));
+            // What was begun by hand, at the start, is seen to belong together; the row speaks of the days after it.
+            for (period, puts) in of_period.into_iter().skip(1) {
+                let at = puts[puts.len() - 1];
+                let record: kad::Record =
+                    dht::make_record(&publication, r, period, (vec![], vec![]), at, &mut dice).unwrap();
+                assert_eq!(record.publisher, None);
+                let (key, value) = (record.key.to_vec(), record.value);
+                seen.entry(period).or_default().push(Sighting { locker, puts, key, value });
+            }
+        }
+    }
+    seen
+}
+
+/// T44: 60 days, five lockers, no restart. The best classifier over all fields of the records, and over when they come and go,
+/// links what is one locker's no better than chance and 2 %; it does see what a plan that goes on from day to day gives away.
+#[test]
+fn t44_nothing_links_the_records_of_one_locker() {
+    let seen = crawl(|_, _, dice| play(&mut Schedule::default(), dice, DAYS));
+    for apart in [0, 1, 2, 7] {
+        let share = best_classifier(&seen, apart);
+        assert!(share <= 0.52, "{apart} days apart: {share}");
+    }
+
+    // The control: each secret's day begins at an hour of its own, and what is put goes on from there.
+    let mut plans: HashMap<usize, Vec<(u64, u64)>> = HashMap::new();
+    let seen = crawl(|number, _, dice| {
+        let plan = plans.entry(number).or_insert_with(|| {
+            let offset = u64::from(dice.next_u32()) % PERIOD_S;
+            let mut at = NOON;
+            let mut plan = Vec::new();
+            while at < NOON + DAYS * PERIOD_S {
+                plan.push(((at - offset) / PERIOD_S, at));
+                at += 4 * 3_600 + u64::from(dice.next_u32()) % (4 * 3_600);
+            }
+            plan
+        });
+        plan.clone()
+    });
+    for apart in [0, 1] {
+        let share = best_classifier(&seen, apart);
+        assert!(share > 0.55, "{apart} days apart: {share}");
+    }
+}
