@@ -20,11 +20,18 @@ const PIECE: usize = 64 << 10;
 /// One direction.
 pub struct Pipe(Mutex<State>);
 
+/// What was written at once, as far as it was not read.
+struct Piece {
+    due: Instant,
+    bytes: Vec<u8>,
+    read: usize,
+}
+
 struct State {
     from: IpAddr,
     to: IpAddr,
     /// What is under way, and when it arrives; nothing is the end.
-    queue: VecDeque<(Instant, Vec<u8>)>,
+    queue: VecDeque<Piece>,
     len: usize,
     last_due: Instant,
     /// Nothing arrives.
@@ -106,7 +113,7 @@ impl End {
         if !state.is_ended {
             state.is_ended = true;
             let due = state.last_due.max(Instant::now() + Duration::from_millis(1));
-            state.queue.push_back((due, Vec::new()));
+            state.queue.push_back(Piece { due, bytes: Vec::new(), read: 0 });
             state.wake();
         }
     }
@@ -127,19 +134,20 @@ impl AsyncRead for End {
         if state.is_held {
             return Poll::Pending;
         }
-        let Some((due, bytes)) = state.queue.front_mut() else { return Poll::Pending };
-        if *due > Instant::now() {
-            let mut sleep = self.due.take().unwrap_or_else(|| Box::pin(sleep_until(*due)));
-            sleep.as_mut().reset(*due);
+        let Some(piece) = state.queue.front_mut() else { return Poll::Pending };
+        if piece.due > Instant::now() {
+            let mut sleep = self.due.take().unwrap_or_else(|| Box::pin(sleep_until(piece.due)));
+            sleep.as_mut().reset(piece.due);
             if sleep.as_mut().poll(context).is_pending() {
                 self.due = Some(sleep);
                 return Poll::Pending;
             }
         }
-        let len = bytes.len().min(into.len());
-        into[..len].copy_from_slice(&bytes[..len]);
-        if len < bytes.len() {
-            bytes.drain(..len);
+        let left = &piece.bytes[piece.read..];
+        let len = left.len().min(into.len());
+        into[..len].copy_from_slice(&left[..len]);
+        if len < left.len() {
+            piece.read += len;
         } else if len > 0 {
             state.queue.pop_front();
         }
@@ -170,7 +178,7 @@ impl AsyncWrite for End {
         let due = state.last_due.max(Instant::now() + travel.latency) + travel.sending;
         state.last_due = due;
         state.len += len;
-        state.queue.push_back((due, piece));
+        state.queue.push_back(Piece { due, bytes: piece, read: 0 });
         if let Some(reader) = state.reader.take() {
             reader.wake();
         }
