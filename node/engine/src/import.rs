@@ -90,7 +90,7 @@ fn import(
     let home = std::fs::metadata(store.home().path())
         .map_err(|e| Error::io("cannot read", store.home().path(), e))?;
     let home = (home.dev(), home.ino());
-    let sealer = Arc::new(Sealer::new(inner.keys().dedup()?, inner.space_tag(), store.read()?)?);
+    let sealer = Arc::new(Sealer::new(&inner.keys(), inner.space_tag(), store.read()?)?);
     let (jobs, planned) = bounded::<Job>(IN_FLIGHT_JOBS);
     let budget = Budget::new(IN_FLIGHT_BYTES);
     std::thread::scope(|scope| {

@@ -9,7 +9,7 @@ use locker_sync::session::Fate;
 
 use crate::join::Given;
 use crate::node::{Asker, Incoming};
-use crate::report::Silent;
+use crate::report::{Added, Silent};
 use crate::{Env, Error, InitOptions, ListOptions, Locker, Secret, Vault};
 
 /// Devices of one person, each with a home.
@@ -55,9 +55,14 @@ impl World {
 
     /// Takes in a file.
     pub(crate) fn add(&self, locker: &Locker, name: &str) {
+        self.add_bytes(locker, name, name.repeat(20_000).as_bytes());
+    }
+
+    /// Takes in a file of these bytes.
+    pub(crate) fn add_bytes(&self, locker: &Locker, name: &str, bytes: &[u8]) -> Added {
         let path = self.path(name);
-        std::fs::write(&path, name.repeat(20_000)).unwrap();
-        locker.add(&[&path], "", &Silent).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        locker.add(&[&path], "", &Silent).unwrap()
     }
 }
 

@@ -44,11 +44,13 @@
 //! | T70, T71 | low-order keys; depositors | `crypto::sealed_box`, `crypto::person`, `crypto::capsule`; `sync::session` |
 //! | T74 | older and newer versions | `crypto::entry`, `crypto::capability`, `crypto::link`; `catalog::operation`, `catalog::space`; `sync::session`; `net` (strangers) |
 //! | T75 | other keys of an epoch in one box | `crypto::epoch`; `catalog::epochs`; `engine::depot` |
+//! | T78 | keys in memory after the locker is closed | `engine::locker::forgotten` |
 //! | T82 | a device followed from day to day | [`traces`]; `net` (streams) |
 //! | T84 | much removed or overwritten at once | `catalog::brake`, `catalog::space`; `two_devices::held`; `household` |
 //! | T83 | an impostor at an old address | [`impostor`]; `sync::handshake` |
 //! | T86 | copies let go at the same moment, on old proofs or promises | `engine::copies`; `two_devices::copies`, `replica::copies` |
 //! | T87 | relays for everybody | `net` (relays), `net::limits`; `nat` |
+//! | T91 | the dedup secret after a removal | `engine::revoke` |
 //! | T89 | a kill between any two steps | `crash`; the simulation |
 
 #![allow(

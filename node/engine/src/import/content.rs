@@ -16,13 +16,14 @@ use locker_crypto::cut::Cutter;
 use locker_crypto::file_ref::{ChunkRecord, FileRef};
 use locker_crypto::id::{ChunkTag, ContentHash, SpaceTag};
 use locker_crypto::pack::SealedChunk;
-use locker_crypto::secret::DedupSecret;
 use locker_store::{Snapshot, files, index};
 
 use super::budget::{Budget, Permit};
 use super::walk::{SourceFile, Stamp};
 use crate::Error;
+use crate::keys::Keys;
 use crate::limits::{KNOWN_TAGS_AFTER, KNOWN_TAGS_MAX, READ_TRIES, READ_WINDOW, STREAM_SIZE_MIN};
+use crate::reader::Reader;
 
 /// A chunk ready for the packs.
 pub(super) struct Prepared {
@@ -51,6 +52,8 @@ pub(super) enum Part {
     Chunk(Receiver<Result<Prepared, Error>>, Permit),
     /// The end.
     End(ContentHash),
+    /// It is what its place in the locker holds already.
+    Known(FileRef),
     /// It could not be read to its end.
     Unread(String),
 }
@@ -76,6 +79,8 @@ pub(super) struct Sealer {
     space: SpaceTag,
     snapshot: RwLock<Arc<Snapshot>>,
     known: KnownTags,
+    /// There were other secrets before: what is sealed under them is not recognised by its chunks.
+    is_renewed: bool,
 }
 
 /// A short look at which chunks the space may have, so that new ones, mostly all of them, cost no look into the
@@ -121,12 +126,14 @@ fn prefix(tag: &ChunkTag) -> u64 {
 }
 
 impl Sealer {
-    /// Takes the secret of the person and the state in which chunks are looked up.
+    /// Takes the present secret of the person and the state in which chunks are looked up.
     ///
     /// # Errors
     /// What reading gives.
-    pub(super) fn new(secret: &DedupSecret, space: SpaceTag, snapshot: Snapshot) -> Result<Self, Error> {
+    pub(super) fn new(keys: &Keys, space: SpaceTag, snapshot: Snapshot) -> Result<Self, Error> {
+        let secret = keys.dedup()?;
         Ok(Self {
+            is_renewed: keys.person_keys()?.generation() > 0,
             cutter: Cutter::new(secret),
             keys: DedupKeys::new(secret),
             space,
@@ -179,8 +186,8 @@ impl Sealer {
             return Ok(Whole::Known(FileRef::empty()));
         }
         let first = &plain[..self.cutter.next(&plain)];
-        // Only what begins like something that is here can be here whole.
-        if self.may_have(&chunk_tag(&self.keys.chunk_key(ChunkKind::Data, first)))
+        // Only what begins like something that is here can be here whole, unless it is sealed under another secret.
+        if (self.is_renewed || self.may_have(&chunk_tag(&self.keys.chunk_key(ChunkKind::Data, first))))
             && let Some(known) = self.known(&hash)?
         {
             return Ok(Whole::Known(known));
@@ -209,6 +216,54 @@ impl Sealer {
             }
         }
         Ok(Some(file))
+    }
+
+    /// Whether a large file is `before`, sealed under an earlier secret, whose every chunk is here. Reads it if it begins like
+    /// nothing that the present secret seals; what cannot be read is left to [`Self::stream`], which tells why.
+    pub(super) fn is_still(
+        &self,
+        source: &SourceFile,
+        before: &FileRef,
+        reader: &Reader<'_>,
+    ) -> Result<bool, Error> {
+        if !self.is_renewed || before.size() != source.stamp.size {
+            return Ok(false);
+        }
+        if self.hash_of_new(source)? != Some(before.content_hash()) {
+            return Ok(false);
+        }
+        let mut is_here = true;
+        let seen = reader.each_record(before, &mut |record, _| {
+            is_here = is_here && self.has(&record.tag())?;
+            Ok(())
+        });
+        // What is damaged or away is sealed anew.
+        Ok(is_here && seen.is_ok())
+    }
+
+    /// The hash of a large file, unless it begins like something that is here, or cannot be read.
+    fn hash_of_new(&self, source: &SourceFile) -> Result<Option<ContentHash>, Error> {
+        let Ok(mut file) = open_plain(&source.path) else { return Ok(None) };
+        let mut hasher = blake3::Hasher::new();
+        let mut window = Vec::with_capacity(READ_WINDOW);
+        let mut is_first = true;
+        loop {
+            window.clear();
+            match (&mut file).take(READ_WINDOW as u64).read_to_end(&mut window) {
+                Ok(0) if !is_first => break,
+                Ok(_) => {}
+                Err(_) => return Ok(None),
+            }
+            if std::mem::take(&mut is_first) {
+                let first = &window[..self.cutter.next(&window)];
+                if self.has(&chunk_tag(&self.keys.chunk_key(ChunkKind::Data, first)))? {
+                    return Ok(None);
+                }
+            }
+            hasher.update(&window);
+        }
+        let is_same = check_stamp(&file, source).is_ok();
+        Ok(is_same.then(|| ContentHash(*hasher.finalize().as_bytes())))
     }
 
     /// Reads a large file from its start to its end; each chunk is sealed by a worker while the reading goes on. Gives

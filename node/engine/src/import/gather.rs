@@ -133,7 +133,7 @@ impl<'a> Gatherer<'a> {
         self.added.bytes += file.size();
         let hash = file.content_hash();
         let same = matches!(versions.as_slice(), [only]
-            if only.hash == hash && only.mtime_ms == source.mtime_ms && only.exec == source.exec);
+            if only.file.content_hash() == hash && only.mtime_ms == source.mtime_ms && only.exec == source.exec);
         if same {
             self.added.unchanged += 1;
         } else {
@@ -196,6 +196,12 @@ impl<'a> Gatherer<'a> {
                     if self.batch.pack_bytes >= BATCH_PACK_BYTES {
                         self.close_packs()?;
                     }
+                }
+                Part::Known(file) => {
+                    self.meter.add(0, file.size());
+                    let closed = self.packer.end_file();
+                    self.keep(closed)?;
+                    return Ok((file, false));
                 }
                 Part::End(hash) => return Ok((self.end_file(builder, hash)?, true)),
                 Part::Unread(reason) => {

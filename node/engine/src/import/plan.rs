@@ -10,7 +10,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use locker_catalog::name::{self, Imported};
 use locker_catalog::operation::NodeKind;
 use locker_catalog::tree::{self as catalog, Newest};
-use locker_crypto::id::{ContentHash, NodeId, VersionId};
+use locker_crypto::file_ref::FileRef;
+use locker_crypto::id::{NodeId, VersionId};
 use locker_store::files::{self, FileStat};
 
 use super::budget::{Budget, Permit};
@@ -18,6 +19,7 @@ use super::content::{Part, Sealer, Unread, Whole};
 use super::walk::{Found, SourceFile, Stamp, shown};
 use crate::limits::{CHILDREN_PER_LOOK, IN_FLIGHT_JOBS, STAMP_SETTLE_NS, STREAM_SIZE_MIN};
 use crate::locker::Inner;
+use crate::reader::Reader;
 use crate::tree::{Listed, Tree, original_name};
 use crate::{Error, path};
 
@@ -76,7 +78,7 @@ pub(super) struct FileJob {
 #[derive(Clone)]
 pub(super) struct Existing {
     pub(super) vid: VersionId,
-    pub(super) hash: ContentHash,
+    pub(super) file: FileRef,
     pub(super) mtime_ms: i64,
     pub(super) exec: bool,
 }
@@ -195,7 +197,7 @@ impl<'a> Planner<'a> {
             Some(Known { node, .. }) => (node, None),
             None => (self.new_node(NodeKind::File), Some(Place { parent, name: imported })),
         };
-        let job = |content| {
+        let job = |versions, content| {
             Job::File(Box::new(FileJob {
                 source: source.clone(),
                 node,
@@ -209,7 +211,7 @@ impl<'a> Planner<'a> {
         if source.stamp.size < STREAM_SIZE_MIN {
             let permit = self.budget.take(source.stamp.size).ok_or_else(ended)?;
             let (done, ready) = bounded(1);
-            let job = job(Content::Whole(ready, permit));
+            let job = job(versions, Content::Whole(ready, permit));
             let sealer = Arc::clone(self.sealer);
             let source = source.clone();
             rayon::spawn(move || {
@@ -217,9 +219,14 @@ impl<'a> Planner<'a> {
             });
             self.send(job)
         } else {
+            let before = self.still(&source, &versions)?;
             let (parts, ready) = bounded(IN_FLIGHT_JOBS);
-            self.send(job(Content::Parts(ready)))?;
-            self.sealer.stream(&source, &self.budget, &parts);
+            self.send(job(versions, Content::Parts(ready)))?;
+            match before {
+                // Nobody takes it if the import has ended for another reason.
+                Some(file) => drop(parts.send(Part::Known(file))),
+                None => self.sealer.stream(&source, &self.budget, &parts),
+            }
             Ok(())
         }
     }
@@ -232,6 +239,15 @@ impl<'a> Planner<'a> {
         let path = source.path.as_os_str().as_bytes();
         let known = files::unchanged(&*self.sealer.snapshot(), path, &stat(&source.stamp))?;
         Ok(known == Some(version.hash))
+    }
+
+    /// What a large file still is, although it was sealed under an earlier secret.
+    fn still(&self, source: &SourceFile, versions: &[Existing]) -> Result<Option<FileRef>, Error> {
+        let [only] = versions else { return Ok(None) };
+        let (store, snapshot) = (self.inner.store()?, self.sealer.snapshot());
+        let reader = Reader::new(self.inner, &store, &snapshot);
+        let is_still = self.sealer.is_still(source, &only.file, &reader)?;
+        Ok(is_still.then(|| only.file.clone()))
     }
 
     /// The node of this name and kind in the folder at hand, if it is known.
@@ -308,7 +324,7 @@ impl<'a> Planner<'a> {
         let node = Tree::new(&snapshot, self.inner.space_tag())?.node(node)?;
         let existing = node.versions.iter().map(|v| Existing {
             vid: v.vid,
-            hash: v.file.content_hash(),
+            file: v.file.clone(),
             mtime_ms: v.mtime_ms,
             exec: v.exec,
         });

@@ -5,6 +5,8 @@ use locker_crypto::epoch::Bundle;
 use locker_store::objects;
 use locker_sync::message::v1::Ask;
 use locker_sync::session::Fate;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
 
 use crate::limits::BUNDLES_PER_EPOCH_MAX;
 use crate::node::Asker;
@@ -56,6 +58,29 @@ fn t23_an_ended_device_opens_nothing_written_after() {
     // The dedup secret is another one too: equal content is not recognised by the old.
     let dedup = |locker: &Locker| *locker.inner().keys().dedup().unwrap().expose();
     assert!(dedup(&first) == dedup(&second) && dedup(&first) != dedup(&thief));
+}
+
+/// T91: after a removal the dedup secret of before, which the ended device has, is used for nothing more: no piece of what is new
+/// is recognised by it (where other secrets cut, and that keys differ, `crypto` shows). What is here already is not sealed again.
+#[test]
+fn t91_the_dedup_secret_of_the_ended_is_used_no_more() {
+    let (world, first) = World::new();
+    let thief = world.join(&first, "thief");
+    let mut body = vec![0; 12 << 20];
+    ChaCha20Rng::seed_from_u64(91).fill_bytes(&mut body);
+    let add =
+        |name: &str, end: &[u8]| world.add_bytes(&first, name, &[&body, end].concat()).new_bytes as usize;
+    assert!(add("one.bin", b"1") > body.len());
+    assert!(add("two.bin", b"2") < body.len() / 2, "the last piece only");
+    let small = |name: &str| world.add_bytes(&first, name, &body[..200_000]).new_bytes;
+    assert!(small("small.bin") > 200_000);
+
+    first.revoke_device(&id(&thief)[..16]).unwrap();
+    assert_eq!(add("one.bin", b"1"), 0, "written anew, what is here is not sealed again");
+    assert_eq!(small("small.bin"), 0);
+    assert_eq!(small("small, elsewhere.bin"), 0);
+    assert!(add("three.bin", b"3") > body.len(), "all of it anew");
+    assert!(add("four.bin", b"4") < body.len() / 2, "under one other secret");
 }
 
 /// T32, T25: what an ended device writes, and whom it brings in, has no effect where its end is known, whatever it knew.
