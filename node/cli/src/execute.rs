@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use locker_engine::report::{Entry, Guide, Observer, TicketShown};
 use locker_engine::{Locker, NodeOptions, ShareOptions, VerifyOptions};
@@ -117,8 +117,15 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         }
         Request::Shares => Reply::Shares(locker.shares()?),
         Request::RevokeShare { id } => Reply::Shares(vec![locker.revoke_share(&id)?]),
-        Request::Wait { timeout_ms } => {
-            locker.wait_synced(remembered(locker)?, timeout_ms.map(Duration::from_millis))?;
+        Request::Wait { synced, copies, timeout_ms } => {
+            let (start, time) = (Instant::now(), timeout_ms.map(Duration::from_millis));
+            if synced {
+                locker.wait_synced(remembered(locker)?, time)?;
+            }
+            if let Some(copies) = copies {
+                let left = time.map(|time| time.saturating_sub(start.elapsed()));
+                locker.wait_copies(copies, remembered(locker)?, left)?;
+            }
             Reply::Done
         }
     };

@@ -223,8 +223,12 @@ pub(crate) enum Request {
         /// Its id, or the beginning of it.
         id: String,
     },
-    /// Wait until everything is here.
+    /// Wait until everything is here, or is on so many devices.
     Wait {
+        /// Whether everything is to be here.
+        synced: bool,
+        /// On how many devices all content is to be.
+        copies: Option<u32>,
         /// How long at most.
         timeout_ms: Option<u64>,
     },

@@ -161,6 +161,11 @@ pub(crate) fn wait_synced(hub: &Hub, timeout: Option<Duration>) -> Result<(), Er
     hub.runtime().block_on(hub.wait_synced(timeout))
 }
 
+/// Waits on a running node until all content is on so many devices.
+pub(crate) fn wait_copies(hub: &Hub, copies: u32, timeout: Option<Duration>) -> Result<(), Error> {
+    hub.runtime().block_on(hub.wait_copies(copies, timeout))
+}
+
 /// Fetches lost packs on a running node, from whoever has them.
 pub(crate) fn fetch_lost(
     hub: &Hub,

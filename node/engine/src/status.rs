@@ -101,6 +101,15 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     })
 }
 
+/// On how many devices the content is that is on the fewest, as [`Status::copies`] counts; `None` if there is none.
+pub(crate) fn least_copies(inner: &Inner) -> Result<Option<u32>, Error> {
+    // A replica knows of no copies beside its own.
+    inner.keys().person_keys()?;
+    let snapshot = inner.store()?.read()?;
+    let packs = Packs::read(&snapshot, inner, &inner.told_replicas(&snapshot)?)?;
+    Ok(packs.is_any.then_some(packs.least))
+}
+
 /// The hash of the whole tree, in hexadecimal. Reads the row of every file and folder.
 fn state_hash(tree: &Tree<'_>) -> Result<String, Error> {
     let hash = catalog::state_hash(tree.rows())?;
@@ -234,6 +243,8 @@ struct Packs {
     oldest_verified: Option<u64>,
     /// Bytes of those that were let go here and are read from other devices.
     away_bytes: u64,
+    /// Whether there is one that counts.
+    is_any: bool,
     /// On how many devices the pack is that is on the fewest, and how many of them proved it.
     least: u32,
     proved: u32,
@@ -274,7 +285,8 @@ impl Packs {
             ControlFlow::Continue(())
         })?;
         failure?;
-        if packs.least == u32::MAX {
+        packs.is_any = packs.least < u32::MAX;
+        if !packs.is_any {
             // Nothing but small things: they lie in the log, which every device has that was heard from.
             (packs.least, packs.proved) = (1, 1);
         }

@@ -1,5 +1,9 @@
 //! Which packs are fetched from whom: whole packs, each from one source at a time, bounded, sources in turn.
 //!
+//! Several devices that fetch the same from one slow source would all ask it for the same packs in the same order, and it
+//! would send each of them everything. So a device takes, of the next few packs, first those that few have, and among these
+//! each device others: what one has, the rest get from it (rarest first, as in Cohen, "Incentives Build Robustness in BitTorrent", 2003).
+//!
 //! The plan holds what is wanted and who says that he has it. [`Plan::next_fetch`] gives out fetches; the engine carries them
 //! out and says how they ended. What of a pack came before a break lies in its partial file and is not sent again:
 //! the next fetch of it, from whatever source, asks only for the rest, and comes before what is not begun. A pack that is
@@ -14,6 +18,9 @@ use crate::limits::{BLOB_STREAMS, NODE_FLIGHT_BYTES, SESSION_FLIGHT_BYTES};
 
 /// After so many failures in a row a source is not asked for a pack again until it offers it anew.
 const FAILURES_MAX: u32 = 3;
+
+/// Of so many packs that are next in the order in which they were wanted one is chosen.
+const WINDOW: usize = 32;
 
 /// A device that has packs: the key under which its session stands.
 pub type Source = VerifyingKey;
@@ -87,6 +94,8 @@ struct Session {
 #[derive(Debug, Default)]
 pub struct Plan {
     bounds: Bounds,
+    /// What makes the choice of this device another one than that of others.
+    salt: u64,
     wanted: BTreeMap<PackHash, Wanted>,
     sessions: BTreeMap<Source, Session>,
     /// Sources in the order of their turns.
@@ -95,9 +104,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Starts with nothing wanted.
-    pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, ..Self::default() }
+    /// Starts with nothing wanted. `own` is the key of this device.
+    pub fn new(bounds: Bounds, own: &VerifyingKey) -> Self {
+        Self { bounds, salt: head(&own.0), ..Self::default() }
     }
 
     /// Wants a pack. One that is wanted already stays as it is.
@@ -240,7 +249,7 @@ impl Plan {
     }
 
     fn next_of(&mut self, source: Source) -> Option<Fetch> {
-        let Self { bounds, wanted, sessions, bytes, .. } = self;
+        let Self { bounds, salt, wanted, sessions, bytes, .. } = self;
         let session = sessions.get_mut(&source)?;
         if session.streams >= bounds.session_streams {
             return None;
@@ -251,16 +260,27 @@ impl Plan {
                 wanted.under_way.is_none() && wanted.sources.get(&source).is_some_and(|n| *n < FAILURES_MAX)
             })
         };
-        while session.queue.front().is_some_and(|pack| !is_open(pack)) {
-            session.queue.pop_front();
+        let mut at = 0;
+        while at < WINDOW.min(session.queue.len()) {
+            if is_open(&session.queue[at]) {
+                at += 1;
+            } else {
+                session.queue.remove(at);
+            }
         }
-        let pack = *session.queue.front()?;
+        let rank = |pack: &PackHash| {
+            let (is_begun, sources) =
+                wanted.get(pack).map_or((false, 0), |one| (one.is_begun, one.sources.len()));
+            (!is_begun, sources, (head(&pack.0) ^ *salt).wrapping_mul(SPREAD))
+        };
+        let (at, pack) =
+            session.queue.iter().copied().enumerate().take(WINDOW).min_by_key(|(_, pack)| rank(pack))?;
         let entry = wanted.get_mut(&pack)?;
         let fits = |held: u64, most: u64| held == 0 || held.saturating_add(entry.len) <= most;
         if !fits(session.bytes, bounds.session_bytes) || !fits(*bytes, bounds.node_bytes) {
             return None;
         }
-        session.queue.pop_front();
+        session.queue.remove(at);
         session.bytes += entry.len;
         session.streams += 1;
         *bytes += entry.len;
@@ -268,6 +288,15 @@ impl Plan {
         entry.is_begun = true;
         Some(Fetch { source, tag: entry.tag, pack, len: entry.len })
     }
+}
+
+/// Spreads what differs in any bit over all of them (the golden ratio in 64 bits: Knuth, TAOCP 3, section 6.4).
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The first bytes of a key or hash as a number.
+fn head(bytes: &[u8; 32]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *bytes;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Puts a pack in front of the queues of all that have it: what was begun is finished first.

@@ -126,3 +126,23 @@ fn a_device_killed_during_replication_ends_complete() {
     up_a.stop().ok();
     up_b.stop().ok();
 }
+
+/// Goal: `wait --copies` ends when all content is on so many devices, and tells what was not in time.
+#[test]
+fn one_may_wait_until_there_are_enough_copies() {
+    let (_meeting, a, b, up_a, up_b) = pair();
+    let add = |name: &str| {
+        let path = a.beside(name);
+        write(&path, &[7; 300_000]);
+        a.ok(["add".as_ref(), path.as_os_str()]);
+    };
+    a.ok(["wait", "--copies", "2", "--timeout", "60"]);
+    add("one.bin");
+    a.ok(["wait", "--copies", "2", "--timeout", "60"]);
+    assert_eq!((&a.json(["status"])["copies"]["least"], b.paths()), (&2.into(), vec!["one.bin".to_owned()]));
+    let never = a.run(["wait", "--copies", "3", "--timeout", "0.5"]);
+    assert_eq!(never.code(), Some(6));
+    assert!(never.err.contains("on 3 devices; the rarest is on 2"), "{}", never.err);
+    up_b.stop().ok();
+    up_a.stop().ok();
+}

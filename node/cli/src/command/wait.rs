@@ -9,19 +9,23 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::request::Request;
 
-/// Wait until everything is here
+/// Wait until everything is here, or on enough devices
 ///
-/// Ends when a device was reached, all entries that it knows are here, and so is all their content. Ends with exit code 6
-/// when the time is over.
+/// Ends when a device was reached, all entries that it knows are here, and so is all their content; with --copies when all content
+/// is on so many devices, this one and replicas among them. Ends with exit code 6 when the time is over.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   locker wait --synced
-  locker wait --synced --timeout 60")]
+  locker wait --synced --timeout 60
+  locker wait --copies 2")]
 pub(crate) struct Arguments {
-    /// Wait for every entry and all content; so without it too
+    /// Wait for every entry and all content; so without --copies too
     #[arg(long)]
     synced: bool,
+    /// Wait until all content is on so many devices
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    copies: Option<u32>,
     /// Give up after so many seconds
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<f64>,
@@ -34,7 +38,7 @@ struct Told {
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let Self { synced: _, timeout } = self;
+        let Self { synced, copies, timeout } = self;
         let timeout_ms = match timeout.map(Duration::try_from_secs_f64).transpose() {
             Ok(time) => time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             Err(_) => {
@@ -43,10 +47,15 @@ impl Arguments {
         };
         let start = Instant::now();
         let watch = context.terminal.watch("Waiting");
-        let reply = context.ask(Request::Wait { timeout_ms }, &watch);
+        let reply =
+            context.ask(Request::Wait { synced: synced || copies.is_none(), copies, timeout_ms }, &watch);
         watch.finish();
         reply?;
         let told = Told { seconds: start.elapsed().as_secs_f64() };
-        context.terminal.result(&told, || "Everything is here.".into())
+        context.terminal.result(&told, || match copies {
+            None => "Everything is here.".into(),
+            Some(1) => "Everything is on one device at least.".into(),
+            Some(copies) => format!("Everything is on {copies} devices at least."),
+        })
     }
 }

@@ -73,6 +73,20 @@ impl Locker {
         self.on_node(options, |hub| crate::node::wait_synced(hub, timeout))
     }
 
+    /// Waits until all content is on so many devices, this one among them, on the node that runs or on one for the time. Counted is
+    /// as by [`crate::report::Copies::least`].
+    ///
+    /// # Errors
+    /// [`Error::Network`] when the time is over; [`Error::Blind`] on a replica, which knows of no others.
+    pub fn wait_copies(
+        &self,
+        copies: u32,
+        options: NodeOptions,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
+        self.on_node(options, |hub| crate::node::wait_copies(hub, copies, timeout))
+    }
+
     /// Looks at every part of this device, with the node that runs or, with `options`, on one for the time: clock, disk,
     /// store, listening, local network, meeting points (those of `options` too), DHT, relay, router, and each other device. Takes some ten
     /// seconds where somebody is missing.

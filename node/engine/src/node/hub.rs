@@ -192,13 +192,14 @@ impl Hub {
         let (bootstrap, has_lan) = (config.bootstrap.clone(), config.lan.is_some());
         let (net, events) =
             locker_net::start(config, env).await.map_err(|e| Error::Network(e.to_string()))?;
+        let plan = Plan::new(Bounds::default(), &inner.keys().device_id());
         let hub = Arc::new(Self {
             inner,
             runtime,
             net,
             bootstrap,
             has_lan,
-            state: Mutex::new(State { plan: Plan::new(Bounds::default()), ..State::default() }),
+            state: Mutex::new(State { plan, ..State::default() }),
             changed: watch::channel(0).0,
             presence: watch::channel(0).0,
             stopping: watch::channel(false).0,

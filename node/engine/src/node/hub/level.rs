@@ -1,5 +1,6 @@
 //! Whether everything known is here, and waiting for it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,13 +8,18 @@ use std::time::Duration;
 use locker_catalog::operation::EntryRef;
 use locker_crypto::id::VerifyingKey;
 use locker_sync::message::v1::Head;
+use tokio::time::Instant;
 
 use super::Hub;
-use crate::Error;
+use crate::{Error, status};
 
 /// How far what is written of these moments may be behind while entries come, and while none do, in milliseconds.
 const NOTE_BUSY_MS: u64 = 60_000;
 const NOTE_QUIET_MS: u64 = 600_000;
+/// Copies are counted at most so often, by time and by the time that counting takes, and at least so often.
+const COUNT_PAUSE_MIN: Duration = Duration::from_millis(100);
+const COUNT_SHARE: u32 = 4;
+const COUNT_PAUSE: Duration = Duration::from_secs(1);
 
 /// When each device was last known to have nothing that is not here: what the brake counts late entries by.
 #[derive(Default)]
@@ -132,15 +138,9 @@ impl Hub {
                 }
             }
         };
-        let late = async {
-            match timeout {
-                Some(time) => tokio::time::sleep(time).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            ended = self.until_stop(wait) => ended.ok_or_else(|| Error::Network("the node is stopping".into())),
-            () = late => {
+            ended = self.until_stop(wait) => ended.ok_or_else(stopping),
+            () = over(timeout) => {
                 let state = self.state();
                 let missing = state.wanted.len();
                 let why = if state.sessions.is_empty() {
@@ -152,6 +152,49 @@ impl Hub {
             }
         }
     }
+
+    /// Waits until all content is on so many devices, replicas and drives as far as `status` counts them.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when the time is over or the node stops; those of counting.
+    pub(crate) async fn wait_copies(&self, copies: u32, timeout: Option<Duration>) -> Result<(), Error> {
+        let mut changes = self.changes();
+        let least = Cell::new(0);
+        let wait = async {
+            loop {
+                let start = Instant::now();
+                let counted = self.blocking(status::least_copies).await?;
+                least.set(counted.unwrap_or(u32::MAX));
+                if least.get() >= copies {
+                    return Ok(());
+                }
+                // Every pack is looked at for it: not at each of many changes.
+                tokio::time::sleep((start.elapsed() * COUNT_SHARE).max(COUNT_PAUSE_MIN)).await;
+                // What replicas say is no change of ours.
+                let _ = tokio::time::timeout(COUNT_PAUSE, changes.changed()).await;
+            }
+        };
+        tokio::select! {
+            ended = self.until_stop(wait) => ended.ok_or_else(stopping)?,
+            () = over(timeout) => {
+                let least = least.get();
+                let why = format!("the time was over before everything was on {copies} devices; the rarest is on {least}");
+                Err(Error::Network(why))
+            }
+        }
+    }
+}
+
+/// The end of the time that somebody waits; there may be none.
+async fn over(timeout: Option<Duration>) {
+    match timeout {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn stopping() -> Error {
+    Error::Network("the node is stopping".into())
 }
 
 #[cfg(test)]
