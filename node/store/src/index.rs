@@ -443,6 +443,12 @@ pub(crate) fn mark_deleting(txn: &mut WriteTxn<'_>, hash: &PackHash) -> Result<(
     set_state(txn, hash, PackState::Deleting)
 }
 
+/// The file of a pack that is needed goes, for others hold it.
+pub(crate) fn mark_away(txn: &mut WriteTxn<'_>, hash: &PackHash) -> Result<(), StoreError> {
+    txn.delete(PACK_RECENT, hash.as_bytes());
+    set_state(txn, hash, PackState::Away)
+}
+
 /// Second half: the file is gone. A pack that somebody still pins stays known, and is not wanted; another one is
 /// forgotten with its chunks.
 pub(crate) fn finish_deleting(txn: &mut WriteTxn<'_>, hash: &PackHash) -> Result<(), StoreError> {

@@ -346,6 +346,19 @@ impl Store {
         self.finish_deletion(packs)
     }
 
+    /// Lets the files of packs go that are needed and lie elsewhere: a commit that says so ([`PackState::Away`]), then the files.
+    /// Whoever pins them, they stay known with their chunks. Files that a crash left are removed by [`Store::recover`]. The caller
+    /// has made sure of the same as for [`Store::delete_packs`], and that others hold them.
+    ///
+    /// # Errors
+    /// As [`Store::delete_packs`].
+    pub fn let_packs_go(&self, packs: &[PackHash]) -> Result<(), StoreError> {
+        self.write::<_, StoreError>(|txn| packs.iter().try_for_each(|hash| index::mark_away(txn, hash)))?;
+        reach(failpoints::DELETE_MARKED)
+            .map_err(|error| StoreError::io("letting packs go", self.home.path(), error))?;
+        self.packs.remove(packs)
+    }
+
     fn finish_deletion(&self, packs: &[PackHash]) -> Result<(), StoreError> {
         if packs.is_empty() {
             return Ok(());

@@ -334,16 +334,8 @@ fn let_go(inner: &Inner, plan: &mut Plan) -> Result<u64, Error> {
             Ok(())
         })?;
         let hashes: Vec<PackHash> = gone.iter().map(|(pack, _)| *pack).collect();
-        store.delete_packs(&hashes)?;
-        store.write::<_, Error>(|txn: &mut WriteTxn<'_>| {
-            for pack in &hashes {
-                let row = index::pack(txn, pack)?;
-                if row.is_some_and(|row| row.state == PackState::Released) {
-                    index::set_state(txn, pack, PackState::Away)?;
-                }
-            }
-            Ok(())
-        })?;
+        // They stay known, also where the holders' pins are still on their way.
+        store.let_packs_go(&hashes)?;
         freed += gone.iter().map(|(_, len)| file_len(*len)).sum::<u64>();
         for (pack, _) in group.iter().filter(|known| !gone.contains(known)) {
             plan.keep(*pack, Why::Changed);

@@ -24,7 +24,7 @@ pub(crate) struct Swept {
 }
 
 impl PackStore {
-    /// Removes temporary files, the packs that `look_up` does not know, and the partial ones that it does not want or
+    /// Removes temporary files, the packs that `look_up` does not know or says were let go, and the partial ones that it does not want or
     /// that have another length; packs that it still wants become partial ones. What is lost stays where it is: what is right
     /// in it serves until its replacement has come. Only for the holder of the lock, before
     /// any writing.
@@ -93,6 +93,10 @@ impl PackStore {
             let path = shard.join(&name);
             match look_up(&hash)? {
                 None => removed += u64::from(remove_file(&path)?),
+                // It was let go, and the process ended before the file was.
+                Some(Pack { state: PackState::Away | PackState::Released, .. }) => {
+                    removed += u64::from(remove_file(&path)?);
+                }
                 // It had come, and the process ended before its row said so: the fetch goes on from here.
                 Some(pack) if pack.state == PackState::Wanted && !self.partial.join(&name).exists() => {
                     check_kind(&path, Kind::File)?;

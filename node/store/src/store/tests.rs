@@ -376,6 +376,23 @@ fn packs_of_several_spaces_share_one_file_and_go_together() {
     store.delete_packs(&[name]).unwrap();
 }
 
+/// What is let go because others hold it stays known, with its chunks, also where nobody's pin of it came here yet.
+#[test]
+fn what_is_let_go_stays_known_without_any_pin() {
+    let place = Place::new();
+    let mut store = begin(&place.home);
+    store.recover().unwrap();
+    let name = put_pack(&store, 1, 30_000).unwrap();
+    let chunks = index::locs(&store.read().unwrap(), &name).unwrap();
+    store.let_packs_go(&[name]).unwrap();
+    assert!(matches!(store.packs().open(&name, 30_000), Err(StoreError::Absent { .. })));
+    let read = store.read().unwrap();
+    assert!(!chunks.is_empty() && !pins::is_pinned_by_any(&read, &SPACE, &name).unwrap());
+    assert_eq!(index::pack(&read, &name).unwrap().unwrap().state, PackState::Away);
+    assert_eq!(index::locs(&read, &name).unwrap(), chunks);
+    assert_eq!(index::places(&read, &SPACE, &chunks[0].tag).unwrap().len(), 1);
+}
+
 #[test]
 fn start_up_removes_what_nothing_names_and_finishes_deletions() {
     let place = Place::new();
@@ -391,6 +408,8 @@ fn start_up_removes_what_nothing_names_and_finishes_deletions() {
         .write(|txn| index::mark_deleting(txn, &going).and_then(|()| index::mark_deleting(txn, &gone)))
         .unwrap();
     store.packs().remove(&[gone]).unwrap();
+    let away = put_pack(&store, 7, 30_000).unwrap();
+    store.write(|txn| index::mark_away(txn, &away)).unwrap();
     // Without the mark of a clean closing, what was written lately is verified.
     store
         .write::<_, StoreError>(|txn| {
@@ -414,7 +433,9 @@ fn start_up_removes_what_nothing_names_and_finishes_deletions() {
     let mut expected = vec![harmed, lost];
     expected.sort();
     assert_eq!(recovery.lost, expected);
-    assert_eq!((recovery.temporary_removed, recovery.unreferenced_removed), (1, 1));
+    assert_eq!((recovery.temporary_removed, recovery.unreferenced_removed), (1, 2));
+    assert!(!file(&away).exists());
+    assert_eq!(index::pack(&store.read().unwrap(), &away).unwrap().unwrap().state, PackState::Away);
     assert_eq!((recovery.deletions_finished, recovery.strangers), (2, 2));
     assert!(!recovery.was_clean);
     store.packs().verify(&kept, 30_000).unwrap();

@@ -15,6 +15,8 @@ use crate::{canary, crash, hooks};
 /// Longest time until all are equal, after everything is mended.
 const CONVERGE_TIME: Duration = Duration::from_secs(3_600);
 const LOOK_PAUSE: Duration = Duration::from_secs(4);
+/// How soon everybody has heard who let what go.
+const TELL_TIME: Duration = Duration::from_secs(60);
 /// How long the devices have to ask each other for proofs after that, and how often it is looked whether they did.
 const PROVE_TIME: Duration = Duration::from_secs(1_200);
 const PROVE_PAUSE: Duration = Duration::from_secs(120);
@@ -65,6 +67,8 @@ impl Schedule {
 
     /// Waits until the devices have asked each other for proofs, and counts the copies once more.
     pub(super) fn prove(&mut self) {
+        // What was let go just before is on its way to those who count it.
+        self.world.wait(TELL_TIME);
         let end = hooks::elapsed() + PROVE_TIME;
         while hooks::elapsed() < end && !self.all_say_safe() {
             self.world.wait(PROVE_PAUSE);
