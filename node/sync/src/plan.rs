@@ -1,8 +1,9 @@
 //! Which packs are fetched from whom: whole packs, each from one source at a time, bounded, sources in turn.
 //!
 //! Several devices that fetch the same from one slow source would all ask it for the same packs in the same order, and it
-//! would send each of them everything. So a device takes, of the next few packs, first those that few have, and among these
-//! each device others: what one has, the rest get from it (rarest first, as in Cohen, "Incentives Build Robustness in BitTorrent", 2003).
+//! would send each of them everything. So a device takes, of the next few packs, first those that few have (rarest first, as in Cohen,
+//! "Incentives Build Robustness in BitTorrent", 2003), and among these the ones that fall to it and not to another device that lacks
+//! them too (highest random weight, Thaler and Ravishankar, 1998): what falls to another it gets from there.
 //!
 //! The plan holds what is wanted and who says that he has it. [`Plan::next_fetch`] gives out fetches; the engine carries them
 //! out and says how they ended. What of a pack came before a break lies in its partial file and is not sent again:
@@ -91,11 +92,11 @@ struct Session {
 }
 
 /// What is wanted from whom.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Plan {
     bounds: Bounds,
-    /// What makes the choice of this device another one than that of others.
-    salt: u64,
+    /// The key of this device.
+    own: Source,
     wanted: BTreeMap<PackHash, Wanted>,
     sessions: BTreeMap<Source, Session>,
     /// Sources in the order of their turns.
@@ -103,10 +104,23 @@ pub struct Plan {
     bytes: u64,
 }
 
+impl Default for Plan {
+    fn default() -> Self {
+        Self::new(Bounds::default(), &VerifyingKey::ZERO)
+    }
+}
+
 impl Plan {
     /// Starts with nothing wanted. `own` is the key of this device.
     pub fn new(bounds: Bounds, own: &VerifyingKey) -> Self {
-        Self { bounds, salt: head(&own.0), ..Self::default() }
+        Self {
+            bounds,
+            own: *own,
+            wanted: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            turns: VecDeque::new(),
+            bytes: 0,
+        }
     }
 
     /// Wants a pack. One that is wanted already stays as it is.
@@ -135,6 +149,11 @@ impl Plan {
         if self.wanted.get(pack).is_some_and(|wanted| wanted.under_way.is_none()) {
             self.wanted.remove(pack);
         }
+    }
+
+    /// Notes that a session with a device stands: what it lacks too is shared out with it.
+    pub fn meet(&mut self, source: Source) {
+        self.offer(source, []);
     }
 
     /// Notes that a source has packs. Those that are not wanted are passed over.
@@ -249,7 +268,8 @@ impl Plan {
     }
 
     fn next_of(&mut self, source: Source) -> Option<Fetch> {
-        let Self { bounds, salt, wanted, sessions, bytes, .. } = self;
+        let Self { bounds, own, wanted, sessions, bytes, .. } = self;
+        let others: Vec<Source> = sessions.keys().copied().collect();
         let session = sessions.get_mut(&source)?;
         if session.streams >= bounds.session_streams {
             return None;
@@ -269,9 +289,13 @@ impl Plan {
             }
         }
         let rank = |pack: &PackHash| {
-            let (is_begun, sources) =
-                wanted.get(pack).map_or((false, 0), |one| (one.is_begun, one.sources.len()));
-            (!is_begun, sources, (head(&pack.0) ^ *salt).wrapping_mul(SPREAD))
+            let Some(one) = wanted.get(pack) else { return (true, usize::MAX, true, 0) };
+            let lacking = others.iter().filter(|other| !one.sources.contains_key(*other));
+            let rival = lacking.map(|other| weight(other, pack)).max().unwrap_or(0);
+            let weight = weight(own, pack);
+            // Of what falls to another, first that which is its last.
+            let is_other = rival > weight;
+            (!one.is_begun, one.sources.len(), is_other, if is_other { rival } else { !weight })
         };
         let (at, pack) =
             session.queue.iter().copied().enumerate().take(WINDOW).min_by_key(|(_, pack)| rank(pack))?;
@@ -293,10 +317,13 @@ impl Plan {
 /// Spreads what differs in any bit over all of them (the golden ratio in 64 bits: Knuth, TAOCP 3, section 6.4).
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The first bytes of a key or hash as a number.
-fn head(bytes: &[u8; 32]) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *bytes;
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+/// To whom of those who lack it a pack falls: to the one with the greatest weight. Every device reckons the same.
+fn weight(device: &Source, pack: &PackHash) -> u64 {
+    let head = |bytes: &[u8; 32]| {
+        let [a, b, c, d, e, f, g, h, ..] = *bytes;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    };
+    (head(&device.0) ^ head(&pack.0)).wrapping_mul(SPREAD)
 }
 
 /// Puts a pack in front of the queues of all that have it: what was begun is finished first.

@@ -88,6 +88,7 @@ impl Hub {
             }
             state.scopes.insert(connection.peer, Admitted::new(scope, None));
             state.sessions.insert(device, Session::new(connection.clone(), sender));
+            state.plan.meet(device);
             // Through a relay anybody comes from its address.
             if !connection.is_relayed() {
                 let source = connection.remote.ip();
