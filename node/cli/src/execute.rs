@@ -85,7 +85,8 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         Request::Audit => Reply::Audited(locker.audit(remembered(locker)?, &AsObserver(sink))?),
         Request::Gc { dry_run } => Reply::Collected(locker.gc(dry_run, &AsObserver(sink))?),
         Request::Doctor { bootstrap, lan, port_mapping } => {
-            let resolved = crate::network::Resolved { bootstrap, lan, port_mapping };
+            let known = crate::network::Network::default().resolve(&locker.home()?)?;
+            let resolved = crate::network::Resolved { bootstrap, lan, port_mapping, ..known };
             let options = crate::network::options(&[], &resolved)?;
             Reply::Diagnosis(locker.doctor(options, &AsObserver(sink))?)
         }

@@ -36,14 +36,21 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    /// Keeps what was said on the command line, and adds to `options` what holds.
-    pub(crate) fn apply(self, home: &Path, options: &mut NodeOptions) -> Result<(), Failure> {
+    /// Puts what was said on the command line over what is remembered.
+    pub(crate) fn apply(self, resolved: &mut Resolved) {
+        let over = |said: Option<u64>, known: &mut Option<u64>| {
+            if let Some(limit) = said {
+                *known = Some(limit).filter(|limit| *limit > 0);
+            }
+        };
+        over(self.upload_limit, &mut resolved.upload_limit);
+        over(self.download_limit, &mut resolved.download_limit);
+    }
+
+    /// Keeps what was said on the command line for the next time.
+    pub(crate) fn remember(self, home: &Path) -> Result<(), Failure> {
         let Self { upload_limit, download_limit } = self;
-        Config::remember(home, Remembered { upload_limit, download_limit, ..Remembered::default() })?;
-        let config = Config::read(home)?;
-        options.upload_limit = config.upload_limit.filter(|limit| *limit > 0);
-        options.download_limit = config.download_limit.filter(|limit| *limit > 0);
-        Ok(())
+        Ok(Config::remember(home, Remembered { upload_limit, download_limit, ..Remembered::default() })?)
     }
 }
 
@@ -68,6 +75,10 @@ pub(crate) struct Resolved {
     pub(crate) lan: bool,
     /// Whether the router is asked to pass a port on.
     pub(crate) port_mapping: bool,
+    /// Bytes of content a second, beyond the local network.
+    pub(crate) upload_limit: Option<u64>,
+    /// As [`Resolved::upload_limit`], the other way.
+    pub(crate) download_limit: Option<u64>,
 }
 
 impl Network {
@@ -91,6 +102,8 @@ impl Network {
             bootstrap,
             lan: !self.no_lan && config.lan.unwrap_or(true),
             port_mapping: !self.no_port_mapping && !is_off && config.port_mapping.unwrap_or(true),
+            upload_limit: config.upload_limit.filter(|limit| *limit > 0),
+            download_limit: config.download_limit.filter(|limit| *limit > 0),
         })
     }
 
@@ -110,6 +123,8 @@ pub(crate) fn options(listen: &[SocketAddr], resolved: &Resolved) -> Result<Node
         bootstrap: NodeOptions::read_bootstrap(&resolved.bootstrap)?,
         lan: resolved.lan,
         port_mapping: resolved.port_mapping,
+        upload_limit: resolved.upload_limit,
+        download_limit: resolved.download_limit,
         ..NodeOptions::default()
     })
 }

@@ -38,8 +38,9 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Fetches what is `wanted` and has not come yet, with at most `ranges_max` ranges in a request, each
-    /// when `pace` lets it. What came stays when it fails; the stream is of no more use then. Dropping the future is safe if the stream is dropped too.
+    /// Fetches what is `wanted` and has not come yet, with at most `ranges_max` ranges in a request, which `pace`
+    /// counts and does not hold back. What came stays when it fails; the stream is of no more use then. Dropping the future is safe
+    /// if the stream is dropped too.
     pub(crate) async fn fetch(
         &self,
         stream: &mut Stream,
@@ -51,7 +52,7 @@ impl Asked {
         let missing = into.missing(wanted);
         for ranges in missing.chunks(ranges_max) {
             let groups: u64 = ranges.iter().map(|range| u64::from(range.end - range.start)).sum();
-            pace.pass(groups * u64::from(GROUP_BYTES)).await;
+            pace.charge(groups * u64::from(GROUP_BYTES));
             let ranges = GroupRanges::some(ranges.to_vec()).map_err(|_| Failed::Wrong)?;
             let request = GetPack { space: self.space, pack: self.pack, ranges };
             let mut held = GroupSet::none(self.len);

@@ -14,7 +14,7 @@ mod request;
 
 pub use answer::{AnswerError, PackSource, answer};
 pub use fetch::{FetchError, GroupSink, fetch, fetch_length};
-pub use groups::{GROUP_BYTES, GroupRanges, GroupSet};
+pub use groups::{GROUP_BYTES, GroupRanges, GroupSet, PACK_LEN_MAX};
 pub use hold::{HOLD, HoldPacks, PACKS_PER_HOLD, grant, hold};
 pub use request::{GET, GetPack};
 

@@ -180,6 +180,11 @@ impl Handle {
         if stream.is_near() { &self.paces.near } else { &self.paces.download }
     }
 
+    /// Returns a pace without limit.
+    pub fn unpaced(&self) -> &Pace {
+        &self.paces.near
+    }
+
     /// Returns whether fetching waits because of [`crate::Config::download_limit`]: then silence means nothing.
     pub fn is_held_back(&self) -> bool {
         self.paces.download.is_behind()

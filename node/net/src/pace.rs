@@ -1,6 +1,7 @@
 //! How fast packs go out and come in, where a person set a limit (`docs/spec/12-sync.md`, "Rates").
 //!
-//! Only packs wait: entries, questions and proofs are small, and what a person does must not stand behind what is copied.
+//! Only what is copied waits. Entries and questions are small and do not count; proofs, and what somebody reads just now, count and
+//! do not wait, so that what is copied waits for them.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -42,6 +43,11 @@ impl Pace {
         if let Some(at) = self.take(bytes, Instant::now()) {
             tokio::time::sleep_until(at).await;
         }
+    }
+
+    /// Takes the time of so many bytes that do not wait: others wait for them.
+    pub fn charge(&self, bytes: u64) {
+        let _ = self.take(bytes, Instant::now());
     }
 
     /// Returns whether somebody waits for what was let through before.

@@ -15,6 +15,7 @@ use crate::health::Health;
 use crate::home::{Home, remove_file};
 use crate::index::{self, PackState};
 use crate::limits::{COMPACT_BYTES_MAX, COMPACT_GROWTH_BYTES, QUICK_REPAIR_BYTES, QUICK_REPAIR_EVERY};
+use crate::pins::{self, PinScope};
 use crate::reserve::Reserve;
 use crate::seal::Keys;
 use crate::settings::{self, Setting};
@@ -347,16 +348,29 @@ impl Store {
     }
 
     /// Lets the files of packs go that are needed and lie elsewhere: a commit that says so ([`PackState::Away`]), then the files.
-    /// Whoever pins them, they stay known with their chunks. Files that a crash left are removed by [`Store::recover`]. The caller
-    /// has made sure of the same as for [`Store::delete_packs`], and that others hold them.
+    /// Whoever pins them, they stay known with their chunks. Files that a crash left are removed by [`Store::recover`]. What is not
+    /// present, or what this device, `own`, pins again, is passed over. The caller has made sure that no transfer and no lease
+    /// names them, and that others hold them. Gives those that went.
     ///
     /// # Errors
     /// As [`Store::delete_packs`].
-    pub fn let_packs_go(&self, packs: &[PackHash]) -> Result<(), StoreError> {
-        self.write::<_, StoreError>(|txn| packs.iter().try_for_each(|hash| index::mark_away(txn, hash)))?;
+    pub fn let_packs_go(&self, own: &PinScope, packs: &[PackHash]) -> Result<Vec<PackHash>, StoreError> {
+        let gone = self.write::<_, StoreError>(|txn| {
+            let mut gone = Vec::new();
+            for hash in packs {
+                let is_here = index::pack(txn, hash)?
+                    .is_some_and(|pack| matches!(pack.state, PackState::Present { .. }));
+                if is_here && !pins::is_pinned(txn, own, hash)? {
+                    index::mark_away(txn, hash)?;
+                    gone.push(*hash);
+                }
+            }
+            Ok(gone)
+        })?;
         reach(failpoints::DELETE_MARKED)
             .map_err(|error| StoreError::io("letting packs go", self.home.path(), error))?;
-        self.packs.remove(packs)
+        self.packs.remove(&gone)?;
+        Ok(gone)
     }
 
     fn finish_deletion(&self, packs: &[PackHash]) -> Result<(), StoreError> {

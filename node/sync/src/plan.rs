@@ -290,12 +290,10 @@ impl Plan {
         }
         let rank = |pack: &PackHash| {
             let Some(one) = wanted.get(pack) else { return (true, usize::MAX, true, 0) };
-            let lacking = others.iter().filter(|other| !one.sources.contains_key(*other));
-            let rival = lacking.map(|other| weight(other, pack)).max().unwrap_or(0);
-            let weight = weight(own, pack);
-            // Of what falls to another, first that which is its last.
-            let is_other = rival > weight;
-            (!one.is_begun, one.sources.len(), is_other, if is_other { rival } else { !weight })
+            let mut lacking = others.iter().filter(|other| !one.sources.contains_key(*other));
+            let weight = |device| weight(device, pack);
+            let is_other = lacking.any(|other| weight(other) > weight(own));
+            (!one.is_begun, one.sources.len(), is_other, !weight(own))
         };
         let (at, pack) =
             session.queue.iter().copied().enumerate().take(WINDOW).min_by_key(|(_, pack)| rank(pack))?;
@@ -317,7 +315,7 @@ impl Plan {
 /// Spreads what differs in any bit over all of them (the golden ratio in 64 bits: Knuth, TAOCP 3, section 6.4).
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// To whom of those who lack it a pack falls: to the one with the greatest weight. Every device reckons the same.
+/// To whom of those who lack it a pack falls: to the one with the greatest weight. Devices that see the same ones here reckon the same.
 fn weight(device: &Source, pack: &PackHash) -> u64 {
     let head = |bytes: &[u8; 32]| {
         let [a, b, c, d, e, f, g, h, ..] = *bytes;

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<ExitCode, Failure> {
-        let Resolved { bootstrap, lan, port_mapping } = self.network.resolve(&context.home)?;
+        let Resolved { bootstrap, lan, port_mapping, .. } = self.network.resolve(&context.home)?;
         let watch = context.terminal.watch_checks("Looking");
         let reply = context.ask(Request::Doctor { bootstrap, lan, port_mapping }, &watch);
         watch.finish();

@@ -39,7 +39,9 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let terminal = &context.terminal;
-        let mut options = network::options(&self.listen, &self.network.resolve(&context.home)?)?;
+        let mut resolved = self.network.resolve(&context.home)?;
+        self.rates.apply(&mut resolved);
+        let options = network::options(&self.listen, &resolved)?;
         if Locker::check_new_home(&context.home).is_ok() {
             let made = InitOptions { name: None, vault: Vault::File };
             let created = Locker::create(&context.home, made, Env::system(), |created| {
@@ -57,7 +59,7 @@ impl Arguments {
             }
         }
         self.network.remember(&context.home)?;
-        self.rates.apply(&context.home, &mut options)?;
+        self.rates.remember(&context.home)?;
         let locker = context.open()?;
         let node = Node::start(&locker, options)?;
         let server = Server::start(&context.home, &locker)?;

@@ -2,7 +2,7 @@
 //! gets it back (`docs/spec/08-at-rest.md`, "Letting go").
 //!
 //! Only whole packs go, and only those that nothing else needs which stays here. What the file lists of its parts (its
-//! manifest) stays in the database. A crash on the way leaves a pack here, or wanted again; never fewer copies than
+//! manifest) stays in the database. A crash on the way leaves a pack here, or let go; never fewer copies than
 //! were proved.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -16,6 +16,7 @@ use locker_crypto::file_ref::ChunkRecord;
 use locker_crypto::id::{ChunkTag, NodeId, PackHash, VerifyingKey};
 use locker_store::index::{self, PackState};
 use locker_store::packs::file_len;
+use locker_store::pins::PinScope;
 use locker_store::{Snapshot, WriteTxn, manifests};
 
 use super::Challenge;
@@ -335,7 +336,9 @@ fn let_go(inner: &Inner, plan: &mut Plan) -> Result<u64, Error> {
         })?;
         let hashes: Vec<PackHash> = gone.iter().map(|(pack, _)| *pack).collect();
         // They stay known, also where the holders' pins are still on their way.
-        store.let_packs_go(&hashes)?;
+        let own = PinScope { space: inner.space_tag(), author: inner.keys().device_id() };
+        let went: BTreeSet<PackHash> = store.let_packs_go(&own, &hashes)?.into_iter().collect();
+        gone.retain(|(pack, _)| went.contains(pack));
         freed += gone.iter().map(|(_, len)| file_len(*len)).sum::<u64>();
         for (pack, _) in group.iter().filter(|known| !gone.contains(known)) {
             plan.keep(*pack, Why::Changed);

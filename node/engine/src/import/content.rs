@@ -225,11 +225,12 @@ impl Sealer {
         source: &SourceFile,
         before: &FileRef,
         reader: &Reader<'_>,
+        budget: &Budget,
     ) -> Result<bool, Error> {
         if !self.is_renewed || before.size() != source.stamp.size {
             return Ok(false);
         }
-        if self.hash_of_new(source)? != Some(before.content_hash()) {
+        if self.hash_of_new(source, budget)? != Some(before.content_hash()) {
             return Ok(false);
         }
         let mut is_here = true;
@@ -241,13 +242,16 @@ impl Sealer {
         Ok(is_here && seen.is_ok())
     }
 
-    /// The hash of a large file, unless it begins like something that is here, or cannot be read.
-    fn hash_of_new(&self, source: &SourceFile) -> Result<Option<ContentHash>, Error> {
+    /// The hash of a large file, unless it begins like something that is here, cannot be read, or the import has ended.
+    fn hash_of_new(&self, source: &SourceFile, budget: &Budget) -> Result<Option<ContentHash>, Error> {
         let Ok(mut file) = open_plain(&source.path) else { return Ok(None) };
         let mut hasher = blake3::Hasher::new();
         let mut window = Vec::with_capacity(READ_WINDOW);
         let mut is_first = true;
         loop {
+            if budget.take(0).is_none() {
+                return Ok(None);
+            }
             window.clear();
             match (&mut file).take(READ_WINDOW as u64).read_to_end(&mut window) {
                 Ok(0) if !is_first => break,

@@ -246,7 +246,7 @@ impl<'a> Planner<'a> {
         let [only] = versions else { return Ok(None) };
         let (store, snapshot) = (self.inner.store()?, self.sealer.snapshot());
         let reader = Reader::new(self.inner, &store, &snapshot);
-        let is_still = self.sealer.is_still(source, &only.file, &reader)?;
+        let is_still = self.sealer.is_still(source, &only.file, &reader, &self.budget)?;
         Ok(is_still.then(|| only.file.clone()))
     }
 

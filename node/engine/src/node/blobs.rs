@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use locker_crypto::id::PackHash;
-use locker_net::blob::{self, GET, GetPack, HOLD, HoldPacks, PackSource};
+use locker_net::blob::{self, GET, GROUP_BYTES, GetPack, HOLD, HoldPacks, PACK_LEN_MAX, PackSource};
 use locker_net::{Connection, FrameError, Stream, read_frame, refuse};
 use locker_store::index;
 use locker_store::packs::PackReader;
@@ -14,6 +14,9 @@ use super::hub::{Hub, Visit};
 use super::ledger::is_held;
 #[cfg(feature = "simulation")]
 use crate::simulation::Lie;
+
+/// Groups of a small request.
+const SMALL_GROUPS: usize = 8;
 
 /// A pack file of the store, as the network reads it.
 struct Source(PackReader);
@@ -61,7 +64,8 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
             return refuse(stream, frame_end).await;
         }
         // A node that stops says nothing: a refusal would mean that the pack is not here.
-        let Some(_turn) = hub.turn(&admitted).await else { return };
+        let is_small = admitted.visit.is_none() && is_small(&get);
+        let Some(_turn) = hub.turn(&admitted, is_small).await else { return };
         // The packs of a link lie in the home space.
         let space = if admitted.visit.is_some() { hub.inner().space_tag() } else { get.space };
         let pack = get.pack;
@@ -84,7 +88,11 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
             })
             .await;
         let Ok(Some(source)) = opened else { return refuse(stream, frame_end).await };
-        let pace = hub.net().upload(&stream);
+        let mut pace = hub.net().upload(&stream);
+        if is_small {
+            pace.charge(SMALL_GROUPS as u64 * u64::from(GROUP_BYTES));
+            pace = hub.net().unpaced();
+        }
         let answering = blob::answer(&mut stream, &get.pack, source, &get.ranges, pace);
         match hub.until_stop(while_visited(&hub, admitted.visit.as_ref(), answering)).await.flatten() {
             Some(Ok(_)) => {}
@@ -98,6 +106,11 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
     }
 }
 
+/// Whether a request is as small as those for proofs: between own devices it does not wait behind what is copied.
+fn is_small(get: &GetPack) -> bool {
+    get.ranges.groups(PACK_LEN_MAX).take(SMALL_GROUPS + 1).count() <= SMALL_GROUPS
+}
+
 /// Promises an own device to keep packs; nothing for anybody else.
 async fn promise(hub: &Hub, connection: &Connection, body: &[u8]) -> Option<BTreeSet<PackHash>> {
     let request = HoldPacks::decode(body).ok()?;
@@ -106,7 +119,7 @@ async fn promise(hub: &Hub, connection: &Connection, body: &[u8]) -> Option<BTre
         return None;
     }
     let asker = hub.device_at(&connection.peer)?;
-    let _turn = hub.turn(&admitted).await?;
+    let _turn = hub.turn(&admitted, true).await?;
     let HoldPacks { packs, seconds, .. } = request;
     let granted = hub.blocking(move |inner| inner.grant_leases(&packs, seconds, &asker)).await.ok()?;
     hub.note_leases(&granted, seconds);

@@ -5,7 +5,7 @@
 //! What came before a break or a kill is not sent again, up to one request for each stream. Never here: who is asked for
 //! what ([`Plan`]).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,10 +52,19 @@ struct Coming {
     asked: GroupSet,
 }
 
+/// Whether the fetching of one pack gets on.
+#[derive(Default)]
+struct Progress {
+    /// Groups that came, and requests that had their turn.
+    steps: AtomicU64,
+    /// Requests that wait for their turn.
+    waiting: AtomicU32,
+}
+
 /// Writes what comes of one pack into its partial file, and counts the groups.
 struct Sink<'a> {
     coming: &'a Mutex<Coming>,
-    groups: &'a AtomicU64,
+    steps: &'a AtomicU64,
     /// When the first group came.
     first: Option<Instant>,
 }
@@ -67,7 +76,7 @@ impl GroupSink for Sink<'_> {
 
     fn write_group(&mut self, offset: u32, bytes: &[u8]) -> std::io::Result<()> {
         lock(self.coming).partial.write_group(offset, bytes).map_err(std::io::Error::other)?;
-        self.groups.fetch_add(1, Ordering::Relaxed);
+        self.steps.fetch_add(1, Ordering::Relaxed);
         self.first.get_or_insert_with(Instant::now);
         Ok(())
     }
@@ -139,21 +148,21 @@ async fn silence(hub: &Hub) {
 
 /// Fetches one pack, unless it does not get on; gives nothing if it is here already.
 async fn fetch_watched(hub: &Hub, idle: &Idle, fetch: &Fetch) -> Result<Option<PartialPack>, Outcome> {
-    let groups = AtomicU64::new(0);
+    let progress = Progress::default();
     let connection = hub.connection_to(&fetch.source);
     let stalled = async {
         let mut seen = u64::MAX;
         loop {
             tokio::time::sleep(STALL_TIME).await;
-            let now = groups.load(Ordering::Relaxed);
-            if now == seen && !hub.net().is_held_back() {
+            let now = progress.steps.load(Ordering::Relaxed);
+            if now == seen && progress.waiting.load(Ordering::Relaxed) == 0 {
                 return;
             }
             seen = now;
         }
     };
     tokio::select! {
-        result = fetch_one(hub, idle, fetch, &groups) => result,
+        result = fetch_one(hub, idle, fetch, &progress) => result,
         () = stalled => Err(Outcome::Broken),
         () = silence(hub) => {
             // The device is looked for again, and met where it is now.
@@ -169,7 +178,7 @@ async fn fetch_one(
     hub: &Hub,
     idle: &Idle,
     fetch: &Fetch,
-    groups: &AtomicU64,
+    progress: &Progress,
 ) -> Result<Option<PartialPack>, Outcome> {
     let mut fetch = *fetch;
     if fetch.len == 0 {
@@ -186,13 +195,13 @@ async fn fetch_one(
     let coming = Mutex::new(Coming { partial, asked });
     let source = Source { hub, idle, fetch, connection };
     let mut lanes = vec![idle.lane(fetch.source)];
-    source.fetch(&coming, groups, 1).await?;
+    source.fetch(&coming, progress, 1).await?;
     let left = lock(&coming).partial.missing_groups().div_ceil(source.groups_max());
     while idle.is_far(&fetch.source) && lanes.len() < LANES_MAX.min(left) {
         let Some(lane) = idle.spare_lane(fetch.source, BLOB_STREAMS) else { break };
         lanes.push(lane);
     }
-    try_join_all(lanes.iter().map(|_| source.fetch(&coming, groups, usize::MAX))).await?;
+    try_join_all(lanes.iter().map(|_| source.fetch(&coming, progress, usize::MAX))).await?;
     let Coming { partial, .. } = coming.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Some(partial))
 }
@@ -219,7 +228,7 @@ impl Source<'_> {
     async fn fetch(
         &self,
         coming: &Mutex<Coming>,
-        groups: &AtomicU64,
+        progress: &Progress,
         requests: usize,
     ) -> Result<(), Outcome> {
         let Fetch { source, tag, pack, .. } = *self.fetch;
@@ -237,11 +246,15 @@ impl Source<'_> {
             Some((ranges, count as u64 * u64::from(GROUP_BYTES)))
         };
         for (ranges, bytes) in std::iter::from_fn(next).take(requests) {
+            progress.waiting.fetch_add(1, Ordering::Relaxed);
             pace.pass(bytes).await;
+            progress.waiting.fetch_sub(1, Ordering::Relaxed);
+            progress.steps.fetch_add(1, Ordering::Relaxed);
             let request = GetPack { space: tag, pack, ranges };
             loop {
                 let start = Instant::now();
-                let (mut held, mut sink) = (GroupSet::none(len), Sink { coming, groups, first: None });
+                let (mut held, mut sink) =
+                    (GroupSet::none(len), Sink { coming, steps: &progress.steps, first: None });
                 match blob::fetch(&mut stream, &request, &mut held, &mut sink).await {
                     Ok(_) => {
                         let delay = sink.first.map_or(Duration::ZERO, |first| first - start);

@@ -83,6 +83,8 @@ pub(crate) struct Hub {
     leases: Leases,
     /// Answers under way to own devices, and to holders of links.
     own_answers: Arc<Semaphore>,
+    /// The same for small requests of own devices.
+    small_answers: Arc<Semaphore>,
     guest_answers: Arc<Semaphore>,
 }
 
@@ -213,6 +215,7 @@ impl Hub {
             away: Away::default(),
             leases: Leases::default(),
             own_answers: Arc::new(Semaphore::new(guests::OWN_ANSWERS)),
+            small_answers: Arc::new(Semaphore::new(guests::SMALL_ANSWERS)),
             guest_answers: Arc::new(Semaphore::new(guests::GUEST_ANSWERS)),
         });
         let marks = hub.blocking(Inner::load_remembered).await?;

@@ -10,7 +10,7 @@ pub const GROUP_BYTES: u32 = 16_384;
 /// Chunks of 1,024 bytes in a group.
 const GROUP_CHUNKS: u64 = 16;
 /// Bytes of the largest pack.
-pub(super) const PACK_LEN_MAX: u32 = 16_777_216;
+pub const PACK_LEN_MAX: u32 = 16_777_216;
 /// Groups in it.
 const GROUPS_MAX: u32 = PACK_LEN_MAX / GROUP_BYTES;
 

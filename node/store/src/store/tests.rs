@@ -17,7 +17,7 @@ use super::*;
 use crate::files::{self, FileStat};
 use crate::index::{Loc, NewPack};
 use crate::keyring::{self, SpaceEpoch};
-use crate::pins::{self, PinDelta, PinScope};
+use crate::pins::PinDelta;
 use crate::test_kit::{Place, SPACE, begin, bytes, dice, hash, limits, put_pack, reopen, skip, tag, vault};
 use crate::{objects, persons};
 
@@ -384,7 +384,8 @@ fn what_is_let_go_stays_known_without_any_pin() {
     store.recover().unwrap();
     let name = put_pack(&store, 1, 30_000).unwrap();
     let chunks = index::locs(&store.read().unwrap(), &name).unwrap();
-    store.let_packs_go(&[name]).unwrap();
+    let own = PinScope { space: SPACE, author: VerifyingKey([7; 32]) };
+    assert_eq!(store.let_packs_go(&own, &[name, hash(b"unknown")]).unwrap(), [name]);
     assert!(matches!(store.packs().open(&name, 30_000), Err(StoreError::Absent { .. })));
     let read = store.read().unwrap();
     assert!(!chunks.is_empty() && !pins::is_pinned_by_any(&read, &SPACE, &name).unwrap());

@@ -102,13 +102,13 @@ fn packs_that_are_begun_come_first() {
         if !is_known_before {
             begun(&mut plan);
         }
-        let first: std::collections::BTreeSet<_> =
+        let first: BTreeSet<_> =
             std::iter::from_fn(|| plan.next_fetch()).map(|fetch| fetch.pack).collect();
         assert_eq!(first, [pack(4), pack(7)].into());
         // And so is what another source was sending when it went.
         plan.lose(&source(0));
         plan.offer(source(1), (0..10).map(pack));
-        let again: std::collections::BTreeSet<_> =
+        let again: BTreeSet<_> =
             std::iter::from_fn(|| plan.next_fetch()).map(|fetch| fetch.pack).collect();
         assert_eq!(again, first);
     }
@@ -126,7 +126,7 @@ fn everything_comes_once_whatever_fails() {
         }
         let mut present = [false; 3];
         let mut under_way: Vec<Fetch> = Vec::new();
-        let mut done = std::collections::BTreeSet::new();
+        let mut done = BTreeSet::new();
         for step in 0..20_000 {
             if done.len() == packs {
                 break;

@@ -22,6 +22,8 @@ const GUESTS_PER_LINK_MAX: usize = 16;
 pub(super) const GUEST_ANSWERS: usize = 32;
 /// Answers to own devices that are under way at once.
 pub(super) const OWN_ANSWERS: usize = 64;
+/// Small ones beside them, which do not wait for the large ones.
+pub(super) const SMALL_ANSWERS: usize = 32;
 
 /// The session of a link's holder.
 pub(super) struct Guest {
@@ -61,7 +63,7 @@ impl Admitted {
 
 /// The right to answer one request: of its session and of the node.
 pub(in crate::node) struct Turn {
-    _session: OwnedSemaphorePermit,
+    _session: Option<OwnedSemaphorePermit>,
     _node: OwnedSemaphorePermit,
 }
 
@@ -75,14 +77,18 @@ impl Hub {
     }
 
     /// Waits for a turn to answer: one of the session, then one of the node. A request too many waits, for a refusal would say
-    /// that the pack is not here. `None` if the node stops.
-    pub(in crate::node) async fn turn(&self, admitted: &Admitted) -> Option<Turn> {
+    /// that the pack is not here. A small one of an own device waits for other small ones only. `None` if the node stops.
+    pub(in crate::node) async fn turn(&self, admitted: &Admitted, is_small: bool) -> Option<Turn> {
+        if is_small {
+            let node = self.until_stop(Arc::clone(&self.small_answers).acquire_owned()).await?.ok()?;
+            return Some(Turn { _session: None, _node: node });
+        }
         let of_session = Arc::clone(&admitted.answers);
         let of_node = if admitted.visit.is_some() { &self.guest_answers } else { &self.own_answers };
         let turn = async {
             let session = of_session.acquire_owned().await.ok()?;
             let node = Arc::clone(of_node).acquire_owned().await.ok()?;
-            Some(Turn { _session: session, _node: node })
+            Some(Turn { _session: Some(session), _node: node })
         };
         self.until_stop(turn).await.flatten()
     }

@@ -164,8 +164,10 @@ impl Hub {
             loop {
                 let start = Instant::now();
                 let counted = self.blocking(status::least_copies).await?;
-                least.set(counted.unwrap_or(u32::MAX));
-                if least.get() >= copies {
+                least.set(counted.unwrap_or(1));
+                // Where there is no content, or none is known of yet, whoever is level with another device has as many copies of
+                // it as there are devices.
+                if least.get() >= copies || counted.is_none() && self.is_synced() {
                     return Ok(());
                 }
                 // Every pack is looked at for it: not at each of many changes.
@@ -175,6 +177,8 @@ impl Hub {
             }
         };
         tokio::select! {
+            // Counted once at least.
+            biased;
             ended = self.until_stop(wait) => ended.ok_or_else(stopping)?,
             () = over(timeout) => {
                 let least = least.get();
