@@ -102,14 +102,12 @@ fn packs_that_are_begun_come_first() {
         if !is_known_before {
             begun(&mut plan);
         }
-        let first: BTreeSet<_> =
-            std::iter::from_fn(|| plan.next_fetch()).map(|fetch| fetch.pack).collect();
+        let first: BTreeSet<_> = std::iter::from_fn(|| plan.next_fetch()).map(|fetch| fetch.pack).collect();
         assert_eq!(first, [pack(4), pack(7)].into());
         // And so is what another source was sending when it went.
         plan.lose(&source(0));
         plan.offer(source(1), (0..10).map(pack));
-        let again: BTreeSet<_> =
-            std::iter::from_fn(|| plan.next_fetch()).map(|fetch| fetch.pack).collect();
+        let again: BTreeSet<_> = std::iter::from_fn(|| plan.next_fetch()).map(|fetch| fetch.pack).collect();
         assert_eq!(again, first);
     }
 }
