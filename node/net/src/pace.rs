@@ -13,6 +13,9 @@ use crate::blob::GROUP_BYTES;
 /// Time that went by unused and may be made up for: a timer wakes late.
 const CREDIT: Duration = Duration::from_millis(50);
 
+/// How far something urgent may be before its turn.
+const AHEAD: Duration = Duration::from_secs(5);
+
 /// A rate that all streams of one direction share, first come, first served (generic cell rate algorithm, ITU-T I.371).
 #[derive(Debug)]
 pub struct Pace {
@@ -41,6 +44,14 @@ impl Pace {
     /// Waits until so many bytes may pass, and takes their time. Dropped while it waits, their time is gone.
     pub async fn pass(&self, bytes: u64) {
         if let Some(at) = self.take(bytes, Instant::now()) {
+            tokio::time::sleep_until(at).await;
+        }
+    }
+
+    /// The same for something small and urgent, which may be [`AHEAD`] before its turn: what is copied waits for it, and many of
+    /// them keep to the rate as well.
+    pub async fn pass_ahead(&self, bytes: u64) {
+        if let Some(at) = self.take(bytes, Instant::now()).and_then(|at| at.checked_sub(AHEAD)) {
             tokio::time::sleep_until(at).await;
         }
     }
@@ -110,6 +121,20 @@ mod tests {
         assert_eq!(Pace::new(Some(1)).piece(262_144), 16_384, "no less than the lowest rate");
         assert_eq!(Pace::new(None).take(u64::MAX, Instant::now()), None);
         assert!(!Pace::new(None).is_behind());
+    }
+
+    /// One that is urgent does not wait behind what is copied; a hundred of them, one after another, keep to the rate.
+    #[tokio::test(start_paused = true)]
+    async fn the_urgent_goes_ahead_and_no_faster() {
+        let pace = Pace::new(Some(65_536));
+        let start = Instant::now();
+        pace.charge(4 * 65_536);
+        pace.pass_ahead(65_536).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        for _ in 0..100 {
+            pace.pass_ahead(65_536).await;
+        }
+        assert!(start.elapsed() >= Duration::from_secs(4 + 100 - 5), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

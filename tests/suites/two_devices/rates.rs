@@ -53,6 +53,16 @@ fn what_is_fetched_keeps_to_the_limit() {
     assert!(seen < took, "{seen:?} of {took:?}");
 }
 
+/// Goal: whoever fetches in small requests, as one does who has a limit too, gets no more than the sender's limit allows. They may
+/// be 5 s ahead of it.
+#[test]
+fn the_lower_of_two_limits_holds() {
+    let (_, took) =
+        fetched(&["--upload-limit", "256K"], &["--download-limit", "512K"], "the_lower_of_two_limits_holds");
+    // 6 MiB take 24 s at 256 KiB/s, less those 5 s; at 512 KiB/s they would take 12.
+    assert!(took >= Duration::from_millis(18_500), "{took:?}");
+}
+
 /// Goal: a limit is remembered, and lifted by 0; one that nothing could live by is refused.
 #[test]
 fn limits_are_remembered_and_lifted() {

@@ -64,8 +64,8 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
             return refuse(stream, frame_end).await;
         }
         // A node that stops says nothing: a refusal would mean that the pack is not here.
-        let is_small = admitted.visit.is_none() && is_small(&get);
-        let Some(_turn) = hub.turn(&admitted, is_small).await else { return };
+        let small = small(&get).filter(|_| admitted.visit.is_none());
+        let Some(_turn) = hub.turn(&admitted, small.is_some()).await else { return };
         // The packs of a link lie in the home space.
         let space = if admitted.visit.is_some() { hub.inner().space_tag() } else { get.space };
         let pack = get.pack;
@@ -89,8 +89,10 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
             .await;
         let Ok(Some(source)) = opened else { return refuse(stream, frame_end).await };
         let mut pace = hub.net().upload(&stream);
-        if is_small {
-            pace.charge(SMALL_GROUPS as u64 * u64::from(GROUP_BYTES));
+        if let Some(bytes) = small {
+            if hub.until_stop(pace.pass_ahead(bytes)).await.is_none() {
+                return;
+            }
             pace = hub.net().unpaced();
         }
         let answering = blob::answer(&mut stream, &get.pack, source, &get.ranges, pace);
@@ -106,9 +108,10 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
     }
 }
 
-/// Whether a request is as small as those for proofs: between own devices it does not wait behind what is copied.
-fn is_small(get: &GetPack) -> bool {
-    get.ranges.groups(PACK_LEN_MAX).take(SMALL_GROUPS + 1).count() <= SMALL_GROUPS
+/// The bytes of a request that is as small as those for proofs: between own devices it goes before what is copied.
+fn small(get: &GetPack) -> Option<u64> {
+    let groups = get.ranges.groups(PACK_LEN_MAX).take(SMALL_GROUPS + 1).count();
+    (groups <= SMALL_GROUPS).then(|| groups as u64 * u64::from(GROUP_BYTES))
 }
 
 /// Promises an own device to keep packs; nothing for anybody else.

@@ -165,8 +165,7 @@ impl Hub {
                 let start = Instant::now();
                 let counted = self.blocking(status::least_copies).await?;
                 least.set(counted.unwrap_or(1));
-                // Where there is no content, or none is known of yet, whoever is level with another device has as many copies of
-                // it as there are devices.
+                // Without content there is nothing to count; but what there is may not have been heard of yet.
                 if least.get() >= copies || counted.is_none() && self.is_synced() {
                     return Ok(());
                 }
