@@ -66,7 +66,7 @@ pub struct Config {
     pub upload_limit: Option<u64>,
     /// As [`Config::upload_limit`], the other way.
     pub download_limit: Option<u64>,
-    /// How often own records are published in their period; the first time up to half of that before it begins. Default 8 h.
+    /// How often own records are published in their period, from a moment of the first half of that on. Default 8 h.
     pub publish_interval: Duration,
     /// When a failed bootstrap is tried again, and at the latest a failed publication. Default 60 s.
     pub retry_interval: Duration,

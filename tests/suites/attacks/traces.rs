@@ -27,21 +27,25 @@ const RESTARTS: usize = 30;
 const DAY_MS: u64 = 86_400_000;
 const BEACON_PORT: u16 = 24_765;
 
-/// A clock that the test sets forward.
+/// A clock that the test sets forward. It starts at eleven in the evening of UTC: tomorrow is near.
 struct Shifted {
     ahead_ms: Arc<AtomicU64>,
+    late_ms: u64,
     start: Instant,
 }
 
 impl Clock for Shifted {
     fn now_ms(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-        u64::try_from(now).unwrap() + self.ahead_ms.load(Ordering::Relaxed)
+        unix_ms() + self.late_ms + self.ahead_ms.load(Ordering::Relaxed)
     }
 
     fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
+}
+
+fn unix_ms() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
 /// What somebody who dials sees of the TCP side: the long-term key of Noise, and the PeerId in its payload. A bare
@@ -191,8 +195,9 @@ fn t82_no_field_that_a_stranger_sees_repeats() {
     enclosed(module_path!(), "t82_no_field_that_a_stranger_sees_repeats", || {
         let (capture, keeper, runtime) = (Capture::start().unwrap(), Keeper::start(), runtime());
         let (ahead_ms, start) = (Arc::new(AtomicU64::new(0)), Instant::now());
+        let late_ms = DAY_MS - unix_ms() % DAY_MS + DAY_MS / 24 * 23;
         let mut device = Device::with_env(|| {
-            let clock = Shifted { ahead_ms: Arc::clone(&ahead_ms), start };
+            let clock = Shifted { ahead_ms: Arc::clone(&ahead_ms), late_ms, start };
             Env::new(Box::new(clock), Box::new(dice()))
         });
         let own = [device.locker.device_id(), device.locker.status(StateHash::IfQuick).unwrap().person_id];

@@ -74,7 +74,7 @@ enum Job {
     /// Find the nodes nearest to the key of a record in a period.
     Closest { publication: u64, period: u64 },
     /// The record has been handed to them.
-    Put { publication: u64, period: u64 },
+    Put { publication: u64 },
     /// Ask for one key.
     Read { look: u64, period: Box<Period>, key: DhtKey },
 }
@@ -146,11 +146,8 @@ impl Queries {
     }
 
     fn tell_standing(&self) {
-        let mut standing = Standing::default();
-        for (wanted, stored) in self.publications.iter().map(|one| one.schedule.standing()) {
-            standing.wanted += wanted;
-            standing.stored += stored;
-        }
+        let stored = self.publications.iter().filter(|one| one.schedule.is_stored()).count();
+        let standing = Standing { wanted: self.publications.len(), stored };
         self.standing.send_if_modified(|old| std::mem::replace(old, standing) != standing);
     }
 
@@ -296,9 +293,9 @@ impl Driver {
         for one in &mut self.queries.publications {
             one.schedule.renew(moment, interval, &mut *self.dice);
             if self.queries.joined {
-                let periods = one.schedule.take_due(now, interval, CHANGE_QUIET);
-                let jobs = periods.into_iter().map(|period| Job::Closest { publication: one.id, period });
-                self.queries.waiting.extend(jobs);
+                let period = one.schedule.take_due(now, interval, CHANGE_QUIET);
+                let job = period.map(|period| Job::Closest { publication: one.id, period });
+                self.queries.waiting.extend(job);
             }
         }
         self.queries.tell_standing();
@@ -408,7 +405,7 @@ impl Driver {
                 let peers: Vec<PeerId> = peers.into_iter().map(|peer| peer.peer_id).collect();
                 self.put(publication, period, &peers);
             }
-            (QueryResult::PutRecord(result), Some(Job::Put { publication, period })) => {
+            (QueryResult::PutRecord(result), Some(Job::Put { publication })) => {
                 // What was not taken by all may have been taken by some.
                 let stored = match result {
                     Ok(_) => true,
@@ -417,7 +414,7 @@ impl Driver {
                         | kad::PutRecordError::Timeout { success, .. },
                     ) => !success.is_empty(),
                 };
-                self.put_ended(publication, period, stored);
+                self.put_ended(publication, stored);
             }
             (QueryResult::GetRecord(Ok(kad::GetRecordOk::FoundRecord(found))), job) => {
                 if let Some(Job::Read { look, .. }) = job {
@@ -426,8 +423,8 @@ impl Driver {
                 self.on_record(id, &found.record);
             }
             (_, Some(Job::Read { look, .. })) => self.read_ended(look),
-            (_, Some(Job::Closest { publication, period } | Job::Put { publication, period })) => {
-                self.put_ended(publication, period, false);
+            (_, Some(Job::Closest { publication, .. } | Job::Put { publication })) => {
+                self.put_ended(publication, false);
             }
             (_, None) => {}
         }
@@ -454,16 +451,16 @@ impl Driver {
                 let id =
                     self.swarm.behaviour_mut().kad.put_record_to(record, peers.iter().copied(), Quorum::All);
                 metrics::count(&self.metrics.queries);
-                self.queries.running.insert(id, Job::Put { publication, period });
+                self.queries.running.insert(id, Job::Put { publication });
             }
-            _ => self.put_ended(publication, period, false),
+            _ => self.put_ended(publication, false),
         }
     }
 
-    fn put_ended(&mut self, publication: u64, period: u64, stored: bool) {
+    fn put_ended(&mut self, publication: u64, stored: bool) {
         let pause_max = self.config.retry_interval;
         let Some(one) = self.queries.published(publication) else { return };
-        one.schedule.ended(period, stored, Instant::now(), pause_max);
+        one.schedule.ended(stored, Instant::now(), pause_max);
         if stored {
             metrics::count(&self.metrics.records_published);
         }

@@ -21,16 +21,16 @@ const LOCKERS: usize = 5;
 const SECRETS: usize = 4;
 const DAYS: u64 = 60;
 
-/// Plays a schedule from noon on; every put succeeds after two seconds. Gives (period, unix seconds) of each put.
+/// Plays a schedule from noon on; every put succeeds at once. Gives (period, unix seconds) of each put.
 fn play(schedule: &mut Schedule, dice: &mut ChaCha20Rng, days: u64) -> Vec<(u64, u64)> {
     let start = Instant::now();
     let mut now = Moment { at: start, unix_s: NOON };
     let mut puts = Vec::new();
     loop {
         schedule.renew(now, INTERVAL, dice);
-        for period in schedule.take_due(now.at, INTERVAL, QUIET) {
+        if let Some(period) = schedule.take_due(now.at, INTERVAL, QUIET) {
             puts.push((period, now.unix_s));
-            schedule.ended(period, true, now.at, RETRY);
+            schedule.ended(true, now.at, RETRY);
         }
         let due = schedule.next_due().unwrap();
         assert!(due > now.at);
@@ -44,19 +44,20 @@ fn play(schedule: &mut Schedule, dice: &mut ChaCha20Rng, days: u64) -> Vec<(u64,
 }
 
 #[test]
-fn each_day_has_its_record_before_it_begins_and_until_it_ends() {
+fn each_record_is_put_in_its_own_day_and_stands_until_the_next_is_put() {
     let puts = play(&mut Schedule::default(), &mut ChaCha20Rng::seed_from_u64(1), 20);
     let mut by_period: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    puts.iter().for_each(|(period, at)| by_period.entry(*period).or_default().push(*at));
+    puts.iter().for_each(|(period, at)| by_period.entry(*period).or_default().push(at % PERIOD_S));
     assert_eq!(by_period.len(), 21);
     for (period, puts) in by_period.iter().skip(1).take(18) {
-        let begin = period * PERIOD_S;
-        assert!((begin - 4 * 3_600 - 1..=begin).contains(&puts[0]), "{} s ahead", begin - puts[0]);
-        assert!(puts.windows(2).all(|two| two[1] - two[0] <= 8 * 3_600 + 1));
-        // It is younger than a record may be (30 h) to the end of its day, and a reader looks for it a day longer.
-        let last = puts[puts.len() - 1];
-        assert!((begin + 20 * 3_600..begin + PERIOD_S).contains(&last));
+        let hour = |n: u64| n * 3_600;
+        let [first, second, third] = puts[..] else { panic!("{period}: {puts:?}") };
+        assert!(first <= hour(4) + 1 && second - first <= hour(8) + 1 && third - second <= hour(8) + 1);
+        assert!((hour(16)..=hour(20) + 1).contains(&third));
     }
+    // None of another day (T82), and none is out of date (30 h) before the next is there.
+    assert!(puts.iter().all(|(period, at)| *period == period_at(*at)));
+    assert!(puts.windows(2).all(|two| two[1].1 - two[0].1 <= 12 * 3_600 + 1));
 }
 
 #[test]
@@ -65,43 +66,58 @@ fn what_fails_is_tried_again_and_what_changed_goes_out_again() {
     let mut schedule = Schedule::default();
     let start = Moment { at: Instant::now(), unix_s: NOON };
     schedule.renew(start, INTERVAL, &mut dice);
-    assert_eq!(schedule.standing(), (1, 0));
+    assert!(!schedule.is_stored());
     let today = period_at(NOON);
-    assert_eq!(schedule.take_due(start.at, INTERVAL, QUIET), [today]);
+    assert_eq!(schedule.take_due(start.at, INTERVAL, QUIET), Some(today));
     // A change while it is under way: again when it is through.
     schedule.anew(start.at);
-    assert!(schedule.take_due(start.at, INTERVAL, QUIET).is_empty());
-    schedule.ended(today, true, start.at, RETRY);
-    assert_eq!(schedule.standing(), (1, 1));
-    assert_eq!(schedule.take_due(start.at + QUIET, INTERVAL, QUIET), [today]);
+    assert_eq!(schedule.take_due(start.at, INTERVAL, QUIET), None);
+    schedule.ended(true, start.at, RETRY);
+    assert!(schedule.is_stored());
+    assert_eq!(schedule.take_due(start.at + QUIET, INTERVAL, QUIET), Some(today));
     let mut at = start.at + QUIET;
     for pause in [1, 2, 4, 8, 16, 32, 60, 60].map(Duration::from_secs) {
-        schedule.ended(today, false, at, RETRY);
+        schedule.ended(false, at, RETRY);
         at += pause;
-        assert_eq!((schedule.standing(), schedule.next_due()), ((1, 0), Some(at)));
-        assert_eq!(schedule.take_due(at, INTERVAL, QUIET), [today]);
+        assert_eq!((schedule.is_stored(), schedule.next_due()), (false, Some(at)));
+        assert_eq!(schedule.take_due(at, INTERVAL, QUIET), Some(today));
     }
-    schedule.ended(today, true, at, RETRY);
-
-    // A minute before midnight both are out, and both say where this node is now.
-    let late = Duration::from_secs(PERIOD_S / 2 - 60);
-    let late = Moment { at: start.at + late, unix_s: NOON + late.as_secs() };
-    schedule.renew(late, INTERVAL, &mut dice);
-    for period in schedule.take_due(late.at, INTERVAL, QUIET) {
-        schedule.ended(period, true, late.at, RETRY);
-    }
-    assert_eq!(schedule.standing(), (2, 2));
-    schedule.anew(late.at);
-    assert_eq!(schedule.take_due(late.at, INTERVAL, QUIET), [today, today + 1]);
+    schedule.ended(true, at, RETRY);
 
     // The clock is set to another year: what there was is over.
-    let other = Moment { unix_s: NOON + 400 * PERIOD_S, ..late };
+    let other = Moment { at, unix_s: NOON + 400 * PERIOD_S };
     schedule.renew(other, INTERVAL, &mut dice);
-    assert_eq!(schedule.standing(), (1, 0));
-    assert_eq!(schedule.take_due(late.at, INTERVAL, QUIET), [period_at(other.unix_s)]);
-    // What was under way for a period that is over is nobody's.
-    schedule.ended(today, true, late.at, RETRY);
-    assert_eq!(schedule.standing(), (1, 0));
+    assert!(!schedule.is_stored());
+    assert_eq!(schedule.take_due(at, INTERVAL, QUIET), Some(period_at(other.unix_s)));
+}
+
+#[test]
+fn at_midnight_yesterdays_record_stands_unless_it_is_wrong_or_missing() {
+    for (is_stored, changes) in [(true, false), (true, true), (false, false)] {
+        let mut dice = ChaCha20Rng::seed_from_u64(3);
+        let mut schedule = Schedule::default();
+        let start = Moment { at: Instant::now(), unix_s: NOON + PERIOD_S / 2 - 60 };
+        schedule.renew(start, INTERVAL, &mut dice);
+        let yesterday = period_at(NOON);
+        assert_eq!(schedule.take_due(start.at, INTERVAL, QUIET), Some(yesterday));
+        schedule.ended(is_stored, start.at, RETRY);
+        // A minute before midnight there is nothing of tomorrow's.
+        schedule.renew(start, INTERVAL, &mut dice);
+        assert_eq!(schedule.take_due(start.at, INTERVAL, QUIET), None);
+
+        let midnight = Moment { at: start.at + Duration::from_secs(60), unix_s: start.unix_s + 60 };
+        schedule.renew(midnight, INTERVAL, &mut dice);
+        assert_eq!(schedule.is_stored(), is_stored);
+        if changes {
+            schedule.anew(midnight.at);
+        }
+        let due = schedule.take_due(midnight.at, INTERVAL, QUIET);
+        assert_eq!(due, (changes || !is_stored).then_some(yesterday + 1));
+        // Set back by an hour, it is yesterday again.
+        let back = Moment { unix_s: midnight.unix_s - 3_600, ..midnight };
+        schedule.renew(back, INTERVAL, &mut dice);
+        assert!(schedule.next_due().unwrap() <= back.at);
+    }
 }
 
 /// All that a crawler sees of one key of the DHT: when records came, and the bytes of the last one.
