@@ -101,18 +101,32 @@ def plain_tcp(wire, size):
         return time.monotonic() - start
 
 
+class FarPair:
+    """Two lockers of one person, one at each end, that run and have met."""
+
+    def __init__(self, binary, work, wire):
+        self.a, self.b = Far(binary, work, wire, 1), Far(binary, work, wire, 2, init=False)
+        self.up_a = self.a.start("up", "--listen", "10.77.0.1:0")
+        self.up_a.event("ready")
+        pairing = self.a.start("pair", "--assume-yes")
+        words = work / "far-words.txt"
+        words.write_text(pairing.event("ticket")["words"])
+        self.b.run("join", "--ticket-file", words, "--name", "b", "--assume-yes")
+        pairing.child.wait()
+        self.up_b = self.b.start("up", "--listen", "10.77.0.2:0")
+        self.up_b.event("ready")
+        self.b.run("wait", "--synced", "--timeout", str(WAIT_S))
+
+    def remove(self):
+        for up in (self.up_a, self.up_b):
+            up.stop()
+        self.a.remove()
+        self.b.remove()
+
+
 def ours(binary, work, wire, source):
-    a, b = Far(binary, work, wire, 1), Far(binary, work, wire, 2, init=False)
-    up_a = a.start("up", "--listen", "10.77.0.1:0")
-    up_a.event("ready")
-    pairing = a.start("pair", "--assume-yes")
-    words = work / "far-words.txt"
-    words.write_text(pairing.event("ticket")["words"])
-    b.run("join", "--ticket-file", words, "--name", "b", "--assume-yes")
-    pairing.child.wait()
-    up_b = b.start("up", "--listen", "10.77.0.2:0")
-    up_b.event("ready")
-    b.run("wait", "--synced", "--timeout", str(WAIT_S))
+    pair = FarPair(binary, work, wire)
+    a, b = pair.a, pair.b
     name = f"{source.name}/movie.bin"
     # The commit of the import is where the transfer begins.
     a.run("add", source)
@@ -125,10 +139,7 @@ def ours(binary, work, wire, source):
     path = next(one.get("path") for one in a.run("status").json["devices"] if not one["this"])
     if b.run("verify").json["bad"] or path != "direct":
         failures.append(f"{source.name}: the second device holds something else, or was reached by {path}")
-    for up in (up_a, up_b):
-        up.stop()
-    a.remove()
-    b.remove()
+    pair.remove()
     return seconds
 
 

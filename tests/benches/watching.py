@@ -18,33 +18,42 @@ P50_MAX, P95_MAX = 0.060, 0.150
 RENAME_S_MAX, RENAME_WIRE_MAX = 0.5, 64 << 10
 
 
-def ask(locker, request):
-    """One verb over the socket of the process that has the locker open; gives the entries and the answer."""
+def talk(locker, request):
+    """One verb over the socket of the process that has the locker open; gives the frames of the answer, each as it comes."""
     folder = os.open(locker.home / "run", os.O_RDONLY)
     try:
         with socket.socket(socket.AF_UNIX) as link:
             link.connect(f"/proc/self/fd/{folder}/locker.sock")
             stream = link.makefile("rwb")
-            entries = []
-            while True:
+            kind = None
+            while kind != 6:
                 kind, length = struct.unpack("<BI", stream.read(5))
                 body = stream.read(length)
                 if kind == 8:
                     text = json.dumps(request).encode()
                     stream.write(struct.pack("<BI", 1, len(text)) + text)
                     stream.flush()
-                elif kind == 5:
-                    entries += json.loads(body)
-                elif kind == 6:
-                    return entries, json.loads(body)
                 elif kind == 7:
                     raise SystemExit(f"{request}: {body.decode()}")
+                else:
+                    yield kind, body
     finally:
         os.close(folder)
 
 
+def ask(locker, request):
+    """One verb; gives the entries and the answer."""
+    entries = []
+    for kind, body in talk(locker, request):
+        if kind == 5:
+            entries += json.loads(body)
+        elif kind == 6:
+            answer = json.loads(body)
+    return entries, answer
+
+
 def names(locker, folder):
-    entries, _ = ask(locker, {"List": {"dir": folder, "recursive": False}})
+    entries, _ = ask(locker, {"List": {"dir": folder, "options": {"recursive": False, "replayed": False}}})
     return {entry["path"]: entry for entry in entries}
 
 
