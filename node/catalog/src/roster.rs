@@ -6,6 +6,7 @@
 
 mod contest;
 mod log;
+mod roots;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use contest::People;
 use locker_crypto::Refusal;
 use locker_crypto::id::{EntryId, PersonId, SpaceId, VerifyingKey};
 pub use log::known_to;
+use roots::Roots;
 
 use crate::order::{OpOrder, Past};
 use crate::strike::{Fate, resolve};
@@ -28,6 +30,17 @@ pub struct PersonOp {
     pub past: Past,
     /// What it does.
     pub act: Act,
+}
+
+impl PersonOp {
+    /// The device that it brings in, if it has effect.
+    const fn brings_in(&self) -> Option<VerifyingKey> {
+        match self.act {
+            Act::Genesis | Act::Recover { .. } => Some(self.at.entry.author),
+            Act::Add(device) | Act::Replace { new: device, .. } => Some(device),
+            Act::Remove(_) | Act::SetRoot { .. } | Act::SetHome(_) | Act::Say => None,
+        }
+    }
 }
 
 /// What an operation of a person log does, as far as membership goes.
@@ -119,7 +132,7 @@ impl Roster {
     pub fn resolve(person: PersonId, ops: impl IntoIterator<Item = PersonOp>) -> Self {
         let ops: BTreeMap<OpOrder, PersonOp> = ops.into_iter().map(|op| (op.at, op)).collect();
         let ops: Vec<PersonOp> = ops.into_values().collect();
-        let (root, generation, mut void) = follow_root(person, &ops);
+        let Roots { current: root, generation, mut void } = Roots::follow(person, &ops);
 
         let people = People::new(&ops, &void);
         let fates = resolve(&people, people.first_fates());
@@ -130,15 +143,11 @@ impl Roster {
         let mut replaced: BTreeMap<VerifyingKey, BTreeSet<VerifyingKey>> = BTreeMap::new();
         let mut home = None;
         for op in ops.iter().filter(|op| !void.contains_key(&op.at)) {
+            brought_in.extend(op.brings_in());
             match &op.act {
-                Act::Genesis | Act::Recover { .. } => _ = brought_in.insert(op.at.entry.author),
-                Act::Add(device) => _ = brought_in.insert(*device),
-                Act::Replace { old, new } => {
-                    brought_in.insert(*new);
-                    replaced.entry(*old).or_default().insert(*new);
-                }
+                Act::Replace { old, new } => _ = replaced.entry(*old).or_default().insert(*new),
                 Act::SetHome(space) => home = home.or(Some(*space)),
-                Act::Remove(_) | Act::SetRoot { .. } | Act::Say => {}
+                _ => {}
             }
         }
         replaced.retain(|old, _| brought_in.contains(old) && !removed.contains_key(old));
@@ -152,25 +161,6 @@ impl Roster {
     pub fn admitted(&self) -> BTreeSet<VerifyingKey> {
         self.active.iter().chain(self.replaced.keys()).copied().collect()
     }
-}
-
-/// Walks the root operations in total order: each must be signed by the root key that is current there.
-fn follow_root(person: PersonId, ops: &[PersonOp]) -> (VerifyingKey, u64, BTreeMap<OpOrder, Refusal>) {
-    let (mut root, mut generation, mut void) = (VerifyingKey(person.0), 0, BTreeMap::new());
-    for op in ops {
-        match &op.act {
-            Act::Recover { root: signer, .. } | Act::SetRoot { old: signer, .. } if *signer != Some(root) => {
-                void.insert(op.at, log::refusal_of(*signer));
-            }
-            Act::Recover { generation: started, .. } => generation = generation.max(*started),
-            Act::SetRoot { new, generation: started, .. } => {
-                root = *new;
-                generation = generation.max(*started);
-            }
-            _ => {}
-        }
-    }
-    (root, generation, void)
 }
 
 /// The fate of a removal before any strike is looked at.

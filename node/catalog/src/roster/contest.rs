@@ -75,14 +75,8 @@ impl<'a> People<'a> {
     fn find_entrances(&mut self) {
         let mut by_device: BTreeMap<VerifyingKey, Vec<usize>> = BTreeMap::new();
         for (i, op) in self.ops.iter().enumerate() {
-            match op.act {
-                Act::Genesis | Act::Recover { .. } => {
-                    by_device.entry(op.at.entry.author).or_default().push(i)
-                }
-                Act::Add(device) | Act::Replace { new: device, .. } => {
-                    by_device.entry(device).or_default().push(i);
-                }
-                _ => {}
+            if let Some(device) = op.brings_in() {
+                by_device.entry(device).or_default().push(i);
             }
         }
         for op in self.ops {
@@ -217,7 +211,7 @@ const fn is_root(act: &Act) -> bool {
 }
 
 /// Whether `op` reaches `other`.
-fn knows(op: &PersonOp, other: &PersonOp) -> bool {
+pub(super) fn knows(op: &PersonOp, other: &PersonOp) -> bool {
     let (a, b) = (op.at, other.at);
     (a.entry == b.entry && a.index > b.index) || op.past.knows(&b.entry.author, b.entry.seq)
 }

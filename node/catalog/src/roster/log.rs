@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use locker_crypto::Refusal;
 use locker_crypto::id::{EntryId, PersonId, VerifyingKey};
 use locker_crypto::person::{Entry, Op, Removal};
 
@@ -190,12 +189,4 @@ fn act(op: &Op, roots: &[VerifyingKey]) -> Act {
 
 fn cutoff(removal: &Removal) -> Cutoff {
     Cutoff { device: removal.device, count: removal.frontier.count() }
-}
-
-/// Why an operation of the root without a fitting signature has no effect.
-pub(super) const fn refusal_of(signer: Option<VerifyingKey>) -> Refusal {
-    match signer {
-        Some(_) => Refusal::Rights,
-        None => Refusal::Sig,
-    }
 }

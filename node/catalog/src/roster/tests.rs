@@ -78,6 +78,11 @@ fn keys(devices: &[u64]) -> BTreeSet<VerifyingKey> {
     devices.iter().map(|n| key(*n)).collect()
 }
 
+/// The root keys of the vectors; genesis begins with 0.
+fn root(n: u64) -> VerifyingKey {
+    VerifyingKey([0xaa + u8::try_from(n).unwrap() * 0x11; 32])
+}
+
 fn act_of(op: &Value) -> Act {
     let number = |at: usize| op[at].as_u64().unwrap();
     match op[0].as_str().unwrap() {
@@ -88,6 +93,7 @@ fn act_of(op: &Value) -> Act {
             let pair = |r: &Value| cut(r[0].as_u64().unwrap(), r[1].as_u64().unwrap() + 1);
             recover(op[1].as_array().unwrap().iter().map(pair).collect())
         }
+        "set_root" => Act::SetRoot { old: Some(root(number(1))), new: root(number(2)), generation: 1 },
         "write" => Act::Say,
         other => panic!("unknown act {other}"),
     }
@@ -111,6 +117,7 @@ fn members_of_the_vectors() {
         let active: Vec<u64> =
             case["expect"]["active"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
         assert_eq!(roster.active, keys(&active), "{id}");
+        assert_eq!(roster.root, root(case["expect"]["root"].as_u64().unwrap_or(0)), "{id}");
         let void: BTreeSet<_> = roster.void.keys().map(|at| (at.entry.author, at.entry.seq)).collect();
         let expected: BTreeSet<_> = case["expect"]["void"]
             .as_array()
@@ -120,7 +127,7 @@ fn members_of_the_vectors() {
             .collect();
         assert_eq!(void, expected, "{id}");
     }
-    assert_eq!(cases.len(), 13);
+    assert_eq!(cases.len(), 16);
 }
 
 /// Devices 0 (genesis), 1 and 2, who all know one another.
@@ -283,7 +290,7 @@ fn t27_device_op_beside_a_recovery_is_void() {
 /// T27: after a change of root the old root key has no say; and nobody but the current one changes it.
 #[test]
 fn t27_old_root_has_no_say_afterwards() {
-    let (new, other) = (VerifyingKey([0xbb; 32]), VerifyingKey([0xcc; 32]));
+    let (new, other) = (root(1), root(2));
     let mut log = three();
     log.write(0, &[], Act::SetRoot { old: Some(ROOT), new, generation: 1 });
     let late = log.write(4, &[(0, 3)], recover(vec![cut(0, 4)]));
@@ -299,6 +306,53 @@ fn t27_old_root_has_no_say_afterwards() {
     let roster = log.resolve();
     assert_eq!(roster.active, keys(&[0, 2, 5]));
     assert_eq!(roster.generation, 2);
+}
+
+/// T27: who has the old words and dates what he signs before the change, as if he had not heard of it, gets nothing.
+#[test]
+fn t27_a_recovery_beside_a_change_of_root_is_void_whatever_its_clock_says() {
+    let (new, other) = (root(1), root(2));
+    let change = |old, new| Act::SetRoot { old: Some(old), new, generation: 1 };
+    for date in [1, 100] {
+        let mut log = three();
+        let dated = |log: &mut Log, author: u64, deps: &[(u64, u64)], act: Act| {
+            let at = log.write(author, deps, act);
+            let op = log.ops.last_mut().unwrap();
+            op.at.entry.hlc = at.entry.hlc * date;
+            op.at
+        };
+        // The thief knows of nothing, and is early or late.
+        log.write(2, &[(1, 0)], Act::Say);
+        let changed = log.write(2, &[], change(ROOT, new));
+        let thief = dated(&mut log, 4, &[], recover(vec![cut(0, 3), cut(1, 1), cut(2, 1)]));
+        // By the device that he brought in so, and by one that nobody brought in.
+        let own = dated(&mut log, 4, &[], change(ROOT, other));
+        let nobody = dated(&mut log, 6, &[], change(ROOT, other));
+        let added = dated(&mut log, 4, &[], Act::Add(key(5)));
+        let roster = log.resolve();
+        assert_eq!((roster.root, roster.active), (new, keys(&[0, 1, 2])), "dated {date}");
+        let void = [thief, own, nobody, added].map(|at| (at, Refusal::Rights));
+        assert_eq!(roster.void, BTreeMap::from(void));
+        assert!(!roster.void.contains_key(&changed));
+    }
+    // What was recovered before, and known, stays.
+    let mut log = three();
+    log.write(4, &[(1, 0), (2, 0)], recover(vec![cut(0, 3)]));
+    log.write(4, &[], change(ROOT, new));
+    let roster = log.resolve();
+    assert_eq!((roster.root, roster.active, roster.void.len()), (new, keys(&[1, 2, 4]), 0));
+    // Two that recover and change the words, and do not hear of one another: the first in total order counts.
+    let mut log = three();
+    let first = log.write(4, &[], recover(vec![]));
+    log.write(4, &[], change(ROOT, new));
+    log.write(5, &[(2, 0)], recover(vec![]));
+    log.write(5, &[], change(ROOT, other));
+    let roster = log.resolve();
+    assert_eq!(
+        (roster.root, roster.active.contains(&key(4)), roster.active.contains(&key(5))),
+        (new, true, false)
+    );
+    assert!(!roster.void.contains_key(&first));
 }
 
 /// The first home space in total order counts for ever; one set by a void operation never did.
@@ -323,10 +377,14 @@ fn random_logs_resolve_alike() {
             let deps: Vec<_> =
                 (0..dice.next_u64() % 3).map(|_| known[dice.next_u64() as usize % known.len()]).collect();
             let target = dice.next_u64() % 6;
-            let act = match dice.next_u64() % 8 {
+            let roots = [ROOT, root(1), root(2)];
+            let mut root = || roots[dice.next_u64() as usize % roots.len()];
+            let change = Act::SetRoot { old: Some(root()), new: root(), generation: 1 };
+            let act = match dice.next_u64() % 9 {
                 0..3 => remove(target, dice.next_u64() % 4),
                 3..6 => Act::Add(key(target)),
                 6 => Act::Say,
+                7 => change,
                 _ if log.pasts.contains_key(&(author, 0)) => Act::SetHome(SpaceId([1; 32])),
                 _ => recover(vec![cut(target, dice.next_u64() % 3)]),
             };
