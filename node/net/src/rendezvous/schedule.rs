@@ -51,10 +51,12 @@ impl Schedule {
             plan.end = end_of(today, now);
             return;
         }
-        let before = self.plan.as_ref().map(|plan| plan.period);
+        let before = self.plan.take();
         let mut plan = Plan::of(today, now, interval, dice);
-        let follows = before.is_some_and(|before| before + 1 == today);
-        if !follows || !(self.is_stored || self.is_under_way) {
+        let follows = before.as_ref().is_some_and(|before| before.period + 1 == today);
+        // Nothing of it was left to do: it says where this node is, and is not out of date.
+        let stands = before.is_some_and(|before| before.due == before.planned && before.due >= before.end);
+        if !follows || !stands || !(self.is_stored || self.is_under_way) {
             plan.due = now.at;
         }
         self.is_stored &= follows;
