@@ -175,13 +175,14 @@ impl Op {
         self.write(out, Signatures::Kept);
     }
 
-    /// Returns what `new_sig` signs: the person, and the operation with its signature fields empty. Nobody else can take the
-    /// words for his own: whoever holds them and nothing more believes a log that they name.
-    pub fn consent_bytes(&self, person: &PersonId) -> Vec<u8> {
-        [person.as_bytes().as_slice(), &self.signed_bytes()].concat()
+    /// Returns what both roots sign in a `set_root`: the person, who writes it, and the operation with its signature fields empty.
+    /// Nobody else can take the words for his own, since whoever holds them and nothing more believes a log that they name; and
+    /// no other device can write it again as its own.
+    pub fn change_bytes(&self, person: &PersonId, author: &VerifyingKey) -> Vec<u8> {
+        [person.as_bytes().as_slice(), author.as_bytes(), &self.signed_bytes()].concat()
     }
 
-    /// Returns what `root_sig` and `old_sig` sign: the operation with all of these fields empty.
+    /// Returns what `root_sig` signs: the operation with its signature field empty.
     pub fn signed_bytes(&self) -> Vec<u8> {
         let mut out = Writer::new();
         self.write(&mut out, Signatures::Empty);
@@ -285,7 +286,7 @@ impl Op {
                 device.check(person)
             }
             Op::SetRoot { root, new_sig, .. } => {
-                sign::verify(root, Domain::Root, &self.consent_bytes(person), new_sig)
+                sign::verify(root, Domain::Root, &self.change_bytes(person, author), new_sig)
             }
             Op::ReplaceDevice { device, old, old_sig, .. } => {
                 if old == author || *old == device.device {
@@ -298,15 +299,21 @@ impl Op {
         }
     }
 
-    /// Checks the signature of a `recover` or `set_root` by the root key that is current just before it. Any other
+    /// Checks the signature of a `recover` or `set_root` of `author` by the root key that is current just before it. Any other
     /// operation needs none and passes.
     ///
     /// # Errors
     /// [`Refusal::Sig`] if `root` did not sign; [`Refusal::Key`] if it is no key.
-    pub fn check_root(&self, root: &VerifyingKey) -> Result<(), Refusal> {
+    pub fn check_root(
+        &self,
+        root: &VerifyingKey,
+        person: &PersonId,
+        author: &VerifyingKey,
+    ) -> Result<(), Refusal> {
         match self {
-            Op::Recover { root_sig: signature, .. } | Op::SetRoot { old_sig: signature, .. } => {
-                sign::verify(root, Domain::Root, &self.signed_bytes(), signature)
+            Op::Recover { root_sig, .. } => sign::verify(root, Domain::Root, &self.signed_bytes(), root_sig),
+            Op::SetRoot { old_sig, .. } => {
+                sign::verify(root, Domain::Root, &self.change_bytes(person, author), old_sig)
             }
             _ => Ok(()),
         }

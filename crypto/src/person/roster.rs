@@ -76,7 +76,7 @@ impl Roster {
             return Err(Refusal::Chain);
         }
         roster.bring_in(device.device, device.box_key);
-        rest.iter().try_for_each(|op| roster.apply(op))?;
+        rest.iter().try_for_each(|op| roster.apply(&entry.author, op))?;
         roster.record(&entry);
         Ok(roster)
     }
@@ -115,7 +115,7 @@ impl Roster {
         entry.body.ops.iter().enumerate().try_for_each(|(index, op)| match op {
             Op::Genesis { .. } => Err(Refusal::Chain),
             Op::Recover { .. } if index > 0 => Err(Refusal::Chain),
-            _ => next.apply(op),
+            _ => next.apply(&entry.author, op),
         })?;
         next.record(&entry);
         *self = next;
@@ -215,8 +215,8 @@ impl Roster {
         if first || entry.body.hlc > latest { Ok(()) } else { Err(Refusal::Time) }
     }
 
-    fn apply(&mut self, op: &Op) -> Result<(), Refusal> {
-        self.check_root(op)?;
+    fn apply(&mut self, author: &VerifyingKey, op: &Op) -> Result<(), Refusal> {
+        self.check_root(author, op)?;
         match op {
             Op::Genesis { .. } => return Err(Refusal::Chain),
             // The old key is not used any more, but what it wrote stands, and so may whoever it brought in.
@@ -247,11 +247,11 @@ impl Roster {
         Ok(())
     }
 
-    fn check_root(&self, op: &Op) -> Result<(), Refusal> {
+    fn check_root(&self, author: &VerifyingKey, op: &Op) -> Result<(), Refusal> {
         let (current, earlier) = self.roots.split_last().ok_or(Refusal::Chain)?;
-        op.check_root(current).map_err(|why| {
-            if earlier.iter().any(|root| op.check_root(root).is_ok()) { Refusal::Rights } else { why }
-        })
+        let check = |root| op.check_root(root, &self.person, author);
+        check(current)
+            .map_err(|why| if earlier.iter().any(|root| check(root).is_ok()) { Refusal::Rights } else { why })
     }
 
     fn bring_in(&mut self, device: VerifyingKey, box_key: ObjectHash) {

@@ -308,7 +308,8 @@ impl<'a> Author<'a> {
             old_sig: UNSIGNED,
             new_sig: UNSIGNED,
         };
-        let (by_old, by_new) = (old.sign(&op.signed_bytes()), new.sign(&op.consent_bytes(&self.person)));
+        let signed = op.change_bytes(&self.person, &self.device.verifying_key());
+        let (by_old, by_new) = (old.sign(&signed), new.sign(&signed));
         if let Op::SetRoot { old_sig, new_sig, .. } = &mut op {
             (*old_sig, *new_sig) = (by_old, by_new);
         }

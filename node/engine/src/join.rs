@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use self::blind::Charged;
 use crate::create::{device_name, init_home, make_run_folder};
-use crate::keys::{HOME_SPACE, PERSON};
+use crate::keys::{HOME_SPACE, PERSON, read_person_log};
 use crate::node::{NodeOptions, with_net};
 use crate::person_keys::person_keys;
 use crate::report::{Guide, Joined, ROLE_BLIND, ROLE_FULL, Secret};
@@ -298,8 +298,7 @@ impl<'a> Given<'a> {
         if Entry::read_genesis(first)?.0 != person {
             return Err(Refusal::Audience);
         }
-        let entries: Vec<Entry> =
-            grant.person_log.iter().map(|bytes| Entry::read(&person, bytes)).collect::<Result<_, _>>()?;
+        let entries = read_person_log(&person, &grant.person_log)?;
         let roster = Roster::read(person, &entries);
         if !roster.active.contains(&keys.verifying_key()) {
             return Err(Refusal::Rights);

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use locker_catalog::roster::Roster;
 use locker_catalog::tree;
-use locker_crypto::id::{EpochId, NodeId, ObjectHash, PersonId, SpaceId, SpaceTag, VerifyingKey};
+use locker_crypto::Refusal;
+use locker_crypto::id::{EntryId, EpochId, NodeId, ObjectHash, PersonId, SpaceId, SpaceTag, VerifyingKey};
 use locker_crypto::identity::{DeviceKeys, PersonKeys, Slot};
 use locker_crypto::person::{self, Entry, Op};
 use locker_crypto::secret::{
@@ -57,7 +58,7 @@ impl Keys {
     /// # Errors
     /// [`Error::Integrity`] if some are missing or damaged.
     pub(crate) fn load<R: Reads>(reads: &R) -> Result<Option<Self>, Error> {
-        let missing = || Error::damaged("the keyring of this device", locker_crypto::Refusal::Key);
+        let missing = || Error::damaged("the keyring of this device", Refusal::Key);
         let Some(person) = settings::get(reads, PERSON)? else { return Ok(None) };
         let person = PersonId::from_slice(&person).map_err(|_| missing())?;
         let space = settings::get(reads, HOME_SPACE)?.ok_or_else(missing)?;
@@ -153,7 +154,7 @@ impl Keys {
     pub(crate) fn log_key<R: Reads>(&self, reads: &R, epoch: &EpochId) -> Result<LogKey, Error> {
         let id = SpaceEpoch { space: self.tag, epoch: *epoch };
         let secret = keyring::get::<EpochSecret, _>(reads, &id)?
-            .ok_or_else(|| Error::damaged("the key of an epoch", locker_crypto::Refusal::Epoch))?;
+            .ok_or_else(|| Error::damaged("the key of an epoch", Refusal::Epoch))?;
         Ok(secret.log_key())
     }
 }
@@ -172,6 +173,27 @@ pub(crate) fn person_log<R: Reads>(reads: &R, person: &PersonId) -> Result<Vec<E
         .iter()
         .map(|bytes| checked::read(person, bytes).map_err(|why| Error::damaged("the person log", why)))
         .collect()
+}
+
+/// Reads the entries of a person log that was given.
+///
+/// # Errors
+/// As [`Entry::read`], and [`one_genesis`].
+pub(crate) fn read_person_log(person: &PersonId, log: &[Vec<u8>]) -> Result<Vec<Entry>, Refusal> {
+    let entries = log.iter().map(|bytes| Entry::read(person, bytes)).collect::<Result<Vec<_>, _>>()?;
+    one_genesis(&entries)?;
+    Ok(entries)
+}
+
+/// Holds against entries of a person log that together they have one genesis at most. Whoever has the words that a locker began
+/// with can sign another, with a device of his own and any date, and nothing in the entries tells which came first.
+///
+/// # Errors
+/// [`Refusal::Chain`].
+pub(crate) fn one_genesis<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), Refusal> {
+    let is_genesis = |entry: &&Entry| entry.body.ops.iter().any(|op| matches!(op, Op::Genesis { .. }));
+    let ids: BTreeSet<EntryId> = entries.into_iter().filter(is_genesis).map(|entry| entry.id).collect();
+    if ids.len() > 1 { Err(Refusal::Chain) } else { Ok(()) }
 }
 
 /// The active devices of a person.

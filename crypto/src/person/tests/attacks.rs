@@ -48,11 +48,33 @@ fn t27_new_words_cannot_be_led_to_another_person() {
     let new = Root::from_entropy(&Entropy::new([2; 32]));
     let made = alice.author().set_root(&alice.root, &new, 1, &alice.keys, &mut dice(1));
     let mut op = Entry::read(&alice.person(), &made.entry).unwrap().body.ops[0].clone();
-    let by_mallory = mallory.root.sign(&op.signed_bytes());
+    let author = mallory.laptop.verifying_key();
+    let by_mallory = mallory.root.sign(&op.change_bytes(&mallory.person(), &author));
     if let Op::SetRoot { old_sig, .. } = &mut op {
         *old_sig = by_mallory;
     }
     assert_eq!(mallory.next(op), Err(Refusal::Sig));
+}
+
+/// T27: a change of words is one device's. Another one, as one that a recovery has ended and that knows of neither, cannot write the
+/// same as its own, and so end the recovery.
+#[test]
+fn t27_a_change_of_words_cannot_be_written_again_by_another_device() {
+    let mut alice = Alice::new();
+    let phone = DeviceKeys::random(&mut dice(20));
+    alice.add(&phone);
+    let new = Root::from_entropy(&Entropy::new([2; 32]));
+    let made = alice.author().set_root(&alice.root, &new, 1, &alice.keys, &mut dice(1));
+    let op = Entry::read(&alice.person(), &made.entry).unwrap().body.ops[0].clone();
+    let person = alice.person();
+    let own = alice.laptop.verifying_key();
+    assert_eq!(
+        op.check(&person, &own, 2).and(op.check_root(&alice.root.verifying_key(), &person, &own)),
+        Ok(())
+    );
+    let other = phone.verifying_key();
+    assert_eq!(op.check(&person, &other, 1), Err(Refusal::Sig));
+    assert_eq!(op.check_root(&alice.root.verifying_key(), &person, &other), Err(Refusal::Sig));
 }
 
 /// T28: no device comes in without having signed for this person itself.

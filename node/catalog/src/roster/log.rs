@@ -147,7 +147,7 @@ impl<'a> Log<'a> {
             }
             for (index, op) in (0..).zip(&entry.body.ops) {
                 let at = OpOrder { entry: order(entry), index };
-                ops.push(PersonOp { at, past: past.clone(), act: act(op, &roots) });
+                ops.push(PersonOp { at, past: past.clone(), act: act(op, &person, &entry.author, &roots) });
             }
         }
         ops
@@ -167,8 +167,8 @@ fn order(entry: &Entry) -> EntryOrder {
     EntryOrder { hlc: entry.body.hlc, author: entry.author, seq: entry.seq }
 }
 
-fn act(op: &Op, roots: &[VerifyingKey]) -> Act {
-    let signer = || roots.iter().find(|root| op.check_root(root).is_ok()).copied();
+fn act(op: &Op, person: &PersonId, author: &VerifyingKey, roots: &[VerifyingKey]) -> Act {
+    let signer = || roots.iter().find(|root| op.check_root(root, person, author).is_ok()).copied();
     match op {
         Op::Genesis { .. } => Act::Genesis,
         Op::AddDevice { device, .. } => Act::Add(device.device),

@@ -127,7 +127,7 @@ fn members_of_the_vectors() {
             .collect();
         assert_eq!(void, expected, "{id}");
     }
-    assert_eq!(cases.len(), 16);
+    assert_eq!(cases.len(), 19);
 }
 
 /// Devices 0 (genesis), 1 and 2, who all know one another.

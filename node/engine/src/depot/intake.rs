@@ -28,7 +28,7 @@ use locker_sync::session::Fate;
 
 use super::Depot;
 use crate::Error;
-use crate::keys::person_log;
+use crate::keys::{one_genesis, person_log};
 
 /// An item that came before what it needs.
 pub(super) struct Early {
@@ -150,6 +150,7 @@ impl<'d> Intake<'d> {
         let (id, author) = (entry.id, entry.author);
         let mut log = person_log(txn, &person)?;
         log.push(entry);
+        one_genesis(&log).map_err(Error::Refused)?;
         let roster = Roster::read(person, &log);
         if !roster.brought_in.contains(&author) {
             return Ok(Verdict::Early(id, Missing::Author(author)));

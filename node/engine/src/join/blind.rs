@@ -13,6 +13,7 @@ use locker_sync::pairing::{Custody, Grant};
 
 use crate::create::make_run_folder;
 use crate::depot::{Beginning, Charge, Terms};
+use crate::keys::read_person_log;
 use crate::{Env, Error, Vault};
 
 /// What the old device gave.
@@ -53,8 +54,7 @@ impl Charged<'_> {
         if Entry::read_genesis(first)?.0 != *person {
             return Err(Refusal::Audience);
         }
-        let entries: Vec<Entry> =
-            grant.person_log.iter().map(|bytes| Entry::read(person, bytes)).collect::<Result<_, _>>()?;
+        let entries = read_person_log(person, &grant.person_log)?;
         let roster = Roster::read(*person, &entries);
         check_chain(&custody.token, &mut VerifiedChains::new(0))?;
         if !roster.active.contains(&custody.token.issuer()) {

@@ -76,9 +76,8 @@ impl Inner {
         let last = newest(&own);
         let named = entries.iter().filter(|entry| entry.author == own).flat_map(|entry| &entry.body.deps);
         let named: Vec<Head> = named.copied().collect();
-        let mut authors: Vec<VerifyingKey> = entries.iter().map(|entry| entry.author).collect();
-        authors.sort_unstable();
-        authors.dedup();
+        // What counts for nothing is not named: it could hold any date.
+        let authors = Roster::read(self.keys().person, entries).brought_in;
         let new = authors.iter().filter(|author| **author != own).filter_map(newest);
         let new: Vec<&Entry> = new.filter(|entry| !named.contains(&entry.head())).collect();
         let hlcs = new.iter().map(|entry| entry.body.hlc);

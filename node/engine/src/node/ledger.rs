@@ -36,7 +36,7 @@ pub(crate) use self::beside::Asker;
 pub(crate) use self::packs::{Opened, TakenUp, is_held};
 pub(crate) use self::secrets::Unopened;
 use crate::Error;
-use crate::keys::{named_objects, person_log};
+use crate::keys::{named_objects, one_genesis, person_log};
 use crate::locker::Inner;
 use crate::rebirth::{Doubt, Rebirth, Sign};
 use crate::replicas::{self, Grounds, Reachable};
@@ -264,10 +264,11 @@ impl Inner {
         if persons::get(txn, &person, &entry.id)?.is_some() {
             return Ok(Fate::Durable);
         }
+        let mut log = person_log(txn, &person)?;
+        log.push(entry.clone());
+        one_genesis(&log).map_err(Error::Refused)?;
         if item.from != Asker::Device {
             // It could make up any number of authors: only what the log leads to is taken from there.
-            let mut log = person_log(txn, &person)?;
-            log.push(entry.clone());
             if !Roster::read(person, &log).brought_in.contains(&entry.author) {
                 return Ok(Fate::Waiting);
             }
@@ -283,7 +284,7 @@ impl Inner {
                 taken.asks.push(Ask::Object(hash));
             }
         }
-        let roster = Roster::read(person, &person_log(txn, &person)?);
+        let roster = Roster::read(person, &log);
         if roster.replaced.contains_key(&own) {
             Doubt::note(txn, Sign::Replaced, self.env().now_ms())?;
         }

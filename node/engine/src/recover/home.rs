@@ -13,7 +13,7 @@ use locker_store::{Limits, Store, WriteTxn, keyring, objects, persons, settings}
 
 use super::UNFINISHED;
 use crate::create::{init_home, make_run_folder};
-use crate::keys::{HOME_SPACE, PERSON};
+use crate::keys::{HOME_SPACE, PERSON, one_genesis};
 use crate::person_keys::{open_in_use, person_keys};
 use crate::{Env, Error, Vault, vault};
 
@@ -44,6 +44,7 @@ impl PersonLog {
             entries.push((Entry::read(&person, &bytes).map_err(damaged)?, bytes));
         }
         let read: Vec<Entry> = entries.iter().map(|(entry, _)| entry.clone()).collect();
+        one_genesis(&read).map_err(damaged)?;
         let roster = Roster::read(person, &read);
         if roster.root != root.verifying_key() {
             return Err(Error::PhraseRefused("another phrase has taken the place of this one".into()));
