@@ -206,8 +206,9 @@ impl From<Error> for Failure {
             Error::Restored => (
                 Exit::Busy,
                 "E_ROLLBACK",
-                "Let `locker up` run here and on another device until they have met, then run the command again. Nothing \
-                 that was saved is lost."
+                "Let `locker up` run here and on another device until they have met, then run the command again. Where \
+                 there is no other one, copy out what is new here with `locker get`, and bring the locker back in another \
+                 folder with `locker recover`. Nothing that was saved is lost."
                     .into(),
             ),
             Error::Blind { .. } => (

@@ -80,20 +80,38 @@ pub(crate) fn update(
     observer: &dyn Observer,
 ) -> Result<Vec<DriveTold>, Error> {
     let Some(dir) = dir else {
-        let known = known(&inner.store()?.read()?)?;
-        let there: Vec<Known> = known.into_iter().filter(|drive| is_there(&drive.path)).collect();
+        let there = plugged_in(inner)?;
         if there.is_empty() {
             return Err(Error::NoSuch("no drive of this locker is plugged in here".into()));
         }
-        return there.iter().map(|drive| update_at(inner, &drive.path, observer)).collect();
+        // One that cannot be brought up to date does not keep the others from it.
+        let told: Vec<_> = there.iter().map(|drive| update_at(inner, &drive.path, observer)).collect();
+        return told.into_iter().collect();
     };
     let id = Drive::open(inner, dir)?.id();
     let snapshot = inner.store()?.read()?;
     let name = dir.file_name().map_or_else(|| "drive".into(), |name| name.to_string_lossy().into_owned());
-    if !known(&snapshot)?.contains(&Known { id, path: dir.to_path_buf() }) {
+    let is_known = known(&snapshot)?.contains(&Known { id, path: dir.to_path_buf() });
+    if !is_known || !replicas::is_listed(&snapshot, &inner.keys(), &id)? {
         note(inner, &id, dir, &name)?;
     }
     Ok(vec![update_at(inner, dir, observer)?])
+}
+
+/// The drives that this device knows, that nobody has removed from the locker, and that are there.
+///
+/// # Errors
+/// What reading gives.
+pub(crate) fn plugged_in(inner: &Inner) -> Result<Vec<Known>, Error> {
+    let snapshot = inner.store()?.read()?;
+    let keys = inner.keys();
+    let mut there = Vec::new();
+    for drive in known(&snapshot)? {
+        if is_there(&drive.path) && replicas::is_listed(&snapshot, &keys, &drive.id)? {
+            there.push(drive);
+        }
+    }
+    Ok(there)
 }
 
 /// Whether a folder looks like a drive.
@@ -122,7 +140,7 @@ fn note(inner: &Inner, id: &VerifyingKey, dir: &Path, name: &str) -> Result<(), 
     inner.commit(|change| {
         let keys = inner.keys();
         let key = replicas::meta_key(id);
-        if !change.has_meta(NodeId::ROOT, &key)? {
+        if !replicas::is_listed(change.txn(), &keys, id)? {
             let replica = Replica {
                 id: *id,
                 kind: ReplicaKind::Drive,

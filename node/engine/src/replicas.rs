@@ -297,6 +297,15 @@ pub(crate) fn remove(inner: &Inner, id: &str) -> Result<Device, Error> {
     Ok(device)
 }
 
+/// Whether the home space lists a replica: an item that was emptied does not.
+///
+/// # Errors
+/// What reading gives.
+pub(crate) fn is_listed<R: Reads>(reads: &R, keys: &Keys, id: &VerifyingKey) -> Result<bool, Error> {
+    let item = tree::meta(&reads.rows(keys.tag), NodeId::ROOT, &meta_key(id))?;
+    Ok(item.is_some_and(|value| !value.is_empty()))
+}
+
 /// Whether a replica said lately that it holds a pack.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use locker_tests::deeds::{Script, Told};
-use locker_tests::files::write;
+use locker_tests::files::{flip, walk, write};
 use locker_tests::wait::wait_for;
 use locker_tests::{Dice, Home, Meeting, Outcome, Up};
 
@@ -137,4 +137,31 @@ fn devices_meet_when_a_clock_that_was_wrong_is_right() {
     assert_eq!(a.ok(["cat", "from b +10y"]).out, b"from b +10y");
     up_a.stop().ok();
     up_b.stop().ok();
+}
+
+/// Goal: what a drive has lost is found when it was not read for long, and comes anew. Method: a file of a pack is damaged; the
+/// drive is brought up to date at once, and a month later.
+#[test]
+fn what_a_drive_lost_comes_anew_after_a_month() {
+    let Some(library) = library("a month") else { return };
+    let home = Home::new();
+    write(&home.beside("one.txt"), &[1; 50_000]);
+    home.ok(["add".as_ref(), home.beside("one.txt").as_os_str()]);
+    let folder = home.beside("usb");
+    home.ok(["drive".as_ref(), "init".as_ref(), folder.as_os_str()]);
+    let is_pack =
+        |path: &PathBuf| std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() > 40_000);
+    let pack = walk(&folder.join("packs")).into_iter().find(is_pack).unwrap();
+    let whole = std::fs::read(&pack).unwrap();
+    flip(&pack, 20_000);
+    let update = |clock: Clock| {
+        let mut command = home.command(["--json", "drive", "update"]);
+        clock.set(&mut command, &library);
+        let told = Outcome::of(command).ok().json()["drives"][0].clone();
+        (told["missing"].as_u64().unwrap(), told["new_bytes"].as_u64().unwrap())
+    };
+    assert_eq!(update(RIGHT), (0, 0), "read a moment ago");
+    let (missing, new_bytes) = update(Clock("+30d"));
+    assert!(missing == 0 && new_bytes > 40_000, "{missing} {new_bytes}");
+    assert_eq!(std::fs::read(&pack).unwrap(), whole);
 }

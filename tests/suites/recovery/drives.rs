@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use locker_tests::files::{walk, write};
+use locker_tests::files::{copy_tree, walk, write};
 use locker_tests::wait::wait_for;
 use locker_tests::{Home, Up};
 use serde_json::Value;
@@ -99,4 +99,47 @@ fn drives_are_brought_up_to_date_when_they_are_there() {
     assert_eq!(back.ok(["cat", "two.txt"]).out, [2; 50_000]);
     let told = back.json(["drill", "--phrase-file", words, "--no-lan", "--from", first]);
     assert_eq!(told["covered"], 2, "{told}");
+}
+
+/// Goal: a home that was put back from a backup is found out by the drive, which stays as it is: of two branches of one device none
+/// counts for who has the drive alone. Method: the home is copied, goes on, and is put back.
+#[test]
+fn a_restored_home_does_not_spoil_the_drive() {
+    let owner = Owner::new();
+    let home = &owner.home;
+    add(home, "one.txt", &[1; 50_000]);
+    let (folder, backup) = (home.beside("usb"), home.beside("backup"));
+    let dir = folder.to_str().unwrap();
+    home.ok(["drive", "init", dir]);
+    copy_tree(home.path(), &backup, &|path| path.ends_with("locker.sock"));
+    add(home, "two.txt", &[2; 50_000]);
+    assert_eq!(home.json(["drive", "update"])["drives"][0]["missing"], 0);
+
+    std::fs::remove_dir_all(home.path()).unwrap();
+    std::fs::rename(&backup, home.path()).unwrap();
+    add(home, "three.txt", &[3; 50_000]);
+    home.run_json(["drive", "update"]).refused(8, "E_ROLLBACK");
+    // It has found out, and writes no more; what was written stays readable.
+    home.run_json(["mkdir", "folder"]).refused(8, "E_ROLLBACK");
+    assert_eq!(home.ok(["cat", "three.txt"]).out, [3; 50_000]);
+    let (back, outcome) = owner.recover(&["--no-lan", "--from", dir]);
+    outcome.ok();
+    assert_eq!(back.paths(), ["one.txt", "two.txt"]);
+    assert_eq!(back.ok(["cat", "two.txt"]).out, [2; 50_000]);
+}
+
+/// Goal: a drive that was removed counts again when it is brought up to date by its folder, and until then is left alone.
+#[test]
+fn a_removed_drive_comes_back_by_its_folder_alone() {
+    let owner = Owner::new();
+    let home = &owner.home;
+    add(home, "one.txt", &[1; 50_000]);
+    let folder = home.beside("usb");
+    let dir = folder.to_str().unwrap();
+    let id = home.json(["drive", "init", dir, "--name", "usb"])["drives"][0]["id"].clone();
+    home.ok(["device", "revoke", id.as_str().unwrap(), "--yes"]);
+    assert_eq!(drive(home, "usb"), Value::Null);
+    home.run_json(["drive", "update"]).refused(3, "E_NOT_FOUND");
+    assert_eq!(home.json(["drive", "update", dir])["drives"][0]["missing"], 0);
+    assert_eq!(drive(home, "usb")["id"], id);
 }

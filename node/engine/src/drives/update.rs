@@ -1,19 +1,23 @@
-//! One drive brought up to date: logs first, then what lies beside them, then packs; each step is durable on the drive
+//! One drive brought up to date: logs, each commit with what lies beside it, then packs; each step is durable on the drive
 //! before the next, and a drive that was pulled out in between goes on where it was.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use locker_crypto::id::{PackHash, VerifyingKey};
 use locker_store::index::{self, PackState};
 use locker_store::replicas::{self as heard, Heard};
-use locker_store::{Home, Limits, Store};
+use locker_store::{Home, Limits, Store, WriteTxn};
 use locker_sync::frontier::Log;
+use locker_sync::message::v1::{Head, LogKind};
+use locker_sync::session::Item;
 
 use crate::depot::{Depot, Intake};
 use crate::keys::Keys;
 use crate::locker::Inner;
 use crate::node::Asker;
+use crate::rebirth::Sign;
 use crate::report::{DriveTold, Observer, Progress};
 use crate::{Error, vault};
 
@@ -21,6 +25,9 @@ use crate::{Error, vault};
 const ITEMS_BYTES: u64 = 8 << 20;
 /// Bytes of packs that are made durable in one commit.
 const KEEP_BYTES: usize = 64 << 20;
+/// What was read longer ago is read again, in seconds; and how many bytes of it in one update.
+const LOOK_OVER_AGE_S: u64 = 25 * 86_400;
+const LOOK_OVER_BYTES: u64 = 256 << 20;
 
 /// An open drive. Others are kept out of it meanwhile.
 pub(super) struct Drive<'a> {
@@ -61,12 +68,26 @@ impl<'a> Drive<'a> {
     }
 
     /// Takes everything over that is here and not there, and lets go what nobody has held for its time.
+    ///
+    /// # Errors
+    /// [`Error::Restored`] if the drive holds what this device has signed and does not have: it is left as it is, since of two
+    /// branches none may count for who has the drive alone. [`Error::Full`] if there is no room, when all else is done.
     pub(super) fn update(self, observer: &dyn Observer) -> Result<DriveTold, Error> {
+        if let Some(sign) = self.sign()? {
+            self.inner.note_doubt(sign)?;
+            self.store.close()?;
+            return Err(Error::Restored);
+        }
         self.logs()?;
-        self.beside()?;
-        let new_bytes = self.packs(observer)?;
+        self.store.write(|txn| self.beside(txn))?;
+        self.look_over()?;
+        // What goes first makes room for what comes.
         let today = crate::gc::note_today(&self.store, self.inner.env())?;
         self.depot.sweep(&self.store, today, &BTreeSet::new(), false)?;
+        let copied = match self.packs(observer) {
+            Err(error) if !matches!(error, Error::Full) => return Err(error),
+            copied => copied,
+        };
         let (mut here, mut missing) = (Vec::new(), 0);
         index::scan_packs(&self.store.read()?, &mut |hash, pack| {
             match pack.state {
@@ -74,15 +95,18 @@ impl<'a> Drive<'a> {
                 PackState::Wanted | PackState::Lost => missing += 1,
                 PackState::Away | PackState::Released | PackState::Deleting => {}
             }
-            std::ops::ControlFlow::Continue(())
+            ControlFlow::Continue(())
         })?;
         let now_ms = self.inner.env().now_ms();
         let used = self.depot.used();
         let generation = self.depot.roster(&self.store.read()?)?.generation;
         let generation = u32::try_from(generation).unwrap_or(u32::MAX);
         let (id, at_s) = (self.id, now_ms / 1_000);
+        let refused = if copied.is_err() { missing } else { 0 };
         self.inner.store()?.write(|txn| {
-            heard::put(txn, &id, &Heard { at_s, used, generation, ..Heard::default() });
+            // What it held when it was seen last, and does not any more, is no copy.
+            heard::forget(txn, &id)?;
+            heard::put(txn, &id, &Heard { at_s, used, refused, generation, ..Heard::default() });
             heard::put_packs(txn, &id, &here, at_s);
             Ok::<_, Error>(())
         })?;
@@ -91,10 +115,24 @@ impl<'a> Drive<'a> {
             packs: here.len() as u64,
             missing,
             bytes: used,
-            new_bytes,
+            new_bytes: copied?,
             updated: now_ms,
             ..DriveTold::default()
         })
+    }
+
+    /// Whether the drive holds something that this device signed and does not have: its home is an older copy, or one of two.
+    fn sign(&self) -> Result<Option<Sign>, Error> {
+        let (own, store) = (self.inner.keys().device_id(), self.inner.store()?);
+        let snapshot = store.read()?;
+        for (log, heads) in self.depot.heads(&self.store.read()?)? {
+            for head in heads.into_iter().filter(|head| head.author == own) {
+                if let Some(sign) = self.inner.sign_of(&snapshot, log, &head)? {
+                    return Ok(Some(sign));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn logs(&self) -> Result<(), Error> {
@@ -102,9 +140,12 @@ impl<'a> Drive<'a> {
         for (log, heads) in self.depot.heads(&self.store.read()?)? {
             there.extend(heads.into_iter().map(|head| ((log, head.author), head.seq)));
         }
-        for (log, heads) in self.inner.standing()?.heads {
+        let standing = self.inner.standing()?;
+        for (log, heads) in standing.heads {
             for head in heads {
-                let mut from = there.get(&(log, head.author)).map_or(0, |seq| seq.saturating_add(1));
+                let fork = standing.forked.get(&head.author).filter(|_| log.kind == LogKind::Entries);
+                let held = there.get(&(log, head.author)).copied();
+                let mut from = self.first(log, &head, held, fork.copied())?;
                 while from <= head.seq {
                     let items = self.inner.load_items(log, &head.author, from, head.seq, ITEMS_BYTES)?;
                     let Some(last) = items.last().map(|item| item.seq) else { break };
@@ -114,6 +155,8 @@ impl<'a> Drive<'a> {
                         // One that is refused is so again, whoever brings it.
                         intake.take(&mut txn, log.kind, &item.bytes)?;
                     }
+                    // In the same commit: pulled out in between, it would open to no words.
+                    self.beside(&mut txn)?;
                     txn.commit()?;
                     intake.count();
                     from = last.saturating_add(1);
@@ -123,16 +166,62 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    fn beside(&self) -> Result<(), Error> {
-        for ask in self.depot.missing(&self.store.read()?)? {
+    /// From which number on items of an author go over, of whom the drive holds those up to `held`. Of a forked one all branches
+    /// go, and of one of whom the drive has another branch everything; what is there already is passed over.
+    fn first(&self, log: Log, head: &Head, held: Option<u64>, fork: Option<u64>) -> Result<u64, Error> {
+        let Some(held) = held else { return Ok(0) };
+        let next = held.saturating_add(1);
+        if let Some(fork) = fork {
+            return Ok(fork.min(next));
+        }
+        let (author, at) = (&head.author, held.min(head.seq));
+        let bytes = |items: Vec<Item>| items.into_iter().map(|item| item.bytes).collect::<BTreeSet<_>>();
+        let there = self.depot.items(&self.store.read()?, log, author, at, at, ITEMS_BYTES)?;
+        let here = self.inner.load_items(log, author, at, at, ITEMS_BYTES)?;
+        Ok(if bytes(there) == bytes(here) { next } else { 0 })
+    }
+
+    fn beside(&self, txn: &mut WriteTxn<'_>) -> Result<(), Error> {
+        for ask in self.depot.missing(txn)? {
             for object in self.inner.look_up(&ask, Asker::Replica)? {
-                match self.store.write(|txn| self.depot.take_object(txn, &object)) {
+                match self.depot.take_object(txn, &object) {
                     Ok(()) | Err(Error::Refused(_)) => {}
                     Err(error) => return Err(error),
                 }
             }
         }
         Ok(())
+    }
+
+    /// Reads again what was not read for long, the oldest first, some at each update. What is damaged comes anew.
+    fn look_over(&self) -> Result<(), Error> {
+        let now_s = self.inner.env().now_ms() / 1_000;
+        let mut due = Vec::new();
+        index::scan_packs(&self.store.read()?, &mut |hash, pack| {
+            if let PackState::Present { verified_at } = pack.state
+                && verified_at.saturating_add(LOOK_OVER_AGE_S) <= now_s
+            {
+                due.push((verified_at, hash, pack.len));
+            }
+            ControlFlow::Continue(())
+        })?;
+        due.sort_unstable();
+        let mut bytes = 0;
+        let mut states = Vec::new();
+        for (_, hash, len) in due {
+            if bytes >= LOOK_OVER_BYTES {
+                break;
+            }
+            bytes += u64::from(len);
+            let is_whole = self.store.packs().verify(&hash, len).is_ok();
+            states.push((
+                hash,
+                if is_whole { PackState::Present { verified_at: now_s } } else { PackState::Lost },
+            ));
+        }
+        self.store.write(|txn| {
+            Ok(states.iter().try_for_each(|(hash, state)| index::set_state(txn, hash, *state))?)
+        })
     }
 
     fn packs(&self, observer: &dyn Observer) -> Result<u64, Error> {
@@ -171,6 +260,12 @@ impl<'a> Drive<'a> {
     }
 
     fn keep(&self, batch: &[(PackHash, Vec<u8>)], bytes: u64) -> Result<(), Error> {
+        let mut lost = BTreeSet::new();
+        let snapshot = self.store.read()?;
+        for (hash, _) in batch {
+            let row = index::pack(&snapshot, hash)?;
+            lost.extend(row.filter(|row| row.state == PackState::Lost).map(|_| *hash));
+        }
         let mut durable = self.store.packs().begin_batch(bytes)?;
         for (hash, pack) in batch {
             durable.add(hash, pack)?;
@@ -178,9 +273,13 @@ impl<'a> Drive<'a> {
         durable.finish()?;
         let now_s = self.inner.env().now_ms() / 1_000;
         let len = |pack: &Vec<u8>| u32::try_from(pack.len()).unwrap_or(u32::MAX);
-        let kept: Vec<(PackHash, u32)> = batch.iter().map(|(hash, pack)| (*hash, len(pack))).collect();
+        let mut kept: Vec<(PackHash, u32)> = batch.iter().map(|(hash, pack)| (*hash, len(pack))).collect();
+        // What replaced a damaged file is believed when it was read once more.
+        kept.retain(|(hash, len)| !lost.contains(hash) || self.store.packs().verify(hash, *len).is_ok());
         self.store
             .write(|txn| kept.iter().try_for_each(|(hash, len)| self.depot.hold(txn, hash, *len, now_s)))?;
+        // The file of a lost one is counted still.
+        kept.retain(|(hash, _)| !lost.contains(hash));
         self.depot.count_kept(&kept);
         Ok(())
     }
