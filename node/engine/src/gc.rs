@@ -139,6 +139,10 @@ fn blind(inner: &Inner, depot: &Depot, is_dry: bool) -> Result<Collected, Error>
         false => note_today(&store, inner.env())?,
     };
     let Swept { checked, over, over_bytes, waiting } = depot.sweep(&store, today, &in_transfer, is_dry)?;
+    if let Some(hub) = inner.node().filter(|_| !is_dry) {
+        // There may be room now for what there was none for, and a pin for what was let go.
+        hub.want(&depot.wanted(&store.read()?)?);
+    }
     let over = PackGroup { fate: Fate::Released, why: Why::Unneeded, packs: over, bytes: over_bytes };
     let waiting = PackGroup { fate: Fate::Kept, why: Why::Unpinned, packs: waiting, bytes: 0 };
     Ok(Collected {

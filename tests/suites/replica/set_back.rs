@@ -29,7 +29,8 @@ fn t17_a_replica_that_was_set_back_is_named_and_brought_up_to_date() {
     assert!(rollbacks(&a).is_empty());
 
     let kept = Up::start(&older, &["--bootstrap", meeting.address()]);
-    let told = wait_for("the warning", Duration::from_secs(60), || rollbacks(&a).pop());
+    // Who is off is looked for at pauses of up to a minute.
+    let told = wait_for("the warning", Duration::from_secs(180), || rollbacks(&a).pop());
     assert!(told.contains("\"shed\""), "{told}");
     assert_eq!(content(&a, "late.txt"), b"late");
     wait_for("the replica to be up to date", Duration::from_secs(60), || {

@@ -11,11 +11,15 @@ use crate::locker::Inner;
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// Looks into the store in one interval with which a node still rests: its own.
 const QUIET_LOOKS: u64 = 10;
+/// Its own looks too take memory, little by little: after so many it gives back once more.
+const RESTED_LOOKS: u64 = 50;
 
 /// What is to be given back, by the count of looks into the store.
 struct Rest {
     looks: u64,
     has_worked: bool,
+    /// The count when something was given back last.
+    given_back: u64,
 }
 
 impl Rest {
@@ -23,19 +27,27 @@ impl Rest {
     fn is_due(&mut self, looks: u64, has_swept: bool) -> bool {
         let made = looks.saturating_sub(self.looks);
         self.looks = looks;
-        self.has_worked |= has_swept || made > QUIET_LOOKS;
+        let rested = looks.saturating_sub(self.given_back);
+        self.has_worked |= has_swept || made > QUIET_LOOKS || rested > RESTED_LOOKS;
         self.has_worked && made <= QUIET_LOOKS
+    }
+
+    fn given_back(&mut self) {
+        (self.has_worked, self.given_back) = (false, self.looks);
     }
 }
 
 /// Looks now and then, until the node stops.
 pub(super) async fn run(hub: Arc<Hub>) {
-    let mut rest = Rest { looks: hub.inner().looks(), has_worked: true };
+    let looks = hub.inner().looks();
+    let mut rest = Rest { looks, has_worked: true, given_back: looks };
     while hub.until_stop(tokio::time::sleep(LOOK_INTERVAL)).await.is_some() {
         let has_swept = hub.take_swept();
-        if rest.is_due(hub.inner().looks(), has_swept) && !hub.is_busy() {
-            let given_back = hub.blocking(|inner| Ok(inner.forget_pages())).await;
-            rest.has_worked = !matches!(given_back, Ok(true));
+        if rest.is_due(hub.inner().looks(), has_swept)
+            && !hub.is_busy()
+            && let Ok(true) = hub.blocking(|inner| Ok(inner.forget_pages())).await
+        {
+            rest.given_back();
         }
     }
 }
@@ -54,15 +66,19 @@ mod tests {
 
     #[test]
     fn a_node_rests_once_after_each_piece_of_work() {
-        let mut rest = Rest { looks: 0, has_worked: true };
+        let mut rest = Rest { looks: 0, has_worked: true, given_back: 0 };
         assert!(rest.is_due(QUIET_LOOKS, false), "after the start");
-        rest.has_worked = false;
+        rest.given_back();
         assert!(!rest.is_due(2 * QUIET_LOOKS, false), "nothing was done");
         assert!(!rest.is_due(1_000, false), "it is at work");
         assert!(rest.is_due(1_005, false), "it has been");
         // It could not be done: again the next time.
         assert!(rest.is_due(1_010, false));
-        rest.has_worked = false;
+        rest.given_back();
         assert!(rest.is_due(1_011, true), "all rows were looked at, in one look");
+        rest.given_back();
+        // Its own looks, a few a minute.
+        let mut dues = (1..=20).filter(|minute| rest.is_due(1_011 + 5 * minute, false));
+        assert_eq!(dues.next(), Some(11));
     }
 }

@@ -135,11 +135,12 @@ impl Folder {
         })
     }
 
-    /// Whether a pack is here, by its row.
+    /// Whether a pack is here: its row says so, and there is a file of its length.
     pub(super) fn holds(&self, hash: &PackHash) -> Result<bool, Error> {
         self.with_store(|store| {
             let pack = index::pack(&store.read()?, hash)?;
-            Ok(pack.is_some_and(|pack| matches!(pack.state, PackState::Present { .. })))
+            let present = pack.filter(|pack| matches!(pack.state, PackState::Present { .. }));
+            Ok(present.is_some_and(|pack| store.packs().open(hash, pack.len).is_ok()))
         })
     }
 

@@ -15,6 +15,7 @@ use locker_crypto::person;
 use locker_crypto::secret::{DedupSecret, EpochSecret, PersonKey, RendezvousMaster};
 use locker_store::keyring::{self, SpaceEpoch};
 use locker_store::{Reads, WriteTxn, objects};
+use locker_sync::message::v1::Ask;
 use zeroize::Zeroizing;
 
 use super::{Asker, Incoming, Taken};
@@ -59,12 +60,16 @@ impl Inner {
     }
 
     /// Takes in an object beside the logs, and what it leads to: a person's key, the secret of an epoch, and the entries that
-    /// waited for it.
+    /// waited for it. What nothing names is passed over: whoever is asked for boxes could send anything.
     ///
     /// # Errors
     /// What the store gives.
     pub(super) fn take_beside(&self, bytes: &[u8]) -> Result<Taken, Error> {
         let Ok(bundle) = Bundle::decode(bytes) else {
+            let name = ObjectHash(*blake3::hash(bytes).as_bytes());
+            if !self.missing_objects()?.contains(&Ask::Object(name)) {
+                return Ok(Taken::default());
+            }
             self.store()?.write(|txn| Ok::<_, Error>(objects::put(txn, bytes)))?;
             if bytes.len() == person::KEY_BOX_LEN {
                 self.learn_person_key()?;
