@@ -289,3 +289,28 @@ pub(crate) fn named_objects(entry: &Entry) -> Vec<ObjectHash> {
     }
     named
 }
+
+#[cfg(test)]
+mod tests {
+    use locker_crypto::identity::Root;
+    use locker_crypto::person::Author;
+    use locker_crypto::secret::{Entropy, PersonKey};
+
+    use super::*;
+    use crate::env::system_dice;
+
+    /// Whoever has the words that a locker began with signs another genesis, with a device of his own: it is none (T27).
+    #[test]
+    fn t27_a_person_log_has_one_genesis() {
+        let root = Root::from_entropy(&Entropy::new([1; 32]));
+        let person = root.person_id();
+        let mut dice = system_dice();
+        let mut genesis = || {
+            let (device, key) = (DeviceKeys::random(&mut dice), PersonKey::random(&mut dice));
+            Author::genesis(&root, &device, &key, "laptop", 100, &mut dice).unwrap().entry
+        };
+        let (first, second) = (genesis(), genesis());
+        assert_eq!(read_person_log(&person, &[first.clone(), first.clone()]).unwrap().len(), 2);
+        assert_eq!(read_person_log(&person, &[first, second]).unwrap_err(), Refusal::Chain);
+    }
+}

@@ -13,6 +13,7 @@ use locker_sync::frontier::Log;
 use locker_sync::message::v1::{Head, LogKind};
 use locker_sync::session::Item;
 
+use crate::care::is_shortage;
 use crate::depot::{Depot, Intake};
 use crate::keys::Keys;
 use crate::locker::Inner;
@@ -213,11 +214,12 @@ impl<'a> Drive<'a> {
                 break;
             }
             bytes += u64::from(len);
-            let is_whole = self.store.packs().verify(&hash, len).is_ok();
-            states.push((
-                hash,
-                if is_whole { PackState::Present { verified_at: now_s } } else { PackState::Lost },
-            ));
+            match self.store.packs().verify(&hash, len) {
+                Ok(_) => states.push((hash, PackState::Present { verified_at: now_s })),
+                // That says nothing of the drive.
+                Err(error) if is_shortage(&error) => return Err(error.into()),
+                Err(_) => states.push((hash, PackState::Lost)),
+            }
         }
         self.store.write(|txn| {
             Ok(states.iter().try_for_each(|(hash, state)| index::set_state(txn, hash, *state))?)
