@@ -221,12 +221,14 @@ impl Hub {
         let marks = hub.blocking(Inner::load_remembered).await?;
         hub.with_remembered(|known| *known = marks);
         hub.blocking(Inner::learn_secrets).await?;
+        // From before the first look: what is committed between that and the task that follows is not missed.
+        let commits = hub.inner.commits();
         hub.look().await?;
         hub.expect_known().await;
         hub.want_all().await?;
         hub.announce().await;
         hub.spawn(Arc::clone(&hub).listen_to(events));
-        hub.spawn(Arc::clone(&hub).watch_commits());
+        hub.spawn(Arc::clone(&hub).watch_commits(commits));
         if hub.reads() {
             hub.spawn(Arc::clone(&hub).let_in_deferred());
         }

@@ -48,6 +48,7 @@ impl Schedule {
             if missing.is_empty() {
                 break;
             }
+            note(format_args!("not yet: {}", missing.join("; ")));
             if hooks::elapsed() > end {
                 self.faults.append(&mut missing);
                 return;

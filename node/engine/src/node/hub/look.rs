@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use locker_sync::message::v1::Succeed;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Hub;
@@ -69,10 +70,9 @@ impl Hub {
         Ok(())
     }
 
-    /// Follows the commits of this process, and looks anew now and then.
-    pub(super) async fn watch_commits(self: Arc<Self>) {
+    /// Follows the commits of this process, and looks anew now and then. `commits` must be older than the last look.
+    pub(super) async fn watch_commits(self: Arc<Self>, mut commits: watch::Receiver<u64>) {
         let mut stopping = self.stopping();
-        let mut commits = self.inner.commits();
         let known = || (self.roster(), self.others(), self.doors());
         let mut told = known();
         let mut announced = Instant::now();
