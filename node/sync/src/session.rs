@@ -246,6 +246,10 @@ impl Session {
             Event::Slot(slot) => actions.push(Action::Send(Message::Slot(slot).encode())),
             Event::Tick => {}
             Event::Close { reason } => {
+                if self.opened_ms.is_some() {
+                    // What became durable here is known to the peer before it hears that this is the end.
+                    self.flush(now_ms, actions);
+                }
                 actions.push(Action::Send(Message::Bye(reason).encode()));
                 self.end(End::Closed, actions);
                 return Ok(());

@@ -110,11 +110,11 @@ pub(super) async fn run(hub: Arc<Hub>) {
 
 impl Hub {
     /// Writes down what is new.
-    pub(super) async fn save_remembered(&self) {
-        let unsaved = self.with_remembered(Remembered::take_unsaved);
-        if !unsaved.is_empty() {
-            // If the store is in trouble, older marks stay, which only find less.
-            let _ = self.blocking(move |inner| inner.save_remembered(&unsaved)).await;
+    pub(super) async fn save_remembered(self: &Arc<Self>) {
+        if self.with_remembered(|known| !known.unsaved.is_empty()) {
+            let hub = Arc::clone(self);
+            // If the store is in trouble, it is tried again with the next.
+            let _ = self.blocking(move |inner| inner.save_remembered(&hub)).await;
         }
         let levels = if self.reads() { self.levels_of_quiet() } else { Vec::new() };
         if !levels.is_empty() {
@@ -161,11 +161,19 @@ impl Inner {
         })
     }
 
-    fn save_remembered(&self, marks: &[(Chain, Mark)]) -> Result<(), Error> {
-        self.store()?.write(|txn| {
+    /// What is new is taken only once it is this writer's turn: nobody writes an older mark over a newer one.
+    fn save_remembered(&self, hub: &Hub) -> Result<(), Error> {
+        let mut marks = Vec::new();
+        let saved = self.store()?.write(|txn| {
+            marks = hub.with_remembered(Remembered::take_unsaved);
             marks.iter().for_each(|(chain, mark)| remembered::put(txn, chain, mark));
             Ok(())
-        })
+        });
+        if saved.is_err() {
+            let chains = marks.into_iter().map(|(chain, _)| chain);
+            hub.with_remembered(|known| known.unsaved.extend(chains));
+        }
+        saved
     }
 
     /// The other devices that were found set back since a time, in unix seconds.

@@ -134,6 +134,25 @@ fn t17_less_than_before_is_a_rollback() {
     world.assert_equal("brought up to date");
 }
 
+/// T17 on the wire: what a peer stored just before it left in order counts as had, though its acknowledgement was not due.
+#[test]
+fn t17_what_was_stored_at_the_end_is_acknowledged() {
+    let mut dice = ChaCha8Rng::seed_from_u64(18);
+    let mut world = World::new(2, &mut dice);
+    world.write(0, 1, &mut dice);
+    world.connect(0, 1);
+    world.settle_connected();
+    world.back_up(1);
+    world.write(0, 1, &mut dice);
+    world.pass_ms(crate::limits::PUSH_INTERVAL_MS);
+    world.deliver(0, 1, usize::MAX);
+    world.close(1, 0);
+    world.restore(1);
+    world.connect(0, 1);
+    world.settle_connected();
+    assert!(world.rollbacks_at(0) > 0, "0 warns of 1");
+}
+
 /// A peer that comes back shows its heads in a frontier; nothing is pulled that is held already.
 #[test]
 fn nothing_is_sent_twice_after_a_quiet_reconnection() {

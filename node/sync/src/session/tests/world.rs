@@ -266,6 +266,22 @@ impl World {
         }
     }
 
+    /// Ends a session in order: what a node says last still comes.
+    pub(super) fn close(&mut self, node: usize, peer: usize) {
+        self.end_by(node, peer, Event::Close { reason: 0 });
+        let said = self.wires.get_mut(&(node, peer)).unwrap().bytes.drain(..).collect();
+        self.end_by(peer, node, Event::Received(said));
+        self.cut(node, peer);
+    }
+
+    fn end_by(&mut self, node: usize, peer: usize, event: Event) {
+        let now_ms = self.now_ms;
+        let mut actions = self.nodes[node].sessions.get_mut(&peer).unwrap().handle(event, now_ms);
+        let end = actions.pop();
+        assert!(matches!(end, Some(Action::Ended(End::Closed | End::Bye(_)))), "{end:?}");
+        actions.into_iter().for_each(|action| self.act(node, peer, action));
+    }
+
     fn pairs(&self) -> Vec<(usize, usize)> {
         (0..self.nodes.len()).flat_map(|a| (0..a).map(move |b| (b, a))).collect()
     }
@@ -293,7 +309,7 @@ impl World {
         self.deliver(from, to, 1 + below(dice, most));
     }
 
-    fn deliver(&mut self, from: usize, to: usize, most: usize) {
+    pub(super) fn deliver(&mut self, from: usize, to: usize, most: usize) {
         if self.nodes[to].sessions.get(&from).is_some_and(|session| !session.wants_input()) {
             return;
         }
