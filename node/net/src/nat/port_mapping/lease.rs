@@ -20,6 +20,9 @@ const REFUSED_WAIT_MAX: Duration = Duration::from_secs(3_600);
 /// How long a port of ours is not asked about again, whatever happens. While one stands and the router does not grant it anew,
 /// it doubles: a router that restarts is silent for a while.
 const PAUSE: Duration = Duration::from_secs(30);
+/// The first mapping that stands is asked for again so soon, and up to a quarter later: a router that restarted, or was given
+/// another address, says so to nobody, and connections by QUIC outlive both.
+const WATCH: Duration = Duration::from_secs(60);
 /// Times that it doubles.
 const DOUBLINGS_MAX: u32 = 8;
 
@@ -154,9 +157,13 @@ impl Leases {
         }
         let lifetime = Duration::from_secs(granted.lifetime_s.min(LIFETIME_S).into());
         // Between a half and five eighths (RFC 6887, section 11.2.1).
-        let renew = (lifetime / 2 + lifetime / 8 * u32::from(chance) / 255).max(PAUSE);
+        let later = |span: Duration| span + span / 4 * u32::from(chance) / 255;
         let lease = self.of(transport);
         lease.standing = Some(Standing { external: granted.external, lifetime, until: now + lifetime });
+        let first = self.leases.iter().find(|lease| lease.standing.is_some());
+        let is_first = first.is_some_and(|first| first.transport == transport);
+        let renew = later(if is_first { WATCH.min(lifetime / 2) } else { lifetime / 2 }).max(PAUSE);
+        let lease = self.of(transport);
         (lease.due, lease.failures) = (now + renew, 0);
         let has_restarted = self.has_restarted(granted.epoch_s, now);
         let is_elsewhere =

@@ -37,23 +37,38 @@ fn both_are_asked_for_and_renewed_after_half_of_their_life() {
     let now = Instant::now();
     let mut leases = open(now);
     assert_eq!(ports(&leases), 2);
-    assert_eq!(leases.next(), (Transport::Quic, now + SECOND * 3_600));
-    let asked = leases.question(Transport::Quic, now + SECOND * 3_600);
-    assert_eq!((asked.suggested, asked.nonce), (SocketAddrV4::new(OUTSIDE, 5_001), [1; 12]));
-    // At the latest after five eighths.
-    leases.granted(Transport::Quic, grant(OUTSIDE, 7_200, 3_700), 255, now + SECOND * 3_600);
-    leases.granted(Transport::Tcp, grant(OUTSIDE, 7_200, 3_700), 255, now + SECOND * 3_600);
-    assert_eq!(leases.next().1, now + SECOND * (3_600 + 4_500));
+    // The first is how a restart of the router is noticed.
+    let (mut at, mut watched) = (now, 0);
+    let renewed = loop {
+        let (transport, due) = leases.next();
+        let asked = leases.question(transport, due);
+        assert_eq!(asked.suggested, SocketAddrV4::new(OUTSIDE, 5_001));
+        if transport == Transport::Tcp {
+            assert_eq!(asked.nonce, [2; 12]);
+            break due;
+        }
+        assert_eq!((asked.nonce, due - at), ([1; 12], WATCH));
+        (at, watched) = (due, watched + 1);
+        let epoch_s = 100 + (at - now).as_secs() as u32;
+        leases.granted(Transport::Quic, grant(OUTSIDE, 7_200, epoch_s), 0, at);
+    };
+    assert_eq!((renewed, watched), (now + SECOND * 3_600, 60));
+    // At the latest after five eighths, and the first a quarter later.
+    leases.granted(Transport::Tcp, grant(OUTSIDE, 7_200, 3_700), 255, renewed);
+    assert_eq!(leases.of(Transport::Tcp).due, renewed + SECOND * 4_500);
+    leases.granted(Transport::Quic, grant(OUTSIDE, 7_200, 3_700), 255, renewed);
+    assert_eq!(leases.next(), (Transport::Quic, renewed + WATCH * 5 / 4));
 }
 
 #[test]
 fn no_life_is_believed_that_is_longer_than_was_asked_or_makes_us_hurry() {
     let now = Instant::now();
-    for (lifetime_s, due_s) in [(u32::MAX, 3_600), (7_200, 3_600), (120, 60), (2, 30)] {
+    for (lifetime_s, due_s) in [(u32::MAX, 3_600), (7_200, 3_600), (200, 100), (2, 30)] {
         let mut leases = leases(now);
         leases.granted(Transport::Quic, grant(OUTSIDE, lifetime_s, 0), 0, now);
         leases.granted(Transport::Tcp, grant(OUTSIDE, lifetime_s, 0), 0, now);
-        assert_eq!(leases.next().1, now + SECOND * due_s, "{lifetime_s}");
+        assert_eq!(leases.of(Transport::Tcp).due, now + SECOND * due_s, "{lifetime_s}");
+        assert_eq!(leases.next().1, now + WATCH.min(SECOND * due_s), "{lifetime_s}");
         let PortMapping::Open(ports) = leases.state() else { panic!("{:?}", leases.state()) };
         assert!(ports.iter().all(|port| port.lifetime <= SECOND * 7_200));
     }
@@ -90,7 +105,12 @@ fn one_of_the_two_is_enough() {
     leases.granted(Transport::Quic, grant(OUTSIDE, 7_200, 0), 0, now);
     leases.failed(Transport::Tcp, Failure::Refused { code: 8, lifetime_s: 0 }, now);
     assert_eq!(ports(&leases), 1);
-    assert_eq!(leases.next(), (Transport::Tcp, now + REFUSED_WAIT_MIN));
+    assert_eq!(leases.of(Transport::Tcp).due, now + REFUSED_WAIT_MIN);
+    // The one that stands is looked after, whichever it is.
+    let mut other = self::leases(now);
+    other.failed(Transport::Quic, Failure::Refused { code: 8, lifetime_s: 0 }, now);
+    other.granted(Transport::Tcp, grant(OUTSIDE, 7_200, 0), 0, now);
+    assert_eq!(other.next(), (Transport::Tcp, now + WATCH));
     assert_eq!(leases.farewells().len(), 1);
 }
 
@@ -142,12 +162,11 @@ fn a_router_that_has_forgotten_is_asked_for_the_other_one_too() {
     // The count went on; it went back; it stood still; it ran ahead.
     for (epoch_s, has_forgotten) in [(1_100, false), (1_040, false), (5, true), (100, true), (9_000, true)] {
         let mut leases = open(now);
-        leases.hasten(later);
-        assert_eq!(leases.next(), (Transport::Quic, later));
+        assert_eq!(leases.next(), (Transport::Quic, now + WATCH));
         leases.question(Transport::Quic, later);
         leases.granted(Transport::Quic, grant(OUTSIDE, 7_200, epoch_s), 0, later);
         let due = if has_forgotten { later } else { now + SECOND * 3_600 };
-        assert_eq!(leases.next(), (Transport::Tcp, due), "{epoch_s}");
+        assert_eq!(leases.of(Transport::Tcp).due, due, "{epoch_s}");
     }
 }
 
