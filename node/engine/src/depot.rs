@@ -48,6 +48,7 @@ pub(crate) use self::slots::Slots;
 use crate::Error;
 use crate::keys::person_log;
 use crate::limits::{EARLY_BYTES, EARLY_ITEMS};
+use crate::pin_heads::PinHeads;
 
 /// The blind store of one person: what may go into it, and what comes out.
 pub(crate) struct Depot {
@@ -56,6 +57,7 @@ pub(crate) struct Depot {
     pack_bytes: AtomicU64,
     /// Bytes of the entries.
     entry_bytes: AtomicU64,
+    pin_heads: PinHeads,
     state: Mutex<State>,
 }
 
@@ -82,7 +84,8 @@ impl Depot {
         let pack_bytes = AtomicU64::new(packs::bytes_here(reads)?);
         let early = Waiting::bounded(EARLY_ITEMS, EARLY_BYTES);
         let state = Mutex::new(State { early, epochs, refused: BTreeSet::new(), promised: BTreeMap::new() });
-        Ok(Some(Self { charge, pack_bytes, entry_bytes: AtomicU64::new(entry_bytes), state }))
+        let (entry_bytes, pin_heads) = (AtomicU64::new(entry_bytes), PinHeads::default());
+        Ok(Some(Self { charge, pack_bytes, entry_bytes, pin_heads, state }))
     }
 
     /// For whom it keeps, and how much.

@@ -50,6 +50,7 @@ mod organise;
 mod path;
 mod person_keys;
 mod phrase;
+mod pin_heads;
 mod place;
 mod process;
 mod progress;

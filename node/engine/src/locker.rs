@@ -24,6 +24,7 @@ use crate::join::JoinOptions;
 use crate::keys::Keys;
 use crate::listing::ListOptions;
 use crate::node::{Hub, NodeOptions, Unopened};
+use crate::pin_heads::PinHeads;
 use crate::recover::Heir;
 use crate::report::{
     Added, Collected, Created, Device, Entry, Event, Got, Guide, Joined, Observer, Removed, Restored, Secret,
@@ -90,6 +91,7 @@ pub(crate) struct Inner {
     /// Packs that are being let go.
     freeing: Freeing,
     unanswered: Unanswered,
+    pin_heads: PinHeads,
     /// What this device is to keep.
     ruled: Ruled,
     /// Counts commits, for the node.
@@ -220,6 +222,7 @@ impl Locker {
             turns: Turns::default(),
             freeing: Freeing::default(),
             unanswered: Unanswered::default(),
+            pin_heads: PinHeads::default(),
             ruled,
             committed: watch::channel(0).0,
             node: Mutex::new(None),
@@ -541,21 +544,6 @@ impl Inner {
     /// Something was committed. To be called while the space is held, so that the count belongs to the state.
     pub(crate) fn note_commit(&self) {
         self.committed.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    /// Tells of commits.
-    pub(crate) fn commits(&self) -> watch::Receiver<u64> {
-        self.committed.subscribe()
-    }
-
-    /// The node that runs on this locker, if one does.
-    pub(crate) fn node(&self) -> Option<Arc<Hub>> {
-        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// A node begins or has ended.
-    pub(crate) fn set_node(&self, hub: Option<Arc<Hub>>) {
-        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = hub;
     }
 
     /// What is kept here for somebody, if this device cannot read it.

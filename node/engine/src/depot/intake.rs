@@ -204,13 +204,7 @@ impl<'d> Intake<'d> {
         if !self.is_known(&delta.author) {
             return Ok(Verdict::Early(EntryId(id.0), Missing::Author(delta.author)));
         }
-        let newest = match pins::newest(txn, &scope)? {
-            Some((seq, bytes)) => {
-                let (_, id) = PinDelta::open(&bytes).map_err(|why| Error::damaged("a pin delta", why))?;
-                Some(PinHead { seq, id })
-            }
-            None => None,
-        };
+        let newest = self.depot.pin_heads.newest(txn, &scope)?;
         if newest.is_some_and(|head| delta.seq < head.seq) {
             return match pins::delta(txn, &scope, delta.seq)? {
                 Some(held) if held == bytes => Ok(Verdict::In),

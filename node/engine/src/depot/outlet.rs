@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use locker_crypto::entry::Envelope;
 use locker_crypto::id::{EpochId, SpaceTag, VerifyingKey};
-use locker_crypto::pin::PinDelta;
+use locker_crypto::pin::PinHead;
 use locker_store::Reads;
 use locker_store::opaque::{self, Chain};
 use locker_store::pins::{self, PinScope};
@@ -52,10 +52,8 @@ impl Depot {
         }
         let mut pins = Vec::new();
         for author in self.roster(reads)?.brought_in {
-            if let Some((seq, bytes)) = pins::newest(reads, &PinScope { space, author })? {
-                let (_, id) = PinDelta::open(&bytes).map_err(|why| Error::damaged("a pin delta", why))?;
-                pins.push(Head { author, seq, id: id.0 });
-            }
+            let newest = self.pin_heads.newest(reads, &PinScope { space, author })?;
+            pins.extend(newest.map(|PinHead { seq, id }| Head { author, seq, id: id.0 }));
         }
         Ok(vec![
             (self.person_log(), person.into_values().collect()),

@@ -1,8 +1,10 @@
 //! What a user can do that needs other devices.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::{Inner, Locker};
 use crate::Error;
@@ -10,6 +12,7 @@ use crate::copies::{Rule, Ruled, Unanswered};
 use crate::join::JoinAs;
 use crate::limits::COPIES_MAX;
 use crate::node::{Hub, Node, NodeOptions};
+use crate::pin_heads::PinHeads;
 use crate::progress::Meter;
 use crate::report::{
     Audit, Created, Decided, Device, Diagnosis, Freed, Guide, Held, Observer, Paired, Pinned, RuleSet,
@@ -228,6 +231,26 @@ impl Inner {
     /// What this device is to keep.
     pub(crate) fn ruled(&self) -> &Ruled {
         &self.ruled
+    }
+
+    /// The newest pin deltas that were read.
+    pub(crate) fn pin_heads(&self) -> &PinHeads {
+        &self.pin_heads
+    }
+
+    /// Tells of commits.
+    pub(crate) fn commits(&self) -> watch::Receiver<u64> {
+        self.committed.subscribe()
+    }
+
+    /// The node that runs on this locker, if one does.
+    pub(crate) fn node(&self) -> Option<Arc<Hub>> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A node begins or has ended.
+    pub(crate) fn set_node(&self, hub: Option<Arc<Hub>>) {
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = hub;
     }
 
     /// The questions that other devices did not answer.

@@ -18,11 +18,11 @@ use locker_catalog::roster::Roster;
 use locker_catalog::space::{OpenedEntry, Outcome, Space};
 use locker_crypto::Refusal;
 use locker_crypto::entry::Envelope;
-use locker_crypto::id::{PackHash, TokenId, VerifyingKey};
+use locker_crypto::id::{PackHash, PinId, TokenId, VerifyingKey};
 use locker_crypto::identity::person_tag;
 use locker_crypto::pack::PackOp;
 use locker_crypto::person::Entry;
-use locker_crypto::pin::PinDelta;
+use locker_crypto::pin::{PinDelta, PinHead};
 use locker_crypto::share::Registered;
 use locker_store::addresses::{self, Met};
 use locker_store::index::{self, Loc, Naming, NewPack, PackState};
@@ -136,10 +136,8 @@ impl Inner {
         let authors: BTreeSet<VerifyingKey> =
             entries.iter().map(|head| head.author).chain(roster.brought_in.iter().copied()).collect();
         for author in authors {
-            if let Some((seq, bytes)) = pins::newest(&snapshot, &PinScope { space: keys.tag, author })? {
-                let (_, id) = PinDelta::open(&bytes).map_err(|why| Error::damaged("a pin delta", why))?;
-                pins.push(Head { author, seq, id: id.0 });
-            }
+            let newest = self.pin_heads().newest(&snapshot, &PinScope { space: keys.tag, author })?;
+            pins.extend(newest.map(|PinHead { seq, id }| Head { author, seq, id: id.0 }));
         }
         let register = Register::of(self, &snapshot, &space, &roster)?;
         let rebirth = self.rebirth(&snapshot, &roster)?;
@@ -483,13 +481,8 @@ impl Inner {
             let is_new = self.note_own(txn, self.pin_log(), &item)?;
             return Ok(if is_new { Fate::Waiting } else { Fate::Durable });
         }
-        let (next, prev) = match pins::newest(txn, &scope)? {
-            Some((seq, newest)) => {
-                let (_, id) = PinDelta::open(&newest).map_err(|why| Error::damaged("a pin delta", why))?;
-                (seq + 1, id)
-            }
-            None => (0, locker_crypto::id::PinId::ZERO),
-        };
+        let newest = self.pin_heads().newest(txn, &scope)?;
+        let (next, prev) = newest.map_or((0, PinId::ZERO), |head| (head.seq + 1, head.id));
         if delta.seq < next {
             return match pins::delta(txn, &scope, delta.seq)? {
                 Some(held) if held == bytes => Ok(Fate::Durable),
