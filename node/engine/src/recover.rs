@@ -323,6 +323,17 @@ struct Patience {
     accept_missing: bool,
 }
 
+impl Patience {
+    /// Whether nothing more is waited for, once those who were met are level. `has_waited` says that others had their time to
+    /// come, `still` how long nothing has come.
+    fn is_over(self, now: &Gathered, has_waited: bool, still: Duration) -> bool {
+        let is_here = now.awaited == 0 && (now.wanted == 0 || self.names_only);
+        // Nobody has the rest.
+        let is_left = now.wanted == now.without_source || self.names_only;
+        is_here && has_waited || self.accept_missing && is_left && still >= OTHERS_TIME
+    }
+}
+
 /// Waits until everything is here that anybody who is reached has.
 ///
 /// # Errors
@@ -341,7 +352,8 @@ fn gather(inner: &Inner, hub: &Hub, patience: Patience, observer: &dyn Observer)
         if observer.is_stopped() {
             return Err(Error::Network("stopped; what is here already stays here".into()));
         }
-        let shown = (now.sources, now.is_level, now.wanted, hub.traffic().pack_bytes_received, done);
+        let shown =
+            (now.sources, now.is_level, now.awaited, now.wanted, hub.traffic().pack_bytes_received, done);
         if seen != Some(shown) {
             (seen, since) = (Some(shown), Instant::now());
         }
@@ -349,13 +361,8 @@ fn gather(inner: &Inner, hub: &Hub, patience: Patience, observer: &dyn Observer)
             met = Some((now.sources, Instant::now()));
         }
         let has_waited = met.is_some_and(|(_, at)| at.elapsed() >= OTHERS_TIME) || now.searches > 0;
-        let is_here = now.wanted == 0 || patience.names_only;
-        if now.sources > 0 && now.is_level && is_here && has_waited && inner.has_home()? {
-            return Ok(());
-        }
-        let is_left =
-            now.sources > 0 && now.is_level && now.wanted == now.without_source && inner.has_home()?;
-        if patience.accept_missing && is_left && since.elapsed() >= OTHERS_TIME {
+        let has_met = now.sources > 0 && now.is_level && inner.has_home()?;
+        if has_met && patience.is_over(&now, has_waited, since.elapsed()) {
             return Ok(());
         }
         if since.elapsed() >= STILL_TIME {
@@ -369,6 +376,13 @@ fn gather(inner: &Inner, hub: &Hub, patience: Patience, observer: &dyn Observer)
 fn check_complete(inner: &Inner, patience: Patience) -> Result<(), Error> {
     if !inner.has_home()? {
         return Err(Error::Network("the log of the locker is not there".into()));
+    }
+    let awaited = inner.awaited();
+    if awaited > 0 && !patience.accept_missing {
+        return Err(Error::Network(format!(
+            "changes there rest on {awaited} others that are not there; name another copy with --from, or give them up \
+             with --accept-missing"
+        )));
     }
     match inner.wanted_packs()?.len() {
         n if n > 0 && !patience.accept_missing && !patience.names_only => Err(Error::Network(format!(
@@ -384,6 +398,12 @@ fn why_not(now: &Gathered) -> String {
             "nobody who keeps something of this locker was reached any more".into()
         }
         Gathered { is_level: false, .. } => "whoever keeps this locker does not send any more".into(),
+        Gathered { awaited, .. } if *awaited > 0 => {
+            format!(
+                "changes rest on {awaited} others, and none of those who were reached has them; name another copy with \
+                 --from, or give them up with --accept-missing"
+            )
+        }
         Gathered { wanted, without_source, .. } if without_source == wanted => {
             format!("{wanted} packs are missing, and none of those who were reached has them")
         }
@@ -444,4 +464,35 @@ pub(crate) fn rehearsal(inner: &Inner) -> Result<Rehearsal, Error> {
         places,
         folders: folders.collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What nobody has is waited for, and given up only by who says so, after others had their time.
+    #[test]
+    fn what_nobody_has_is_given_up_only_if_told() {
+        let gathered = |awaited, wanted, without_source| Gathered {
+            awaited,
+            wanted,
+            without_source,
+            ..Gathered::default()
+        };
+        let patience = |names_only, accept_missing| Patience { names_only, accept_missing };
+        let (soon, late) = (OTHERS_TIME / 2, OTHERS_TIME);
+        let whole = gathered(0, 0, 0);
+        assert!(patience(false, false).is_over(&whole, true, Duration::ZERO));
+        assert!(!patience(false, false).is_over(&whole, false, late), "others may come");
+        for (lacking, names_only) in
+            [(gathered(1, 0, 0), false), (gathered(1, 7, 0), true), (gathered(0, 2, 2), false)]
+        {
+            assert!(!patience(names_only, false).is_over(&lacking, true, late), "{lacking:?}");
+            assert!(!patience(names_only, true).is_over(&lacking, true, soon), "{lacking:?}");
+            assert!(patience(names_only, true).is_over(&lacking, true, late), "{lacking:?}");
+        }
+        // Somebody has it.
+        assert!(!patience(false, true).is_over(&gathered(0, 2, 1), true, late));
+        assert!(patience(true, false).is_over(&gathered(0, 2, 1), true, soon));
+    }
 }

@@ -57,7 +57,8 @@ impl Arguments {
         let drilled = Locker::drill(&context.home, options, &mut ask, &watch)?;
         watch.finish();
         context.terminal.result(&drilled, || text(&drilled))?;
-        Ok(if drilled.missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Integrity as u8) })
+        let is_whole = drilled.missing.is_empty() && drilled.awaited == 0;
+        Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(Exit::Integrity as u8) })
     }
 }
 

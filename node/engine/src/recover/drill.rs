@@ -105,6 +105,7 @@ pub(crate) fn drill(
     // Whoever was asked has gone: this is heard by nobody.
     drop(node);
     drilled.newest_evidence = evidence(&inner)?;
+    drilled.awaited = inner.awaited() as u64;
     inner.become_device(heir.root(), "drill", false)?;
     drilled.seconds = start.elapsed().as_secs_f64();
     drilled.sentence = sentence(&drilled);
@@ -129,13 +130,15 @@ fn hear(inner: &Inner, hub: &Hub, has_folders: bool) -> Result<(), Error> {
     let (mut seen, mut since, start) = (None, Instant::now(), Instant::now());
     loop {
         let now = hub.gathered();
-        let shown = (now.sources, now.is_level, now.wanted, now.without_source);
+        let shown = (now.sources, now.is_level, now.awaited, now.wanted, now.without_source);
         if seen != Some(shown) {
             (seen, since) = (Some(shown), Instant::now());
         }
         let has_looked = now.searches > 0 || start.elapsed() >= OTHERS_TIME;
         let has_some = now.sources > 0 || has_folders;
-        if has_some && has_looked && now.is_level && inner.has_home()? && since.elapsed() >= ANSWER_TIME {
+        // What nobody sends for so long is not there.
+        let time = if now.awaited == 0 { ANSWER_TIME } else { OTHERS_TIME };
+        if has_some && has_looked && now.is_level && inner.has_home()? && since.elapsed() >= time {
             return Ok(());
         }
         if since.elapsed() >= STILL_TIME {
@@ -362,12 +365,17 @@ impl<'a> Walk<'a> {
 }
 
 fn sentence(drilled: &Drilled) -> String {
-    let Drilled { files, covered, read, sources, .. } = drilled;
+    let Drilled { files, covered, read, awaited, sources, .. } = drilled;
     let from = match sources.len() {
         1 => format!("from {}", sources[0]),
         n => format!("from {n} others"),
     };
-    if *files == 0 {
+    if *awaited > 0 {
+        format!(
+            "Not everything would come back without this device: changes {from} rest on {awaited} others that are not there, \
+             and {files} files come back without them."
+        )
+    } else if *files == 0 {
         format!("The words open the locker {from}; there is no file in it.")
     } else if drilled.missing.is_empty() {
         format!(

@@ -70,6 +70,8 @@ pub struct Drilled {
     pub read: u64,
     /// Files that would not come back, by path; the first 1,000.
     pub missing: Vec<String>,
+    /// What changes that came rest on and nobody who was asked has: other changes, and secrets of epochs.
+    pub awaited: u64,
     /// Who was asked: names of devices, paths of folders.
     pub sources: Vec<String>,
     /// How long it took.

@@ -34,8 +34,10 @@ pub(super) struct Recovery {
 pub(crate) struct Gathered {
     /// Devices with a session.
     pub(crate) sources: usize,
-    /// Whether all of them are level: every entry that they showed is here.
+    /// Whether all of them are level: every entry that they showed came here.
     pub(crate) is_level: bool,
+    /// What entries that came wait for: other entries, and secrets of epochs.
+    pub(crate) awaited: usize,
     /// Packs that are still to come.
     pub(crate) wanted: usize,
     /// Of these, how many no device that is here says that it has.
@@ -113,13 +115,13 @@ impl Hub {
 
     /// How the recovery on this node stands.
     pub(crate) fn gathered(&self) -> Gathered {
+        let unknown_epochs = self.inner.unknown_epochs().len();
         let state = self.state();
         let without = state.plan.without_source().filter(|(_, hash)| state.wanted.contains_key(hash)).count();
         Gathered {
             sources: state.sessions.len(),
-            is_level: state.sessions.values().all(|session| session.is_level)
-                && state.missing.is_empty()
-                && self.inner.unknown_epochs().is_empty(),
+            is_level: state.sessions.values().all(|session| session.is_level),
+            awaited: state.missing.len() + unknown_epochs,
             wanted: state.wanted.len(),
             without_source: without,
             searches: state.searches,

@@ -59,6 +59,12 @@ impl Inner {
         self.unopened().entries.keys().copied().collect()
     }
 
+    /// What entries that came wait for: other entries, and secrets of epochs.
+    pub(crate) fn awaited(&self) -> usize {
+        let entries = self.space().as_ref().map_or(0, |space| space.waiting().missing().len());
+        entries + self.unknown_epochs().len()
+    }
+
     /// Takes in an object beside the logs, and what it leads to: a person's key, the secret of an epoch, and the entries that
     /// waited for it. What nothing names is passed over: whoever is asked for boxes could send anything.
     ///
