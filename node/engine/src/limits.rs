@@ -76,8 +76,10 @@ pub(crate) const REBIRTHS_MAX: usize = 64;
 pub(crate) const DRIVES_MAX: usize = 64;
 /// Files that a drill draws by lot and reads …
 pub(crate) const DRILL_FILES: usize = 16;
-/// … none larger than this.
-pub(crate) const DRILL_FILE_BYTES_MAX: u64 = 64 << 20;
+/// … to the last byte up to this size, …
+pub(crate) const DRILL_WHOLE_BYTES_MAX: u64 = 64 << 20;
+/// … and so much of larger ones.
+pub(crate) const DRILL_PART_BYTES: u64 = 4 << 20;
 /// Bytes of entries that wait in memory for the secret of their epoch; what finds no room is pulled again later.
 pub(crate) const UNOPENED_BYTES_MAX: usize = 64 << 20;
 /// Box bundles of one epoch that are kept: each device that adds another one makes one.

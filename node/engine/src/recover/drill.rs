@@ -2,10 +2,10 @@
 //! this device. All is done but one thing: what would make that home a device is handed to nobody.
 //!
 //! Names are brought back whole. Of the content it is asked who has which pack, and some files, drawn by lot, are fetched
-//! and read to their last byte.
+//! and read to their last byte, and of large ones a part.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use locker_store::{Snapshot, Store};
 
 use super::folder::Folder;
 use super::{Heir, LOOK, OTHERS_TIME, STILL_TIME, begin, evidence, open_sources, pour, read_phrase};
-use crate::limits::{DRILL_FILE_BYTES_MAX, DRILL_FILES, FINDINGS_MAX};
+use crate::limits::{DRILL_FILES, DRILL_PART_BYTES, DRILL_WHOLE_BYTES_MAX, FINDINGS_MAX};
 use crate::locker::Inner;
 use crate::node::{Hub, Node, NodeOptions};
 use crate::reader::Reader;
@@ -158,10 +158,11 @@ struct Rehearsed<'a> {
     observer: &'a dyn Observer,
 }
 
-/// A live file.
+/// A live file, and what of it is read.
 struct Live {
     node: NodeId,
     file: FileRef,
+    range: Range<u64>,
 }
 
 impl Rehearsed<'_> {
@@ -177,10 +178,13 @@ impl Rehearsed<'_> {
         let snapshot = store.read()?;
         let walk = Walk::new(self.inner, &store, &snapshot, &had);
         walk.files(&mut drilled)?;
-        for Live { node, file } in &sample {
-            let whole = walk.reader.copy(file, 0..file.size(), &mut std::io::sink(), "a file", &mut |_| {});
+        for Live { node, file, range } in &sample {
+            let whole = walk.reader.copy(file, range.clone(), &mut std::io::sink(), "a file", &mut |_| {});
             match whole {
-                Ok(()) => drilled.read += 1,
+                Ok(()) => {
+                    drilled.read += 1;
+                    drilled.in_part += u64::from(range.end - range.start < file.size());
+                }
                 Err(Error::Network(_) | Error::Integrity { .. }) => {
                     if walk.is_covered(file)? {
                         drilled.covered -= 1;
@@ -212,6 +216,20 @@ impl Rehearsed<'_> {
         Ok(had)
     }
 
+    /// A number below `end`, or 0.
+    fn below(&self, end: u64) -> u64 {
+        self.inner.env().dice().next_u64() % end.max(1)
+    }
+
+    /// What of a file of this size is read: all, or of a large one a part somewhere.
+    fn draw_range(&self, size: u64) -> Range<u64> {
+        if size <= DRILL_WHOLE_BYTES_MAX {
+            return 0..size;
+        }
+        let start = self.below(size - DRILL_PART_BYTES + 1);
+        start..start + DRILL_PART_BYTES
+    }
+
     /// Draws some files by lot, and tells the packs that they and the lists of large files lie in.
     fn draw(&self, had: &BTreeSet<PackHash>) -> Result<(Vec<Live>, BTreeSet<PackHash>), Error> {
         let store = self.inner.store()?;
@@ -226,17 +244,14 @@ impl Rehearsed<'_> {
             if version.file.level() > 0 {
                 failure = packs_of(self.inner, &snapshot, version.file.records(), had, &mut packs);
             }
-            if version.file.size() <= DRILL_FILE_BYTES_MAX {
-                seen += 1;
-                let live = Live { node, file: version.file.clone() };
-                if sample.len() < DRILL_FILES {
-                    sample.push(live);
-                } else {
-                    let at = self.inner.env().dice().next_u64() % seen;
-                    if let Some(place) = usize::try_from(at).ok().and_then(|at| sample.get_mut(at)) {
-                        *place = live;
-                    }
-                }
+            seen += 1;
+            let file = &version.file;
+            let live = || Live { node, file: file.clone(), range: self.draw_range(file.size()) };
+            if sample.len() < DRILL_FILES {
+                sample.push(live());
+            } else {
+                let at = usize::try_from(self.below(seen)).unwrap_or(usize::MAX);
+                sample.get_mut(at).into_iter().for_each(|place| *place = live());
             }
             if failure.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
@@ -246,7 +261,7 @@ impl Rehearsed<'_> {
         let snapshot = store.read()?;
         let reader = Reader::new(self.inner, &store, &snapshot);
         for live in &sample {
-            if let Ok(map) = reader.map(&live.file, &(0..live.file.size())) {
+            if let Ok(map) = reader.map(&live.file, &live.range) {
                 packs_of(self.inner, &snapshot, map.records(), had, &mut packs)?;
             }
         }
@@ -366,6 +381,11 @@ impl<'a> Walk<'a> {
 
 fn sentence(drilled: &Drilled) -> String {
     let Drilled { files, covered, read, awaited, sources, .. } = drilled;
+    let parts = match drilled.in_part {
+        0 => " to the last byte".into(),
+        parts if parts == *read => ", a part of each".into(),
+        parts => format!(" to the last byte, or of {parts} large ones a part"),
+    };
     let from = match sources.len() {
         1 => format!("from {}", sources[0]),
         n => format!("from {n} others"),
@@ -380,7 +400,7 @@ fn sentence(drilled: &Drilled) -> String {
     } else if drilled.missing.is_empty() {
         format!(
             "With the words alone and without this device, all {files} files come back {from}; {read} of them, drawn by \
-             lot, were read to the last byte."
+             lot, were read{parts}."
         )
     } else {
         format!(

@@ -66,8 +66,10 @@ pub struct Drilled {
     pub bytes: u64,
     /// Files of which somebody else has every part.
     pub covered: u64,
-    /// Files that were drawn by lot, fetched and read whole.
+    /// Files that were drawn by lot, fetched and read.
     pub read: u64,
+    /// Of these, large ones of which a part was read.
+    pub in_part: u64,
     /// Files that would not come back, by path; the first 1,000.
     pub missing: Vec<String>,
     /// What changes that came rest on and nobody who was asked has: other changes, and secrets of epochs.
