@@ -1,29 +1,24 @@
 //! `status`: one truthful sentence, then the facts.
 
 mod blind;
+mod own;
 #[cfg(test)]
 mod tests;
 
 use std::ops::ControlFlow;
 
-use locker_catalog::roster::Roster;
-use locker_catalog::space::{OwnState, Space};
 use locker_catalog::tree as catalog;
 use locker_crypto::Refusal;
 use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
 use locker_store::index::{self, Pack, PackState};
 use locker_store::pins::{self, PinScope};
-use locker_store::{Reads, Snapshot, audits, unneeded};
+use locker_store::{Snapshot, audits, unneeded};
 
 use crate::copies::Standing;
-use crate::keys::person_log;
 use crate::limits::{KEEP_DAYS, STATE_HASH_QUICK_NODES};
 use crate::locker::Inner;
-use crate::rebirth::{Doubt, Sign, rebirths};
 use crate::replicas::{self, Told};
-use crate::report::{
-    Copies, Device, Problem, ROLE_BLIND, ROLE_FULL, Reborn, Scrub, StateHash, Status, Transfer,
-};
+use crate::report::{Copies, Device, Problem, ROLE_BLIND, ROLE_FULL, Scrub, StateHash, Status, Transfer};
 use crate::tree::Tree;
 use crate::{Error, vault};
 
@@ -53,15 +48,15 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     let oldest_proof = devices.iter().filter(|one| one.failed.is_none()).filter_map(|one| one.proved).min();
     problems.extend(replicas::problems(&replicas));
     problems.extend(replicas::unfound(&replicas, inner.words_generation(&snapshot)?));
-    problems.extend(ahead(inner, &snapshot)?);
+    problems.extend(own::ahead(inner, &snapshot)?);
     problems.extend(inner.turns().trouble().map(|why| Problem {
         code: "E_GC".into(),
         message: format!("giving back room ended early, and nothing more was removed: {why}"),
     }));
-    problems.extend(damaged_rows(inner));
+    problems.extend(own::damaged_rows(inner));
     problems.extend(heirs(inner));
-    problems.extend(ended(inner, &snapshot)?);
-    problems.extend(in_doubt(inner, &snapshot)?);
+    problems.extend(own::ended(inner, &snapshot)?);
+    problems.extend(own::in_doubt(inner, &snapshot)?);
     let (held, decide) = crate::held::problems(inner, &snapshot)?;
     problems.extend(held);
     problems.extend(inner.ruled().excess().map(|message| Problem { code: "E_RULE".into(), message }));
@@ -93,7 +88,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
         problems,
         person_id: inner.keys().person.to_string(),
         vault: vault::kind(store.home())?.to_owned(),
-        reborn: reborn(inner, &snapshot)?,
+        reborn: own::reborn(inner, &snapshot)?,
         state_hash: match hash {
             StateHash::IfQuick if counts.nodes > STATE_HASH_QUICK_NODES => None,
             _ => Some(state_hash(&replayed)?),
@@ -476,19 +471,6 @@ fn set_back(inner: &Inner, snapshot: &Snapshot, devices: &[Device]) -> Result<Ve
     Ok(told.collect())
 }
 
-/// Whether this device wrote at a time that its clock has not reached.
-fn ahead(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Problem>, Error> {
-    let (keys, rows) = (inner.keys(), snapshot.rows(inner.space_tag()));
-    let space = Space::open(&rows, keys.space, keys.device_id())?;
-    let is_ahead = space.own_state(&rows, inner.env().now_ms())? == OwnState::Ahead;
-    Ok(is_ahead.then(|| Problem {
-        code: Refusal::Time.code().into(),
-        message: "this device has written at a time that its clock has not reached. If the clock is behind, put it right; \
-                  if it was ahead, other devices show what this one writes only when that time has come"
-            .into(),
-    }))
-}
-
 /// Whether somebody reads with the phrase.
 fn heirs(inner: &Inner) -> Option<Problem> {
     let is_read = inner.node().is_some_and(|hub| hub.heirs() > 0);
@@ -498,82 +480,6 @@ fn heirs(inner: &Inner) -> Option<Problem> {
                   that is not you, the words are in other hands"
             .into(),
     })
-}
-
-/// Whether this device was ended.
-fn ended(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Problem>, Error> {
-    let keys = inner.keys();
-    let roster = Roster::read(keys.person, &person_log(snapshot, &keys.person)?);
-    Ok(roster.removed.contains_key(&keys.device_id()).then(|| Problem {
-        code: Refusal::Revoked.code().into(),
-        message: "this device was ended: by another one, or by a recovery. The others do not let it in, and what is written \
-                  here reaches nobody"
-            .into(),
-    }))
-}
-
-/// What the last look at the rows of the database found.
-fn damaged_rows(inner: &Inner) -> Option<Problem> {
-    let count = inner.suspects().row_flaws();
-    (count > 0).then(|| Problem {
-        code: Refusal::Tag.code().into(),
-        message: "rows of the database of this device are damaged; run `locker verify` to see which".into(),
-    })
-}
-
-/// What stands in the way of this device, or of what was written under a key that two homes had.
-fn in_doubt(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<Problem>, Error> {
-    let mut found = Vec::new();
-    if let Some(doubt) = Doubt::read(snapshot)? {
-        let (code, why) = match doubt.sign {
-            Sign::Behind => (
-                Refusal::Rollback,
-                "its home is an older copy: another device has more of it than it has itself",
-            ),
-            Sign::Differs => (Refusal::Fork, "another home has the same key and wrote something else"),
-            Sign::Replaced => (Refusal::Fork, "another home had the same key, and has a new one by now"),
-        };
-        found.push(Problem {
-            code: code.code().into(),
-            message: format!(
-                "this device writes nothing until it has a new key, since {why}; another device of the locker that runs \
-                 `locker up` gives it one when they meet, and nothing that was saved is lost"
-            ),
-        });
-    }
-    let count = inner.count_uncounted(snapshot)?;
-    if count > 0 {
-        found.push(Problem {
-            code: Refusal::Fork.code().into(),
-            message: format!(
-                "what {count} {} of a device say that was copied or restored is not shown now; it is kept, and written \
-                 again when the devices that have it have met",
-                if count == 1 { "entry" } else { "entries" }
-            ),
-        });
-    }
-    Ok(found)
-}
-
-/// The last change of this device's key, as long as it is told.
-fn reborn(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Reborn>, Error> {
-    let since = inner.env().now_ms().saturating_sub(SET_BACK_SHOWN_S * 1_000);
-    let last = rebirths(snapshot)?.pop().filter(|last| last.at_ms > since);
-    Ok(last.map(|last| Reborn {
-        at: last.at_ms,
-        was: last.old.to_string(),
-        sentence: match last.sign {
-            Sign::Behind => {
-                "Another device knew more of this one than it did itself: its home was put back from an older copy, or \
-                 copied. It goes on under a new key."
-            }
-            Sign::Differs | Sign::Replaced => {
-                "The home of this device was copied, or put back from an older copy, and both were written to. It goes on \
-                 under a new key."
-            }
-        }
-        .into(),
-    }))
 }
 
 fn problems(tree: &Tree<'_>, packs: &Packs) -> Result<Vec<Problem>, Error> {

@@ -10,7 +10,9 @@ use locker_sync::session::Fate;
 use crate::join::Given;
 use crate::node::{Asker, Incoming};
 use crate::report::{Added, Silent};
-use crate::{Env, Error, InitOptions, ListOptions, Locker, Secret, Vault};
+use crate::{
+    Env, Error, InitOptions, ListOptions, Locker, NodeOptions, RecoverFrom, RecoverOptions, Secret, Vault,
+};
 
 /// Devices of one person, each with a home.
 pub(crate) struct World {
@@ -35,7 +37,8 @@ impl World {
         self.folder.path().join(name)
     }
 
-    fn open(&self, name: &str) -> Locker {
+    /// Opens a device that was closed.
+    pub(crate) fn open(&self, name: &str) -> Locker {
         let none = &mut || Err::<Secret, _>(Error::PassphraseNeeded);
         Locker::open(&self.path(name), Env::system(), none).unwrap()
     }
@@ -51,6 +54,24 @@ impl World {
         let joined = self.open(name);
         pass(by, &joined);
         joined
+    }
+
+    /// Comes back by words from the home of a device that is closed, the others staying devices.
+    pub(crate) fn recover(&self, from: &str, phrase: &Secret, name: &str) -> Locker {
+        let options = RecoverOptions {
+            phrase: Secret::new(phrase.expose().to_owned()),
+            name: Some(name.into()),
+            vault: Vault::File,
+            node: NodeOptions::default(),
+            from: vec![RecoverFrom::Folder(self.path(from))],
+            // Packs are not handed over here.
+            accept_missing: true,
+            names_only: false,
+            keep_devices: true,
+        };
+        let none = &mut || Err::<Secret, _>(Error::PassphraseNeeded);
+        Locker::recover(&self.path(name), options, Env::system(), none, &Silent).unwrap();
+        self.open(name)
     }
 
     /// Takes in a file.

@@ -84,6 +84,31 @@ fn t27_old_words_open_nothing_written_after() {
     assert_eq!(opened(&first, &new), None);
 }
 
+/// Who came back by words that were changed elsewhere is no device, and is told so once it hears of the change.
+#[test]
+fn t27_who_came_back_by_old_words_is_told() {
+    let (world, first) = World::new();
+    world.add(&first, "before.txt");
+    let second = world.join(&first, "second");
+    pass(&first, &second);
+    let words = first.draft_phrase(&world.phrase).unwrap().phrase;
+    change(&first.inner(), &world.phrase, &words).unwrap();
+    drop(second);
+    // Nobody has heard of the change there.
+    let back = world.recover("second", &world.phrase, "back");
+    let ended = |locker: &Locker| {
+        let problems = locker.status(StateHash::IfQuick).unwrap().problems;
+        problems.into_iter().find(|problem| problem.code == "E_REVOKED").map(|problem| problem.message)
+    };
+    assert_eq!(ended(&back), None);
+    assert_eq!(names(&back), ["before.txt"]);
+    pass(&first, &back);
+    let told = ended(&back).unwrap();
+    assert!(told.contains("came back by words that had been changed"), "{told}");
+    assert_eq!(ended(&first), None);
+    assert_eq!(ended(&world.open("second")), None);
+}
+
 /// A key that is begun at the same time, where nobody has heard of the new words, is sealed to the old ones: it is changed.
 #[test]
 fn t27_a_key_that_the_old_words_open_is_changed() {

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use locker_store::Reads;
 use locker_store::index::{self, PackState};
 
-use super::{damaged_rows, human, set_back};
+use super::own::damaged_rows;
+use super::{human, set_back};
 use crate::depot::Depot;
 use crate::locker::Inner;
 use crate::report::{

@@ -1,0 +1,107 @@
+//! What is wrong with this device itself.
+
+use locker_catalog::roster::Roster;
+use locker_catalog::space::{OwnState, Space};
+use locker_crypto::Refusal;
+use locker_store::{Reads, Snapshot};
+
+use super::SET_BACK_SHOWN_S;
+use crate::Error;
+use crate::keys::person_log;
+use crate::locker::Inner;
+use crate::rebirth::{Doubt, Sign, rebirths};
+use crate::report::{Problem, Reborn};
+
+/// Whether this device wrote at a time that its clock has not reached.
+pub(super) fn ahead(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Problem>, Error> {
+    let (keys, rows) = (inner.keys(), snapshot.rows(inner.space_tag()));
+    let space = Space::open(&rows, keys.space, keys.device_id())?;
+    let is_ahead = space.own_state(&rows, inner.env().now_ms())? == OwnState::Ahead;
+    Ok(is_ahead.then(|| Problem {
+        code: Refusal::Time.code().into(),
+        message: "this device has written at a time that its clock has not reached. If the clock is behind, put it right; \
+                  if it was ahead, other devices show what this one writes only when that time has come"
+            .into(),
+    }))
+}
+
+/// Whether this device was ended, or never was one.
+pub(super) fn ended(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Problem>, Error> {
+    let (keys, own) = (inner.keys(), inner.keys().device_id());
+    let roster = Roster::read(keys.person, &person_log(snapshot, &keys.person)?);
+    let why = if roster.removed.contains_key(&own) {
+        "this device was ended: by another one, or by a recovery. The others do not let it in, and what is written here \
+         reaches nobody"
+    } else if !roster.brought_in.contains(&own) {
+        "this device is none of the locker: it came back by words that had been changed by then. The others do not let it \
+         in, and what is written here reaches nobody; recover by the words in use, and take what is here over with \
+         `locker leave`"
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Problem { code: Refusal::Revoked.code().into(), message: why.into() }))
+}
+
+/// What the last look at the rows of the database found.
+pub(super) fn damaged_rows(inner: &Inner) -> Option<Problem> {
+    let count = inner.suspects().row_flaws();
+    (count > 0).then(|| Problem {
+        code: Refusal::Tag.code().into(),
+        message: "rows of the database of this device are damaged; run `locker verify` to see which".into(),
+    })
+}
+
+/// What stands in the way of this device, or of what was written under a key that two homes had.
+pub(super) fn in_doubt(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<Problem>, Error> {
+    let mut found = Vec::new();
+    if let Some(doubt) = Doubt::read(snapshot)? {
+        let (code, why) = match doubt.sign {
+            Sign::Behind => (
+                Refusal::Rollback,
+                "its home is an older copy: another device has more of it than it has itself",
+            ),
+            Sign::Differs => (Refusal::Fork, "another home has the same key and wrote something else"),
+            Sign::Replaced => (Refusal::Fork, "another home had the same key, and has a new one by now"),
+        };
+        found.push(Problem {
+            code: code.code().into(),
+            message: format!(
+                "this device writes nothing until it has a new key, since {why}; another device of the locker that runs \
+                 `locker up` gives it one when they meet, and nothing that was saved is lost"
+            ),
+        });
+    }
+    let count = inner.count_uncounted(snapshot)?;
+    if count > 0 {
+        found.push(Problem {
+            code: Refusal::Fork.code().into(),
+            message: format!(
+                "what {count} {} of a device say that was copied or restored is not shown now; it is kept, and written \
+                 again when the devices that have it have met",
+                if count == 1 { "entry" } else { "entries" }
+            ),
+        });
+    }
+    Ok(found)
+}
+
+/// The last change of this device's key, as long as it is told.
+pub(super) fn reborn(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Reborn>, Error> {
+    let since = inner.env().now_ms().saturating_sub(SET_BACK_SHOWN_S * 1_000);
+    let last = rebirths(snapshot)?.pop().filter(|last| last.at_ms > since);
+    Ok(last.map(|last| Reborn {
+        at: last.at_ms,
+        was: last.old.to_string(),
+        sentence: match last.sign {
+            Sign::Behind => {
+                "Another device knew more of this one than it did itself: its home was put back from an older copy, or \
+                 copied. It goes on under a new key."
+            }
+            Sign::Differs | Sign::Replaced => {
+                "The home of this device was copied, or put back from an older copy, and both were written to. It goes on \
+                 under a new key."
+            }
+        }
+        .into(),
+    }))
+}
