@@ -164,6 +164,11 @@ impl Space {
         self.newer
     }
 
+    /// Lets wait here what waits in a space that is given up, since a change of it failed: it is nowhere else.
+    pub fn adopt_waiting(&mut self, given_up: Self) {
+        self.waiting = given_up.waiting;
+    }
+
     /// Entries that wait in memory, and what they lack.
     pub fn waiting(&self) -> &Waiting<OpenedEntry> {
         &self.waiting

@@ -172,11 +172,13 @@ impl Inner {
             return Ok(());
         }
         let now_s = self.env().now_ms() / 1_000;
-        let lost = store.write::<_, Error>(|txn| {
-            let mut lost = Vec::new();
+        let (lost, back) = store.write::<_, Error>(|txn| {
+            let (mut lost, mut back) = (Vec::new(), Vec::new());
             for (hash, found) in found {
                 match found {
                     Found::Whole | Found::Healed => {
+                        let was_lost = kept(txn, hash)?.is_some_and(|pack| pack.state == PackState::Lost);
+                        back.extend(was_lost.then_some(*hash));
                         index::note_checked(txn, hash, Checked::Whole(now_s))?;
                     }
                     Found::Damaged(_) => {
@@ -187,10 +189,11 @@ impl Inner {
                 }
             }
             also(txn);
-            Ok(lost)
+            Ok((lost, back))
         })?;
         if let Some(hub) = self.node() {
             hub.want(&lost);
+            hub.came_back(&back);
         }
         Ok(())
     }

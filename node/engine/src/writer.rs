@@ -62,8 +62,7 @@ impl Inner {
     ) -> Result<T, Error> {
         let store = self.store()?;
         let mut txn = store.begin_write()?;
-        // The transaction is exclusive, and so is the space that belongs to its rows. If it is given up, the space is
-        // opened again from what is committed.
+        // The transaction is exclusive, and so is the space that belongs to its rows.
         let mut slot = self.space();
         let space = match slot.take() {
             Some(space) => space,
@@ -81,15 +80,33 @@ impl Inner {
             lead: None,
             begun: None,
         };
-        let value = change(&mut open)?;
-        open.seal()?;
-        open.pin()?;
+        let done = change(&mut open).and_then(|value| {
+            open.seal()?;
+            open.pin()?;
+            Ok(value)
+        });
         let space = open.space;
-        txn.commit()?;
-        *slot = Some(space);
-        self.note_commit();
-        drop(slot);
-        Ok(value)
+        match done.and_then(|value| txn.commit().map(|()| value).map_err(Error::from)) {
+            Ok(value) => {
+                *slot = Some(space);
+                self.note_commit();
+                Ok(value)
+            }
+            Err(error) => {
+                *slot = self.reopened(space);
+                Err(error)
+            }
+        }
+    }
+
+    /// The home space as it is committed, after a change was given up; what waited in it waits on. Nothing if it cannot be read
+    /// now: then whoever needs it opens it.
+    pub(crate) fn reopened(&self, given_up: Space) -> Option<Space> {
+        let snapshot = self.store().ok()?.read().ok()?;
+        let mut space =
+            Space::open(&snapshot.rows(self.space_tag()), given_up.id(), self.keys().device_id()).ok()?;
+        space.adopt_waiting(given_up);
+        Some(space)
     }
 }
 

@@ -223,6 +223,10 @@ impl Inner {
             ControlFlow::Continue(())
         })?;
         for group in waited.chunks(RULE_PACKS) {
+            // First: once it is written, the rule may want some of them again.
+            if let Some(hub) = self.node() {
+                hub.unwant(group);
+            }
             store.write::<_, Error>(|txn| {
                 for hash in group {
                     if index::pack(txn, hash)?.is_some_and(|pack| pack.state == PackState::Wanted) {
@@ -231,9 +235,6 @@ impl Inner {
                 }
                 Ok(())
             })?;
-        }
-        if let Some(hub) = self.node() {
-            hub.unwant(&waited);
         }
         Ok(())
     }

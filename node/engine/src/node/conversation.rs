@@ -436,7 +436,6 @@ impl Talk {
         let is_new = |(pack, wish): &(PackHash, u64)| self.asked.insert(*pack, *wish).is_none();
         let new: Vec<PackHash> = known.wanted.into_iter().filter(is_new).map(|(pack, _)| pack).collect();
         if !new.is_empty() {
-            self.asked_at = Instant::now();
             self.queue.push_back(Event::Want { tag, packs: new });
         }
     }
@@ -486,7 +485,12 @@ impl Talk {
             Action::Load { request, log, author, from, to, bytes_max } => {
                 let items =
                     self.hub.blocking(move |inner| inner.load_items(log, &author, from, to, bytes_max)).await;
-                self.queue.push_back(Event::Loaded { request, items: items.unwrap_or_default() });
+                // Nothing would be an answer; the peer asks again in the next session.
+                let Ok(items) = items else {
+                    self.is_over = true;
+                    return;
+                };
+                self.queue.push_back(Event::Loaded { request, items });
             }
             Action::LookUp(ask) => {
                 let asker = self.asker;

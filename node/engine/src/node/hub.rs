@@ -73,6 +73,8 @@ pub(crate) struct Hub {
     folded: AtomicU64,
     /// The count of commits at which nothing was left to be written again.
     written_again: AtomicU64,
+    /// Held by the look at the store that is under way: an older one is not written over a newer one.
+    looking: tokio::sync::Mutex<()>,
     /// Much of the database was read in one go since the node rested last.
     swept: AtomicBool,
     /// The invitation that runs.
@@ -210,6 +212,7 @@ impl Hub {
             tasks: Mutex::new(JoinSet::new()),
             folded: AtomicU64::new(u64::MAX),
             written_again: AtomicU64::new(u64::MAX),
+            looking: tokio::sync::Mutex::default(),
             swept: AtomicBool::new(false),
             invitation: Mutex::new(None),
             away: Away::default(),
@@ -267,7 +270,7 @@ impl Hub {
         {
             let state = self.state();
             let guests = state.guests.values().map(|guest| &guest.end);
-            let others = guests.chain(state.recovery.seats.values());
+            let others = guests.chain(state.recovery.seats.values().map(|(_, end)| end));
             for end in state.sessions.values().map(|session| &session.end).chain(others) {
                 end.send_replace(true);
             }

@@ -194,18 +194,24 @@ impl Inner {
     ) -> Result<T, Error> {
         let store = self.store()?;
         let mut txn = store.begin_write()?;
-        // As in `commit`: given up, the space is opened again from what is committed.
+        // As in `commit`.
         let mut slot = self.space();
         let mut space = match slot.take() {
             Some(space) => space,
             None => Space::open(&txn.rows(self.space_tag()), self.keys().space, self.keys().device_id())?,
         };
-        let value = change(&mut txn, &mut space)?;
-        txn.commit()?;
-        *slot = Some(space);
-        self.note_commit();
-        drop(slot);
-        Ok(value)
+        match change(&mut txn, &mut space).and_then(|value| txn.commit().map(|()| value).map_err(Error::from))
+        {
+            Ok(value) => {
+                *slot = Some(space);
+                self.note_commit();
+                Ok(value)
+            }
+            Err(error) => {
+                *slot = self.reopened(space);
+                Err(error)
+            }
+        }
     }
 
     /// Checks and stores items of own devices, in one durable commit.
@@ -241,6 +247,7 @@ impl Inner {
                     _ => {}
                 }
             }
+            packs::keep_unpinned(txn, &self.space_tag(), &mut taken.unwanted)?;
             let is_new_key = self.learn_home(txn)?;
             Ok((taken, is_new_key))
         })?;

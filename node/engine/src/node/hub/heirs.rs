@@ -21,8 +21,8 @@ const HEIRS_MAX: usize = 2;
 /// What this node knows of recoveries: of others at it, and of its own.
 #[derive(Default)]
 pub(super) struct Recovery {
-    /// Sessions of phrase holders, and what ends each.
-    pub(super) seats: HashMap<ConnectionId, watch::Sender<bool>>,
+    /// Sessions of phrase holders: the transport key of each, and what ends it.
+    pub(super) seats: HashMap<ConnectionId, (VerifyingKey, watch::Sender<bool>)>,
     /// Devices that have stored what this one wrote in the person log.
     told: BTreeSet<VerifyingKey>,
     /// Whether packs are fetched.
@@ -68,7 +68,7 @@ impl Hub {
             if *self.stopping.borrow() || state.recovery.seats.len() >= HEIRS_MAX {
                 return None;
             }
-            state.recovery.seats.insert(connection.id, sender);
+            state.recovery.seats.insert(connection.id, (connection.peer, sender));
             let scope = Scope::reading([self.inner.keys().person]);
             state.scopes.insert(connection.peer, Admitted::new(scope, None));
         }
@@ -81,7 +81,10 @@ impl Hub {
         {
             let mut state = self.state();
             state.recovery.seats.remove(&connection.id);
-            state.scopes.remove(&connection.peer);
+            // He may have come again over another connection.
+            if state.recovery.seats.values().all(|(peer, _)| *peer != connection.peer) {
+                state.scopes.remove(&connection.peer);
+            }
         }
         let _ = self.net.set_session(connection.id, false).await;
         let _ = self.net.close(connection.id).await;

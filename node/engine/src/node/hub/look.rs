@@ -25,6 +25,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 impl Hub {
     /// Reads roster and heads from the store, and tells the sessions if anything is new.
     pub(in crate::node) async fn look(&self) -> Result<(), Error> {
+        let _turn = self.looking.lock().await;
         let mut standing = self.blocking(Inner::standing).await?;
         let own = self.inner.keys().device_id();
         if standing.rebirth == Rebirth::None && standing.forked.contains_key(&own) {
@@ -75,7 +76,7 @@ impl Hub {
         let mut stopping = self.stopping();
         let known = || (self.roster(), self.others(), self.doors());
         let mut told = known();
-        let mut announced = Instant::now();
+        let (mut announced, mut wanted) = (Instant::now(), Instant::now());
         loop {
             tokio::select! {
                 changed = commits.changed() => if changed.is_err() { return },
@@ -92,6 +93,11 @@ impl Hub {
                 continue;
             }
             self.turn_out();
+            if wanted.elapsed() >= LOOK_INTERVAL && self.inner.heir().is_none() {
+                wanted = Instant::now();
+                // Whatever was missed of what came and went: what cannot be read now is read the next time.
+                let _ = self.want_all().await;
+            }
             let now = known();
             if now != told || announced.elapsed() >= ANNOUNCE_INTERVAL {
                 told = now;

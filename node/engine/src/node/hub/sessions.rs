@@ -276,7 +276,7 @@ impl Hub {
             session.end.send_replace(true);
         }
         if std::mem::replace(served_root, *root) != *root {
-            recovery.seats.values().for_each(|seat| _ = seat.send_replace(true));
+            recovery.seats.values().for_each(|(_, seat)| _ = seat.send_replace(true));
         }
         for (transport, guest) in guests.iter().filter(|(_, guest)| !register.is_open(&guest.link, now_s)) {
             // At once, before its session has said goodbye.

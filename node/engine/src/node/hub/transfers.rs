@@ -42,6 +42,15 @@ impl Hub {
         }
     }
 
+    /// Notes that packs which were lost are found to be whole: nobody needs to send them.
+    pub(crate) fn came_back(&self, packs: &[PackHash]) {
+        if packs.is_empty() {
+            return;
+        }
+        self.with_plan(|plan| packs.iter().for_each(|hash| plan.forget(hash)));
+        self.got(packs);
+    }
+
     /// Wants packs no longer: nobody holds them any more, or nothing needs them here.
     pub(crate) fn unwant(&self, packs: &[PackHash]) {
         if packs.is_empty() {

@@ -7,6 +7,7 @@ use locker_store::packs::PartialPack;
 use locker_sync::message::v1::{Ask, LogKind, Room, SlotSecret};
 use locker_sync::session::Fate;
 
+use super::packs::keep_unpinned;
 use super::{Incoming, LogStanding, Taken};
 use crate::Error;
 use crate::depot::{Depot, Intake, Slots};
@@ -42,6 +43,7 @@ impl Inner {
             has_named |= fate == Fate::Durable && item.log.kind != LogKind::Pins;
             taken.fates.push((item.ticket, fate));
         }
+        keep_unpinned(&txn, &depot.charge().tag, &mut intake.unwanted)?;
         txn.commit()?;
         intake.count();
         self.note_commit();

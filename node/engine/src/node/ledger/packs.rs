@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use locker_crypto::id::{PackHash, SpaceTag};
 use locker_store::index::{self, PackState};
 use locker_store::packs::PartialPack;
-use locker_store::{Snapshot, StoreError, pins};
+use locker_store::{Reads, Snapshot, StoreError, pins};
 
 use crate::Error;
 use crate::care::Found;
@@ -33,6 +33,22 @@ pub(crate) struct TakenUp {
     pub(crate) kept: Vec<PackHash>,
     /// Packs of which something is here.
     pub(crate) begun: Vec<PackHash>,
+}
+
+/// Of packs that somebody let go, keeps those that nobody pins at the end of a batch: what comes later in it may pin them again.
+pub(super) fn keep_unpinned<R: Reads>(
+    reads: &R,
+    space: &SpaceTag,
+    packs: &mut Vec<PackHash>,
+) -> Result<(), Error> {
+    let mut kept = Vec::with_capacity(packs.len());
+    for hash in packs.drain(..) {
+        if !pins::is_pinned_by_any(reads, space, &hash)? {
+            kept.push(hash);
+        }
+    }
+    *packs = kept;
+    Ok(())
 }
 
 impl Inner {

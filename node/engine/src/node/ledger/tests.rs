@@ -7,6 +7,8 @@ use locker_sync::pairing::{Enrol, Role};
 
 use super::*;
 use crate::join::Given;
+use crate::test_mesh::{World, names, pass};
+use crate::writer::pin;
 use crate::{Env, InitOptions, Locker, Secret, Vault};
 
 /// A locker with the keys of its device.
@@ -102,4 +104,52 @@ fn t21_authors_whom_nobody_brought_in_are_not_kept_for_a_replica() {
     let store = two.locker.inner();
     let snapshot = store.store().unwrap().read().unwrap();
     assert_eq!(persons::get(&snapshot, &person, &made.id).unwrap(), None);
+}
+
+/// What one batch of items lets go and pins again is wanted after it: nobody would ask for it again.
+#[test]
+fn a_pack_that_is_let_go_and_pinned_again_in_one_batch_is_wanted() {
+    let (world, first) = World::new();
+    world.add(&first, "a.txt");
+    let second = world.join(&first, "second");
+    let (source, target) = (first.inner(), second.inner());
+    let wanted = target.wanted_packs().unwrap();
+    let [(hash, _)] = wanted[..] else { panic!("{wanted:?}") };
+    for (adds, drops) in [(vec![], vec![hash]), (vec![hash], vec![])] {
+        let (store, keys) = (source.store().unwrap(), source.keys());
+        store.write(|txn| pin(txn, keys.tag, &keys.device, adds, drops)).unwrap();
+    }
+    let (log, author) = (source.pin_log(), source.keys().device_id());
+    let items = source.load_items(log, &author, 0, 1 << 20, u64::MAX).unwrap();
+    let items =
+        items.into_iter().map(|item| Incoming { ticket: 0, log, bytes: item.bytes, from: Asker::Device });
+    let taken = target.take_items(items.collect()).unwrap();
+    assert_eq!(taken.unwanted, []);
+    assert!(taken.wanted.iter().any(|(wanted, _)| *wanted == hash), "{:?}", taken.wanted);
+}
+
+/// A command that fails does not throw away the entries that wait for others: they are nowhere else here.
+#[test]
+fn what_waits_goes_on_to_wait_after_a_change_that_failed() {
+    let (world, first) = World::new();
+    let second = world.join(&first, "second");
+    let third = world.join(&first, "third");
+    pass(&first, &second);
+    world.add(&first, "b.txt");
+    pass(&first, &second);
+    world.add(&second, "c.txt");
+    let (source, target) = (second.inner(), third.inner());
+    let (log, author) = (source.entry_log(), source.keys().device_id());
+    let items = source.load_items(log, &author, 0, 1 << 20, u64::MAX).unwrap();
+    let items =
+        items.into_iter().map(|item| Incoming { ticket: 0, log, bytes: item.bytes, from: Asker::Device });
+    target.take_items(items.collect()).unwrap();
+    let waiting = || target.space().as_ref().map(|space| space.waiting().len());
+    assert_eq!(waiting(), Some(1));
+    let fails = || Error::Limit("as a test wants it".into());
+    assert!(target.commit::<()>(|_| Err(fails())).is_err());
+    assert!(target.change_space::<()>(|_, _| Err(fails())).is_err());
+    assert_eq!(waiting(), Some(1));
+    pass(&first, &third);
+    assert_eq!(names(&third), ["b.txt", "c.txt"]);
 }
