@@ -145,7 +145,13 @@ impl Driver {
             _ => Vec::new(),
         };
         let gone = std::mem::replace(&mut self.nat.mapped, mapped.clone());
+        let has_moved =
+            gone.iter().any(|old| mapped.iter().all(|new| new.ip != old.ip)) && !mapped.is_empty();
         self.let_go(gone.into_iter().filter(|address| !mapped.contains(address)).collect());
+        if has_moved {
+            // Those who probe us do so only where they see us, and on connections from before that is the old address.
+            self.dial_seers();
+        }
         for address in mapped.iter().filter(|address| !self.nat.confirmed().contains(address)) {
             self.swarm.behaviour_mut().prober.note_seen(to_multiaddr(address));
         }
@@ -308,6 +314,11 @@ impl Driver {
         }
         self.nat.asked_at = Some(now);
         self.port_mapper.ask_again();
+        self.dial_seers();
+    }
+
+    /// Makes new connections to those who tell us where they see us.
+    fn dial_seers(&mut self) {
         let seers: Vec<(PeerId, Address)> =
             self.nat.entries.iter().filter_map(|(key, entry)| Some((peer_id(key)?, entry.address))).collect();
         for (peer, address) in seers {
