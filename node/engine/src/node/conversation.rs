@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use self::asking::Asking;
 use self::custody::Custody;
-pub(super) use self::greet::{Greeted, greet, greet_stray};
+pub(super) use self::greet::{Greeted, greet, greet_once, greet_stray};
 use self::with::With;
 use super::hub::{Hub, Place};
 use super::knock::HANDSHAKE_TIME;

@@ -25,6 +25,30 @@ pub(in crate::node) async fn greet(
     connection: Tentative,
     expected: VerifyingKey,
 ) -> Result<Greeted, KnockError> {
+    greet_once(hub, connection.get(), expected).await.map(|greeting| greeting.over(connection))
+}
+
+/// What came of a greeting, on the connection on which it was.
+pub(in crate::node) struct Greeting {
+    stream: Stream,
+    device: VerifyingKey,
+    rest: Vec<u8>,
+}
+
+impl Greeting {
+    /// Keeps the connection.
+    pub(in crate::node) fn over(self, connection: Tentative) -> Greeted {
+        let Self { stream, device, rest } = self;
+        Greeted { connection: connection.keep(), stream, device, rest }
+    }
+}
+
+/// The same over a connection that may be tried again.
+pub(in crate::node) async fn greet_once(
+    hub: &Hub,
+    connection: &Connection,
+    expected: VerifyingKey,
+) -> Result<Greeting, KnockError> {
     let own = hub.inner().keys();
     let credential = Credential::Device { person: own.person, device: own.device.signing() };
     let (net, env, secrets) = (hub.net(), hub.inner().env(), hub.secrets_of(&expected));
@@ -35,12 +59,12 @@ pub(in crate::node) async fn greet(
         false => Expected::Device(expected),
     };
     let (stream, Welcome { device, rest, .. }) =
-        knock(net, env, connection.get(), secrets, &whom, credential).await?;
+        knock(net, env, connection, secrets, &whom, credential).await?;
     if device != expected {
         // Another replica of this person: it is found under its own slot.
         return Err(KnockError::Wrong(Refusal::Audience));
     }
-    Ok(Greeted { connection: connection.keep(), stream, device, rest })
+    Ok(Greeting { stream, device, rest })
 }
 
 /// The same to a replica of which nothing is known but the secret of its slot: any that a device of the person made one.
@@ -56,7 +80,7 @@ pub(in crate::node) async fn greet_stray(
     let whom = Expected::Replica(&facts);
     let (stream, Welcome { device, rest, .. }) =
         knock(net, env, connection.get(), vec![secret], &whom, credential).await?;
-    Ok(Greeted { connection: connection.keep(), stream, device, rest })
+    Ok(Greeting { stream, device, rest }.over(connection))
 }
 
 impl Greeted {

@@ -13,10 +13,13 @@ use tokio::time::Instant;
 
 use super::{Admitted, Hub, Place, Session, State};
 use crate::node::conversation;
+use crate::node::knock::KnockError;
 use crate::node::seek::Tentative;
 
 /// How long what is under way through a relay may take once the session has moved to a direct connection.
 const MOVE_TIME: Duration = Duration::from_secs(10);
+/// How often it is tried to move a session: there is no other occasion for as long as the relay lets it stand.
+const MOVES: u32 = 3;
 /// Addresses of own devices that are remembered.
 const SOURCES_MAX: usize = 64;
 /// Two connections with one device, of which either end dialed one at the same time, come within this time.
@@ -208,8 +211,15 @@ impl Hub {
         let Some(device) = device else { return };
         // If it fails, the session that stands goes on.
         let direct = Tentative::new(&self.net, direct);
-        if let Some(Ok(greeted)) = self.until_stop(conversation::greet(&self, direct, device)).await {
-            conversation::hold(&self, greeted).await;
+        let mut greeting = None;
+        for _ in 0..MOVES {
+            greeting = self.until_stop(conversation::greet_once(&self, direct.get(), device)).await;
+            if !matches!(greeting, Some(Err(KnockError::Broken(_)))) {
+                break;
+            }
+        }
+        if let Some(Ok(greeting)) = greeting {
+            conversation::hold(&self, greeting.over(direct)).await;
         }
         self.state().moving.remove(&device);
     }
