@@ -50,6 +50,8 @@ const OLDER_GENERATIONS_MAX: usize = 8;
 const LOOK: Duration = Duration::from_millis(200);
 /// Other devices are given so long to be found after the first.
 const OTHERS_TIME: Duration = Duration::from_secs(4);
+/// What entries wait for is asked for again in less than this: before, nobody can be said not to have it.
+const AWAITED_TIME: Duration = Duration::from_secs(35);
 /// How long nothing may come before what is missing is given up.
 const STILL_TIME: Duration = Duration::from_secs(45);
 /// How long the devices that are here may take to store that they were succeeded.
@@ -330,7 +332,8 @@ impl Patience {
         let is_here = now.awaited == 0 && (now.wanted == 0 || self.names_only);
         // Nobody has the rest.
         let is_left = now.wanted == now.without_source || self.names_only;
-        is_here && has_waited || self.accept_missing && is_left && still >= OTHERS_TIME
+        let patience = if now.awaited == 0 { OTHERS_TIME } else { AWAITED_TIME };
+        is_here && has_waited || self.accept_missing && is_left && still >= patience
     }
 }
 
@@ -480,7 +483,12 @@ mod tests {
             ..Gathered::default()
         };
         let patience = |names_only, accept_missing| Patience { names_only, accept_missing };
-        let (soon, late) = (OTHERS_TIME / 2, OTHERS_TIME);
+        let (soon, late) = (OTHERS_TIME / 2, AWAITED_TIME);
+        assert!(
+            !patience(false, true).is_over(&gathered(1, 0, 0), true, OTHERS_TIME),
+            "it is asked for again"
+        );
+        assert!(patience(false, true).is_over(&gathered(0, 1, 1), true, OTHERS_TIME));
         let whole = gathered(0, 0, 0);
         assert!(patience(false, false).is_over(&whole, true, Duration::ZERO));
         assert!(!patience(false, false).is_over(&whole, false, late), "others may come");

@@ -36,7 +36,11 @@ fn a_healthy_locker_is_told_to_be_so() {
     let (owner, second, _meeting, ups) = pair("a_healthy_locker_is_told_to_be_so");
     let (before, hash) = (devices(&second), second.json(["status"])["state_hash"].clone());
     let words = owner.words.to_str().unwrap();
+    let sent = || second.json(["status"])["traffic"]["pack_bytes_sent"].as_u64().unwrap();
+    let sent_before = sent();
     let told = owner.home.json(["drill", "--phrase-file", words, "--no-lan"]);
+    let sent = sent() - sent_before;
+    assert!((20_000_000..60_000_000).contains(&sent), "{sent} bytes, of 90 million");
     assert_eq!((told["files"].clone(), told["covered"].clone()), (3.into(), 3.into()), "{told}");
     assert_eq!(
         (told["missing"].clone(), told["sources"].clone()),

@@ -485,10 +485,14 @@ impl Talk {
             Action::Load { request, log, author, from, to, bytes_max } => {
                 let items =
                     self.hub.blocking(move |inner| inner.load_items(log, &author, from, to, bytes_max)).await;
-                // Nothing would be an answer; the peer asks again in the next session.
-                let Ok(items) = items else {
-                    self.is_over = true;
-                    return;
+                let items = match items {
+                    // What is damaged will be the next time too, and the rest goes on.
+                    Ok(_) | Err(Error::Integrity { .. }) => items.unwrap_or_default(),
+                    // Nothing would be an answer; the peer asks again in the next session.
+                    Err(_) => {
+                        self.is_over = true;
+                        return;
+                    }
                 };
                 self.queue.push_back(Event::Loaded { request, items });
             }

@@ -17,7 +17,9 @@ use locker_store::index::{self, PackState};
 use locker_store::{Snapshot, Store};
 
 use super::folder::Folder;
-use super::{Heir, LOOK, OTHERS_TIME, STILL_TIME, begin, evidence, open_sources, pour, read_phrase};
+use super::{
+    AWAITED_TIME, Heir, LOOK, OTHERS_TIME, STILL_TIME, begin, evidence, open_sources, pour, read_phrase,
+};
 use crate::limits::{DRILL_FILES, DRILL_PART_BYTES, DRILL_WHOLE_BYTES_MAX, FINDINGS_MAX};
 use crate::locker::Inner;
 use crate::node::{Hub, Node, NodeOptions};
@@ -137,7 +139,7 @@ fn hear(inner: &Inner, hub: &Hub, has_folders: bool) -> Result<(), Error> {
         let has_looked = now.searches > 0 || start.elapsed() >= OTHERS_TIME;
         let has_some = now.sources > 0 || has_folders;
         // What nobody sends for so long is not there.
-        let time = if now.awaited == 0 { ANSWER_TIME } else { OTHERS_TIME };
+        let time = if now.awaited == 0 { ANSWER_TIME } else { AWAITED_TIME };
         if has_some && has_looked && now.is_level && inner.has_home()? && since.elapsed() >= time {
             return Ok(());
         }
@@ -262,7 +264,8 @@ impl Rehearsed<'_> {
         let reader = Reader::new(self.inner, &store, &snapshot);
         for live in &sample {
             if let Ok(map) = reader.map(&live.file, &live.range) {
-                packs_of(self.inner, &snapshot, map.records(), had, &mut packs)?;
+                let slices = map.slices(&live.range).into_iter().flatten();
+                packs_of(self.inner, &snapshot, slices.map(|slice| slice.record()), had, &mut packs)?;
             }
         }
         Ok((sample, packs))
@@ -295,10 +298,10 @@ impl Rehearsed<'_> {
 }
 
 /// Adds the packs in which chunks lie, of several the first that somebody has.
-fn packs_of(
+fn packs_of<'a>(
     inner: &Inner,
     snapshot: &Snapshot,
-    records: &[ChunkRecord],
+    records: impl IntoIterator<Item = &'a ChunkRecord>,
     had: &BTreeSet<PackHash>,
     packs: &mut BTreeSet<PackHash>,
 ) -> Result<(), Error> {
@@ -393,7 +396,8 @@ fn sentence(drilled: &Drilled) -> String {
     if *awaited > 0 {
         format!(
             "Not everything would come back without this device: changes {from} rest on {awaited} others that are not there, \
-             and {files} files come back without them."
+             and {} of {files} files come back without them.",
+            files.saturating_sub(drilled.missing.len() as u64)
         )
     } else if *files == 0 {
         format!("The words open the locker {from}; there is no file in it.")

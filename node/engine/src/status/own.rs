@@ -3,6 +3,7 @@
 use locker_catalog::roster::Roster;
 use locker_catalog::space::{OwnState, Space};
 use locker_crypto::Refusal;
+use locker_crypto::person::{Entry, Op};
 use locker_store::{Reads, Snapshot};
 
 use super::SET_BACK_SHOWN_S;
@@ -28,16 +29,21 @@ pub(super) fn ahead(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Problem
 /// Whether this device was ended, or never was one.
 pub(super) fn ended(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Problem>, Error> {
     let (keys, own) = (inner.keys(), inner.keys().device_id());
-    let roster = Roster::read(keys.person, &person_log(snapshot, &keys.person)?);
+    let log = person_log(snapshot, &keys.person)?;
+    let roster = Roster::read(keys.person, &log);
+    let recovers = |entry: &Entry| entry.body.ops.iter().any(|op| matches!(op, Op::Recover { .. }));
     let why = if roster.removed.contains_key(&own) {
         "this device was ended: by another one, or by a recovery. The others do not let it in, and what is written here \
          reaches nobody"
-    } else if !roster.brought_in.contains(&own) {
+    } else if roster.brought_in.contains(&own) {
+        return Ok(None);
+    } else if log.iter().any(|entry| entry.author == own && recovers(entry)) {
         "this device is none of the locker: it came back by words that had been changed by then. The others do not let it \
          in, and what is written here reaches nobody; recover by the words in use, and take what is here over with \
          `locker leave`"
     } else {
-        return Ok(None);
+        "this device is none of the locker: the one that added it was ended, or the locker was recovered elsewhere at the \
+         same time. What is written here reaches nobody; take it over with `locker leave`, and join again"
     };
     Ok(Some(Problem { code: Refusal::Revoked.code().into(), message: why.into() }))
 }

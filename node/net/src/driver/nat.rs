@@ -35,6 +35,8 @@ pub(super) struct Nat {
     asked_at: Option<Instant>,
     /// Where the router says that it passes on what comes.
     mapped: Vec<Address>,
+    /// The same, when it last passed anything on.
+    mapped_last: Vec<Address>,
     serves: bool,
 }
 
@@ -53,6 +55,7 @@ impl Nat {
             entries: BTreeMap::new(),
             asked_at: None,
             mapped: Vec::new(),
+            mapped_last: Vec::new(),
             serves: false,
         }
     }
@@ -145,9 +148,12 @@ impl Driver {
             _ => Vec::new(),
         };
         let gone = std::mem::replace(&mut self.nat.mapped, mapped.clone());
-        let has_moved =
-            gone.iter().any(|old| mapped.iter().all(|new| new.ip != old.ip)) && !mapped.is_empty();
         self.let_go(gone.into_iter().filter(|address| !mapped.contains(address)).collect());
+        let last = &mut self.nat.mapped_last;
+        let has_moved = !last.is_empty() && mapped.iter().any(|new| last.iter().all(|old| old.ip != new.ip));
+        if !mapped.is_empty() {
+            last.clone_from(&mapped);
+        }
         if has_moved {
             // Those who probe us do so only where they see us, and on connections from before that is the old address.
             self.dial_seers();

@@ -118,13 +118,13 @@ impl Hub {
 
     /// How the recovery on this node stands.
     pub(crate) fn gathered(&self) -> Gathered {
-        let unknown_epochs = self.inner.unknown_epochs().len();
+        let awaited = self.inner.awaited();
         let state = self.state();
         let without = state.plan.without_source().filter(|(_, hash)| state.wanted.contains_key(hash)).count();
         Gathered {
             sources: state.sessions.len(),
             is_level: state.sessions.values().all(|session| session.is_level),
-            awaited: state.missing.len() + unknown_epochs,
+            awaited: awaited.max(state.missing.len()),
             wanted: state.wanted.len(),
             without_source: without,
             searches: state.searches,

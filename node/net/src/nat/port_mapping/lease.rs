@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// The first mapping that stands is asked for again so soon, and up to a quarter later: a router that restarted, or was given
 /// another address, says so to nobody, and connections by QUIC outlive both.
 const WATCH: Duration = Duration::from_secs(60);
+/// Where the address outside was public once, one that is not is looked at so often again before the long wait.
+const LINE_TRIES: u32 = 12;
 /// Times that it doubles.
 const DOUBLINGS_MAX: u32 = 8;
 
@@ -182,6 +184,10 @@ impl Leases {
         let wait = match failure {
             Failure::Refused { lifetime_s, .. } => {
                 Duration::from_secs(lifetime_s.into()).clamp(REFUSED_WAIT_MIN, REFUSED_WAIT_MAX)
+            }
+            // It had a public one before: the line is down, and comes back.
+            Failure::NotPublic(_) if self.epoch.is_some() && self.of(transport).failures < LINE_TRIES => {
+                REFUSED_WAIT_MIN
             }
             Failure::Silent | Failure::NotPublic(_) => LONG_WAIT,
         };

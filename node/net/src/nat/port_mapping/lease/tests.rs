@@ -153,6 +153,23 @@ fn an_address_behind_a_second_router_is_given_back() {
     let mut leases = open(now);
     leases.granted(Transport::Quic, grant(inner, 7_200, 0), 0, now);
     assert_eq!(leases.state(), PortMapping::NotPublic(inner));
+    // That may be a line that is down: it is looked at again and again for an hour, and then as if it had never been.
+    let (mut at, mut soon) = (now, 0);
+    loop {
+        let (transport, due) = leases.next();
+        if due - at >= LONG_WAIT {
+            break;
+        }
+        (at, soon) = (due, soon + 1);
+        assert_eq!(
+            leases.granted(transport, grant(inner, 7_200, 0), 0, at).map(|back| back.lifetime_s),
+            Some(0)
+        );
+        assert!(soon < 100);
+    }
+    assert!((SECOND * 3_000..SECOND * 4_500).contains(&(at - now)), "{soon} times in {:?}", at - now);
+    leases.granted(Transport::Quic, grant(OUTSIDE, 7_200, 0), 0, at);
+    assert_eq!(ports(&leases), 1);
 }
 
 #[test]
