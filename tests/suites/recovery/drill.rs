@@ -11,7 +11,7 @@ fn pair(test: &'static str) -> (Owner, Home, Meeting, [Up; 2]) {
     let (owner, mut dice) = (Owner::new(), Dice::of(test));
     let meeting = Meeting::start();
     // The first is so large that only a part of it is read.
-    for (name, len) in [("one.bin", 70_000_000), ("two.bin", 20_000_000)] {
+    for (name, len) in [("one.bin", 200_000_000), ("two.bin", 20_000_000)] {
         let path = owner.home.beside(name);
         write_big(&path, len, &mut dice);
         owner.home.ok(["add".as_ref(), path.as_os_str()]);
@@ -40,7 +40,8 @@ fn a_healthy_locker_is_told_to_be_so() {
     let sent_before = sent();
     let told = owner.home.json(["drill", "--phrase-file", words, "--no-lan"]);
     let sent = sent() - sent_before;
-    assert!((20_000_000..60_000_000).contains(&sent), "{sent} bytes, of 90 million");
+    // What is read lies in packs of 16 MiB, beside other things.
+    assert!((20_000_000..100_000_000).contains(&sent), "{sent} bytes, of 220 million");
     assert_eq!((told["files"].clone(), told["covered"].clone()), (3.into(), 3.into()), "{told}");
     assert_eq!(
         (told["missing"].clone(), told["sources"].clone()),
