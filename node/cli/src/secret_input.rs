@@ -26,7 +26,9 @@ pub(crate) fn refuse_secrets_among(arguments: &[OsString]) -> Result<(), Failure
             "Give it with --link-file FILE, or on standard input with --link-file -.",
         ));
     }
-    let words: Vec<&str> = texts.iter().flat_map(|t| t.split_whitespace()).collect();
+    // Whatever joins them: `--phrase-file="word word ..."`, `word-word-...`.
+    let words = texts.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_alphabetic()));
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     if words.windows(24).any(|w| locker_engine::is_phrase(&w.join(" "))) {
         return Err(Failure::usage(
             "a recovery phrase was given as an argument, where every program on this computer can read it",

@@ -12,19 +12,24 @@ fn secrets_in_arguments() {
     let fresh = Home::empty();
     let phrase = fresh.json(["init"])["phrase"].as_str().unwrap().to_owned();
     let words: Vec<&str> = phrase.split(' ').collect();
+    let in_place = format!("--phrase-file={phrase}");
     let link = format!("locker:l#{}", "A".repeat(80));
     let web = format!("https://gate.example/l#{}", "A".repeat(80));
     bench.refuse(&[
         ("a link as an argument", &["get", &link, "--to", "DIR/x"], 2, "E_USAGE"),
         ("a web link as an argument", &["cat", &web], 2, "E_USAGE"),
         ("a phrase as one argument", &["cat", &phrase], 2, "E_USAGE"),
+        ("a phrase in the place of its file", &["recover", &in_place], 2, "E_USAGE"),
+        ("a phrase whose words are joined", &["cat", &phrase.replace(' ', "-")], 2, "E_USAGE"),
     ]);
     let mut split = vec!["add"];
     split.extend(&words);
     bench.refuse(&[("a phrase as 24 arguments", &split, 2, "E_USAGE")]);
-    let told = bench.home.run(["cat", &phrase]);
-    for word in words.iter().filter(|word| word.len() > 6) {
-        assert!(!told.err.contains(word), "the sentence repeats the phrase: {told:?}");
+    for arguments in [["cat", &phrase], ["recover", &in_place]] {
+        let told = bench.home.run(arguments);
+        for word in words.iter().filter(|word| word.len() > 6) {
+            assert!(!told.err.contains(word), "the sentence repeats the phrase: {told:?}");
+        }
     }
     bench.finish("secrets");
 }
