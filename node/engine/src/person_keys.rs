@@ -76,7 +76,8 @@ pub(crate) fn is_overdue(person: &PersonId, entries: &[Entry], roster: &Roster) 
     let boxes = boxes(entries, roster);
     let Some(start) = boxes.iter().rev().find(|boxes| boxes.starts.is_some()) else { return false };
     let begun = Roster::read(*person, known_to(entries, &start.entry.id));
-    if begun.root != roster.root {
+    // A box for the root, and one for each device, but for those whose keys had not come.
+    if begun.root != roster.root || start.names.len() <= begun.active.len() {
         return true;
     }
     let mut given = begun.active;
@@ -162,10 +163,45 @@ pub(crate) fn open_in_use(
 ) -> Result<Option<(u32, PersonKey)>, Error> {
     let boxes = boxes(entries, roster);
     let Some(last) = boxes.iter().rposition(|boxes| boxes.starts.is_some()) else { return Ok(None) };
-    let Some(wanted) = boxes[last].starts else { return Ok(None) };
-    let generations = generations(&boxes[..last]);
-    for boxes in &boxes[last..] {
-        let opened = open_one(person, boxes, &wanted, generations, openers, &mut object)?;
+    open_started(person, &boxes, last, openers, &mut object)
+}
+
+/// Opens the newest PUK for which there is a box for one of some key pairs; gives it with its generation. That is the one in use,
+/// unless whoever began it was lost before he handed its boxes on: to who begins the next one it is as one that was begun
+/// elsewhere at the same time, and what was sealed to it alone waits for whoever has it.
+///
+/// Costs as [`open_in_use`], for each that is looked for.
+///
+/// # Errors
+/// Those of `object`, which looks a box up by its name.
+pub(crate) fn open_newest(
+    person: &PersonId,
+    (entries, roster): (&[Entry], &Roster),
+    openers: &[&BoxKeys],
+    mut object: impl FnMut(&ObjectHash) -> Result<Option<Vec<u8>>, Error>,
+) -> Result<Option<(u32, PersonKey)>, Error> {
+    let boxes = boxes(entries, roster);
+    for at in (0..boxes.len()).rev().filter(|at| boxes[*at].starts.is_some()) {
+        let opened = open_started(person, &boxes, at, openers, &mut object)?;
+        if opened.is_some() {
+            return Ok(opened);
+        }
+    }
+    Ok(None)
+}
+
+/// Opens the PUK that was started at a place, with a box from there on.
+fn open_started(
+    person: &PersonId,
+    boxes: &[Boxes<'_>],
+    at: usize,
+    openers: &[&BoxKeys],
+    object: &mut impl FnMut(&ObjectHash) -> Result<Option<Vec<u8>>, Error>,
+) -> Result<Option<(u32, PersonKey)>, Error> {
+    let Some(wanted) = boxes[at].starts else { return Ok(None) };
+    let generations = generations(&boxes[..at]);
+    for boxes in &boxes[at..] {
+        let opened = open_one(person, boxes, &wanted, generations, openers, object)?;
         if opened.is_some() {
             return Ok(opened);
         }
@@ -200,20 +236,33 @@ pub(crate) fn device_boxes<R: Reads>(
     entries: &[Entry],
     devices: impl IntoIterator<Item = VerifyingKey>,
 ) -> Result<Vec<BoxPublicKey>, Error> {
-    let named = |vk: VerifyingKey| {
-        entries.iter().flat_map(|entry| &entry.body.ops).find_map(|op| match op {
-            Op::Genesis { device, .. }
-            | Op::AddDevice { device, .. }
-            | Op::Recover { device, .. }
-            | Op::ReplaceDevice { device, .. }
-                if device.device == vk =>
-            {
-                Some(device.box_key)
-            }
-            _ => None,
-        })
-    };
-    devices.into_iter().map(|vk| box_key(reads, named(vk))).collect()
+    devices.into_iter().map(|vk| box_key(reads, box_name(entries, &vk))).collect()
+}
+
+/// Whether the key to which keys are sealed for a device is here: it comes after the entry that brings the device in.
+///
+/// # Errors
+/// What the store gives.
+pub(crate) fn holds_box<R: Reads>(
+    reads: &R,
+    entries: &[Entry],
+    device: &VerifyingKey,
+) -> Result<bool, Error> {
+    Ok(box_name(entries, device).map_or(Ok(false), |name| objects::holds(reads, &name))?)
+}
+
+fn box_name(entries: &[Entry], vk: &VerifyingKey) -> Option<ObjectHash> {
+    entries.iter().flat_map(|entry| &entry.body.ops).find_map(|op| match op {
+        Op::Genesis { device, .. }
+        | Op::AddDevice { device, .. }
+        | Op::Recover { device, .. }
+        | Op::ReplaceDevice { device, .. }
+            if device.device == *vk =>
+        {
+            Some(device.box_key)
+        }
+        _ => None,
+    })
 }
 
 fn box_key<R: Reads>(reads: &R, name: Option<ObjectHash>) -> Result<BoxPublicKey, Error> {

@@ -13,6 +13,7 @@ pub(crate) mod folder;
 mod home;
 mod pour;
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use locker_catalog::roster::Roster;
 use locker_catalog::tree as catalog;
 use locker_crypto::Refusal;
-use locker_crypto::id::{PersonId, VerifyingKey};
+use locker_crypto::id::{ObjectHash, PersonId, VerifyingKey};
 use locker_crypto::identity::{Root, Slot};
 use locker_crypto::phrase::{Flaw, Phrase, WORDS};
 use locker_crypto::secret::RendezvousSecret;
@@ -231,8 +232,9 @@ pub(crate) fn recover(
     let node = Node::start(&locker, options.node)?;
     let hub = inner.node().ok_or_else(|| Error::Network("the node has stopped".into()))?;
     gather(&inner, &hub, patience, observer)?;
-    inner.become_device(&heir.root, &name, keeps_devices)?;
-    tell(&hub);
+    let here = hub.here();
+    let named = inner.become_device(&heir.root, &name, keeps_devices)?;
+    tell(&hub, &here, &named);
     drop(hub);
     drop(node);
     recovered(&inner, name)
@@ -414,11 +416,12 @@ fn why_not(now: &Gathered) -> String {
     }
 }
 
-/// Waits until whoever is here has stored that this is a device now.
-fn tell(hub: &Hub) {
+/// Waits until whoever is here has stored that this is a device now, and was given the keys that
+/// the log names with it.
+fn tell(hub: &Hub, here: &BTreeSet<VerifyingKey>, named: &[ObjectHash]) {
     let start = Instant::now();
     // Whoever does not hear of it now hears of it from another device.
-    while !hub.is_told() && start.elapsed() < TELL_TIME {
+    while !hub.are_told(here, named) && start.elapsed() < TELL_TIME {
         hub.runtime().block_on(hub.gathers(LOOK));
     }
 }

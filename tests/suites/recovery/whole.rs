@@ -107,6 +107,25 @@ fn t67_by_an_address_without_a_dht() {
     assert_whole(&back, &owner, &told);
 }
 
+/// Goal: a device from which everything was brought back can do it once more, also if the one that came back is lost then.
+/// Method: it runs, and has written nothing since it started, while another one recovers from it; then from its home.
+#[test]
+fn a_device_can_be_recovered_from_twice() {
+    let owner = Owner::with_files("a_device_can_be_recovered_from_twice");
+    for more in [&["--names-only"][..], &["--keep-devices"], &[]] {
+        let up = Up::start(&owner.home, &[]);
+        let at = place(&up);
+        let (_lost, outcome) = owner.recover(&[&["--no-lan", "--from", &at], more].concat());
+        outcome.ok();
+        up.stop().ok();
+        let copy = owner.home.copied();
+        let (back, outcome) = owner.recover(&["--no-lan", "--from", copy.path().to_str().unwrap()]);
+        outcome.ok();
+        content(&back, "out").assert_same(&content(&owner.home, "out-again"));
+        std::fs::remove_dir_all(owner.home.beside("out-again")).unwrap();
+    }
+}
+
 /// T67, by the DHT alone: nobody is told where the device is.
 #[test]
 fn t67_by_the_dht() {

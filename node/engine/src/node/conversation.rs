@@ -498,8 +498,10 @@ impl Talk {
             }
             Action::LookUp(ask) => {
                 let asker = self.asker;
-                let objects = self.hub.blocking(move |inner| inner.look_up(&ask, asker)).await;
-                self.queue.push_back(Event::Found { ask, objects: objects.unwrap_or_default() });
+                let found = self.hub.blocking(move |inner| inner.look_up(&ask, asker)).await;
+                let objects = found.unwrap_or_default();
+                self.hub.note_given(&self.device, asker, &ask, &objects);
+                self.queue.push_back(Event::Found { ask, objects });
             }
             Action::LookUpPacks { tag, packs } => {
                 let held = self.hub.blocking(move |inner| inner.held_packs(&tag, &packs)).await;

@@ -17,8 +17,10 @@ use crate::rotate::{is_due, renew};
 const QUIET: Duration = Duration::from_secs(2);
 /// How long the others wait, and one that does not hear of all that others have.
 const OTHERS_WAIT: Duration = Duration::from_secs(60);
-/// Pause before another try when it could not be written, or a key is still to come.
+/// Pause before another try when it could not be written, or a key is still to come: it doubles with each that fails.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Longest pause.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
 
 /// Renews what is due, until the node stops.
 pub(super) async fn run(hub: Arc<Hub>) {
@@ -28,26 +30,24 @@ pub(super) async fn run(hub: Arc<Hub>) {
 async fn watch(hub: &Hub) {
     let mut changes = hub.changes();
     let mut looked: Option<Vec<Head>> = None;
+    let mut pause = LOOK_AGAIN;
     loop {
         changes.borrow_and_update();
         let heads = hub.person_heads();
         if looked.as_ref() != Some(&heads) {
-            match hub.blocking(is_due).await {
-                Ok(true) if hub.has_quiet(&heads).await => {
-                    if hub.blocking(renew).await.is_err() {
-                        // An import runs, the disk is full, the key in use has not come yet.
-                        sleep_until(Instant::now() + LOOK_AGAIN).await;
-                        continue;
-                    }
-                }
+            let has_failed = match hub.blocking(is_due).await {
+                Ok(true) if hub.has_quiet(&heads).await => hub.blocking(renew).await.is_err(),
                 Ok(true) => continue,
-                Ok(false) => {}
-                Err(_) => {
-                    sleep_until(Instant::now() + LOOK_AGAIN).await;
-                    continue;
-                }
+                Ok(false) => false,
+                Err(_) => true,
+            };
+            if has_failed {
+                // An import runs, the disk is full, the key in use or that of a device has not come yet.
+                sleep_until(Instant::now() + pause).await;
+                pause = (pause * 2).min(LOOK_AGAIN_MAX);
+                continue;
             }
-            looked = Some(heads);
+            (looked, pause) = (Some(heads), LOOK_AGAIN);
         }
         if changes.changed().await.is_err() {
             return;

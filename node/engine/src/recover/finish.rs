@@ -7,7 +7,7 @@ use locker_catalog::roster::Roster;
 use locker_catalog::space::Space;
 use locker_crypto::Refusal;
 use locker_crypto::entry::Envelope;
-use locker_crypto::id::VerifyingKey;
+use locker_crypto::id::{ObjectHash, VerifyingKey};
 use locker_crypto::identity::Root;
 use locker_crypto::person::{Author, Recovery, Removal};
 use locker_crypto::secret::RendezvousMaster;
@@ -18,7 +18,7 @@ use super::UNFINISHED;
 use crate::Error;
 use crate::keys::person_log;
 use crate::locker::Inner;
-use crate::person_keys::device_boxes;
+use crate::person_keys::{device_boxes, holds_box};
 use crate::rotate::{next_keys, person_frontier};
 
 impl Inner {
@@ -43,12 +43,17 @@ impl Inner {
     }
 
     /// Makes this home a device: in one durable commit the root brings it in and, unless they are kept, ends the others;
-    /// the keys that follow are begun.
+    /// the keys that follow are begun. Gives the names of what the log names of them, which are to be handed on with it.
     ///
     /// # Errors
     /// [`Error::Refused`] if the log does not take it; [`Error::Integrity`].
-    pub(super) fn become_device(&self, root: &Root, name: &str, keeps_devices: bool) -> Result<(), Error> {
-        self.commit(|change| {
+    pub(super) fn become_device(
+        &self,
+        root: &Root,
+        name: &str,
+        keeps_devices: bool,
+    ) -> Result<Vec<ObjectHash>, Error> {
+        let named = self.commit(|change| {
             let keys = self.keys();
             let entries = person_log(change.txn(), &keys.person)?;
             let roster = Roster::read(keys.person, &entries);
@@ -58,7 +63,13 @@ impl Inner {
             let ended = if keeps_devices { Default::default() } else { roster.admitted() };
             let removals =
                 ended.iter().map(|vk| Removal { device: *vk, frontier: person_frontier(&entries, vk) });
-            let kept = roster.active.iter().copied().filter(|vk| !ended.contains(vk));
+            let mut kept = Vec::new();
+            for vk in roster.active.iter().filter(|vk| !ended.contains(vk)) {
+                // One whose key has not come gets the keys when the next are begun: they are overdue, then.
+                if holds_box(change.txn(), &entries, vk)? {
+                    kept.push(*vk);
+                }
+            }
             let recipients = device_boxes(change.txn(), &entries, kept)?;
             let next = next_keys(keys.person_keys()?, self.env());
             let generation = u32::try_from(roster.generation).ok().and_then(|g| g.checked_add(1));
@@ -83,9 +94,10 @@ impl Inner {
                 }
             }
             settings::delete(change.txn(), UNFINISHED);
-            Ok(())
+            Ok(made.objects.iter().map(|(name, _)| *name).collect())
         })?;
-        self.reload_keys()
+        self.reload_keys()?;
+        Ok(named)
     }
 
     /// When another device signed something in the home space last, in unix milliseconds, and which.

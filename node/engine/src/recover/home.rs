@@ -14,7 +14,7 @@ use locker_store::{Limits, Store, WriteTxn, keyring, objects, persons, settings}
 use super::UNFINISHED;
 use crate::create::{init_home, make_run_folder};
 use crate::keys::{HOME_SPACE, PERSON, one_genesis};
-use crate::person_keys::{open_in_use, person_keys};
+use crate::person_keys::{open_newest, person_keys};
 use crate::{Env, Error, Vault, vault};
 
 /// The person log with what it names, checked against the phrase.
@@ -53,7 +53,7 @@ impl PersonLog {
         let named: BTreeMap<ObjectHash, &Vec<u8>> =
             found.iter().map(|object| (ObjectHash(*blake3::hash(object).as_bytes()), object)).collect();
         let object = |hash: &ObjectHash| Ok(named.get(hash).map(|object| (*object).clone()));
-        let opened = open_in_use(&person, (&read, &roster), &[root.box_keys()], object)?;
+        let opened = open_newest(&person, (&read, &roster), &[root.box_keys()], object)?;
         let (generation, newest) = opened.ok_or_else(|| damaged(Refusal::Key))?;
         let keys = person_keys(&read, generation, &newest).map_err(damaged)?;
         Ok(Self { person, entries, objects: found, roster, keys, home })
@@ -98,5 +98,55 @@ impl PersonLog {
         settings::put(txn, PERSON, person.as_bytes());
         settings::put(txn, HOME_SPACE, self.home.as_bytes());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use locker_sync::message::v1::LogKind;
+
+    use crate::Locker;
+    use crate::node::{Asker, Incoming};
+    use crate::report::StateHash;
+    use crate::test_mesh::{World, names, pass};
+
+    /// Hands over the person log without what it names.
+    fn pass_bare_log(from: &Locker, to: &Locker) {
+        let (source, target) = (from.inner(), to.inner());
+        for (log, heads) in source.standing().unwrap().heads {
+            for head in heads.iter().filter(|_| log.kind == LogKind::Person) {
+                let items = source.load_items(log, &head.author, 0, head.seq, u64::MAX).unwrap();
+                let incoming = |bytes| Incoming { ticket: 0, log, bytes, from: Asker::Device };
+                target.take_items(items.into_iter().map(|item| incoming(item.bytes)).collect()).unwrap();
+            }
+        }
+    }
+
+    /// Goal: a device that was ended before it handed on the keys it had begun takes nothing with it. Method: its entry comes
+    /// without them to the device from which the words then bring back all there is; it comes back later itself.
+    #[test]
+    fn keys_that_were_not_handed_on_hold_nothing_up() {
+        let (world, first) = World::new();
+        world.add(&first, "before.txt");
+        drop(first);
+        let back = world.recover("first", &world.phrase, "back");
+        let first = world.open("first");
+        pass_bare_log(&back, &first);
+        world.add(&first, "since.txt");
+        drop(first);
+        let again = world.recover("first", &world.phrase, "again");
+        assert_eq!(names(&again), ["before.txt", "since.txt"]);
+        world.add(&again, "by-again.txt");
+        world.add(&back, "by-back.txt");
+        for _ in 0..2 {
+            pass(&back, &again);
+            // As a node does.
+            crate::rotate::renew(&again.inner()).unwrap();
+            pass(&again, &back);
+        }
+        pass(&back, &again);
+        let state = |locker: &Locker| locker.status(StateHash::Always).unwrap().state_hash;
+        assert_eq!(names(&again), ["before.txt", "by-again.txt", "by-back.txt", "since.txt"]);
+        assert_eq!((names(&again), state(&again)), (names(&back), state(&back)));
     }
 }

@@ -4,16 +4,17 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use locker_crypto::id::{PackHash, VerifyingKey};
+use locker_crypto::id::{ObjectHash, PackHash, VerifyingKey};
 use locker_crypto::secret::RendezvousSecret;
 use locker_net::{Connection, ConnectionId};
 use locker_sync::frontier::Log;
-use locker_sync::message::v1::LogKind;
+use locker_sync::message::v1::{Ask, LogKind};
 use locker_sync::scope::Scope;
 use tokio::sync::watch;
 
 use super::{Admitted, Hub, Place};
 use crate::node::fetches;
+use crate::node::ledger::Asker;
 
 /// Phrase holders with a session at one time: there is one, and he may come over two connections.
 const HEIRS_MAX: usize = 2;
@@ -25,6 +26,8 @@ pub(super) struct Recovery {
     pub(super) seats: HashMap<ConnectionId, (VerifyingKey, watch::Sender<bool>)>,
     /// Devices that have stored what this one wrote in the person log.
     told: BTreeSet<VerifyingKey>,
+    /// What devices from which this home is recovered were given of what the person log names.
+    given: BTreeSet<(VerifyingKey, ObjectHash)>,
     /// Whether packs are fetched.
     has_fetches: bool,
 }
@@ -116,6 +119,20 @@ impl Hub {
         }
     }
 
+    /// Somebody is given what was found of what he asked for beside the logs.
+    pub(in crate::node) fn note_given(
+        &self,
+        device: &VerifyingKey,
+        asker: Asker,
+        ask: &Ask,
+        found: &[Vec<u8>],
+    ) {
+        if let (Asker::Source, Ask::Object(name), [_, ..]) = (asker, ask, found) {
+            self.state().recovery.given.insert((*device, *name));
+            self.bump();
+        }
+    }
+
     /// How the recovery on this node stands.
     pub(crate) fn gathered(&self) -> Gathered {
         let awaited = self.inner.awaited();
@@ -150,10 +167,18 @@ impl Hub {
         }
     }
 
-    /// Whether every device that is here has stored what this one wrote in the person log.
-    pub(crate) fn is_told(&self) -> bool {
-        let state = self.state();
-        state.sessions.keys().all(|device| state.recovery.told.contains(device))
+    /// The devices that are here.
+    pub(crate) fn here(&self) -> BTreeSet<VerifyingKey> {
+        self.state().sessions.keys().copied().collect()
+    }
+
+    /// Whether these devices have stored what this one wrote in the person log, and were given what it names: who has the log
+    /// without it has nothing with which the phrase opens the keys in use.
+    pub(crate) fn are_told(&self, devices: &BTreeSet<VerifyingKey>, named: &[ObjectHash]) -> bool {
+        let recovery = &self.state().recovery;
+        let was_given =
+            |device: &VerifyingKey| named.iter().all(|name| recovery.given.contains(&(*device, *name)));
+        devices.iter().all(|device| recovery.told.contains(device) && was_given(device))
     }
 
     /// Waits until something of [`Hub::gathered`] may have changed, or a while.

@@ -46,6 +46,8 @@ impl Hub {
         state.succession = asked.map(|asked| (asked, asked_at));
         let is_other_roster = state.roster != standing.active;
         state.root = Some(standing.root);
+        // Before the first holder of the phrase comes.
+        state.served_root.get_or_insert(standing.root);
         state.roster = standing.active;
         state.admitted = standing.admitted;
         if is_reborn {
