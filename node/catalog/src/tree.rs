@@ -37,8 +37,8 @@ pub use self::row::{Counts, Newest, Version};
 pub use self::shown::{Shown, differing, is_apart};
 pub use self::state::state_hash;
 pub use self::view::{
-    Listed, Node, Trashed, child, children, children_part, count_children, counts, counts_of, lookup, meta,
-    metas, named, node, path_of, problems, problems_of, trash_list, walk,
+    Listed, Node, Trashed, alike, child, children, children_part, count_children, counts, counts_of, lookup,
+    meta, metas, named, node, path_of, problems, problems_of, trash_list, walk,
 };
 use crate::operation::Op;
 use crate::order::{EntryOrder, Past};

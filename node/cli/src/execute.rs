@@ -63,8 +63,10 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
             locker.rename(&from, &to)?;
             Reply::Done
         }
-        Request::Remove { path } => Reply::Removed(locker.remove(&path)?),
-        Request::Holders { path } => Reply::Holders(locker.holders_of_removal(&path)?),
+        Request::Remove { path } => {
+            let holders = locker.holders_of_removal(&path)?;
+            Reply::Removed { removed: locker.remove(&path)?, holders }
+        }
         Request::Held => Reply::Held(locker.held()?),
         Request::AllowHeld { device } => Reply::Decided(locker.allow_held(device.as_deref())?),
         Request::UndoHeld { device } => Reply::Decided(locker.undo_held(device.as_deref())?),
@@ -121,11 +123,11 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
         Request::Wait { synced, copies, timeout_ms } => {
             let (start, time) = (Instant::now(), timeout_ms.map(Duration::from_millis));
             if synced {
-                locker.wait_synced(remembered(locker)?, time)?;
+                locker.wait_synced(remembered(locker)?, time, &AsObserver(sink))?;
             }
             if let Some(copies) = copies {
                 let left = time.map(|time| time.saturating_sub(start.elapsed()));
-                locker.wait_copies(copies, remembered(locker)?, left)?;
+                locker.wait_copies(copies, remembered(locker)?, left, &AsObserver(sink))?;
             }
             Reply::Done
         }

@@ -193,6 +193,16 @@ impl From<Error> for Failure {
                 "E_NODE",
                 "Run the command again: it goes on where it stopped. What was saved before is safe.".into(),
             ),
+            Error::Listen { source, .. } => (
+                if source.kind() == ErrorKind::AddrInUse { Exit::Busy } else { Exit::Failed },
+                "E_LISTEN",
+                "Name another address with --listen, or leave it out: then a free port is taken.".into(),
+            ),
+            Error::Stopped => (
+                Exit::Failed,
+                "E_STOPPED",
+                "Nothing is left half done. Run the command again: what was stored is not stored twice.".into(),
+            ),
             Error::LinkRefused(_) => (
                 Exit::Refused,
                 "E_LINK",

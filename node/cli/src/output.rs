@@ -63,6 +63,11 @@ impl Terminal {
         Watch::new(*self, what)
     }
 
+    /// The same for work on files, which the first Ctrl-C stops in order.
+    pub(crate) fn watch_files(&self, what: &'static str) -> Watch {
+        Watch { stop: Some(locker_engine::hear_interrupts()), ..self.watch(what) }
+    }
+
     /// The same for a number of looks, which move no bytes.
     pub(crate) fn watch_checks(&self, what: &'static str) -> Watch {
         let watch = Watch { things: "checks", ..self.watch(what) };
@@ -244,18 +249,41 @@ struct ListingState<F> {
     out: BufWriter<Stdout>,
     count: u64,
     line: F,
+    /// Whoever read it has gone.
+    is_closed: bool,
+}
+
+impl<F: FnMut(&Entry) -> String> ListingState<F> {
+    fn write(&mut self, entry: &Entry, json: bool) -> io::Result<()> {
+        if json {
+            self.out.write_all(if self.count == 0 { b"{\"entries\":[" } else { b"," })?;
+            serde_json::to_writer(&mut self.out, entry).map_err(io::Error::from)?;
+        } else {
+            let line = (self.line)(entry);
+            writeln!(self.out, "{line}")?;
+        }
+        self.count += 1;
+        Ok(())
+    }
 }
 
 impl<F: FnMut(&Entry) -> String + Send> Listing<F> {
     /// Starts a listing.
     pub(crate) fn new(terminal: &Terminal, line: F) -> Self {
         let out = BufWriter::with_capacity(1 << 16, io::stdout());
-        Self { json: terminal.json, state: Mutex::new(ListingState { out, count: 0, line }) }
+        Self {
+            json: terminal.json,
+            state: Mutex::new(ListingState { out, count: 0, line, is_closed: false }),
+        }
     }
 
-    /// Ends the listing. A failure before the first line leaves standard output untouched.
+    /// Ends the listing. A failure before the first line leaves standard output untouched; a reader that has had enough and
+    /// went away is no error.
     pub(crate) fn finish(self, result: Result<(), Failure>) -> Result<u64, Failure> {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if state.is_closed {
+            return Ok(state.count);
+        }
         if self.json {
             let ended = match (&result, state.count) {
                 (Err(_), 0) => Ok(()),
@@ -284,16 +312,9 @@ impl<F: FnMut(&Entry) -> String + Send> Observer for Listing<F> {}
 impl<F: FnMut(&Entry) -> String + Send> Sink for Listing<F> {
     fn entry(&self, entry: Entry) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = &mut *state;
-        if self.json {
-            state.out.write_all(if state.count == 0 { b"{\"entries\":[" } else { b"," })?;
-            serde_json::to_writer(&mut state.out, &entry)?;
-        } else {
-            let line = (state.line)(&entry);
-            writeln!(state.out, "{line}")?;
-        }
-        state.count += 1;
-        Ok(())
+        let written = state.write(&entry, self.json);
+        state.is_closed |= written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe);
+        written
     }
 
     fn bytes(&self, _: &[u8]) -> io::Result<()> {

@@ -86,11 +86,6 @@ pub(crate) enum Request {
         /// That version.
         version: Option<u32>,
     },
-    /// Which other devices would hold it if something went to the trash.
-    Holders {
-        /// What.
-        path: String,
-    },
     /// What is held until somebody decides.
     Held,
     /// Let be so what is held.
@@ -252,9 +247,12 @@ pub(crate) enum Reply {
     /// To `Audit`.
     Audited(Vec<Audit>),
     /// To `Remove`.
-    Removed(Removed),
-    /// To `Holders`.
-    Holders(Vec<String>),
+    Removed {
+        /// What went.
+        removed: Removed,
+        /// If it is so much that other devices do not show it until it is decided: on which.
+        holders: Vec<String>,
+    },
     /// To `Held`.
     Held(Vec<Held>),
     /// To `AllowHeld` and `UndoHeld`.

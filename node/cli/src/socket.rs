@@ -17,10 +17,10 @@ pub(crate) use server::Server;
 
 /// How long a command waits for another process that has the lock to listen or to end.
 pub(crate) const START_WAIT: Duration = Duration::from_secs(10);
-/// Commands served at once; a further one waits in the listen queue.
-const CLIENTS_MAX: usize = 16;
-/// A client that stops reading is given up after this time.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Commands served at once; a further one waits in the listen queue, as long as [`START_WAIT`].
+const CLIENTS_MAX: usize = 64;
+/// A client that does not say what it wants is given up after this time.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The socket's path, short enough for the system's limit of 108 bytes: it goes through the open folder.
 fn address(home: &Path) -> std::io::Result<(std::fs::File, PathBuf)> {

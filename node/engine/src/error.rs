@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use locker_catalog::rows::RowError;
 use locker_crypto::Refusal;
 use locker_crypto::id::PersonId;
+use locker_net::StartError;
 use locker_store::StoreError;
 
 /// Why an operation failed. Nothing was changed unless the docstring of the operation says so.
@@ -114,12 +115,23 @@ pub enum Error {
     /// The network, or who was to be reached over it.
     #[error("{0}")]
     Network(String),
+    /// This device cannot listen where it was told to.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A link was refused by a device that serves it: revoked, expired, or its passphrase is another.
     #[error("{0}")]
     LinkRefused(String),
     /// A link takes a passphrase that was not given.
     #[error("this link is closed with a passphrase")]
     LinkPassphraseNeeded,
+    /// The person who had asked for the work stopped it.
+    #[error("stopped before it was done")]
+    Stopped,
     /// What was being written to went to the trash meanwhile, here or on another device.
     #[error("a folder that was being filled was moved to the trash meanwhile")]
     Displaced,
@@ -199,6 +211,15 @@ impl From<StoreError> for Error {
             StoreError::NotEmpty { path } => Error::HomeNotEmpty(path),
             StoreError::Io { what, path, source } => Error::Io { doing: what, path, source },
             other => Error::Store(other),
+        }
+    }
+}
+
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Listen { address, source } => Error::Listen { address, source },
+            other => Error::Network(other.to_string()),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::leave::{Records, Written};
 use crate::limits::{EXPORT_LARGE, EXPORT_WRITERS};
 use crate::locker::Inner;
 use crate::place::{Place, Temporary, file_mode, finish_file, make_file, make_folder};
-use crate::progress::Meter;
+use crate::progress::{Meter, Stoppable};
 use crate::reader::Reader;
 use crate::report::{Got, Observer};
 use crate::tree::{Kinded, Newest, Node, Tree};
@@ -31,7 +31,7 @@ const FILES_AT_ONCE: usize = 256;
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Exists`] if the destination is taken; [`Error::Integrity`]; [`Error::Full`] and
-/// [`Error::Io`] from the disk. The destination is then untouched.
+/// [`Error::Io`] from the disk; [`Error::Stopped`]. The destination is then untouched.
 pub(crate) fn get(inner: &Inner, from: &str, to: &Path, observer: &dyn Observer) -> Result<Got, Error> {
     let got = copy_out(inner, from, to, observer);
     inner.judge_suspects();
@@ -290,14 +290,18 @@ impl Export<'_> {
     /// Writes one file with its time and mode; gives its size.
     fn file(&self, dir: &Dir, planned: &Planned) -> Result<u64, Error> {
         let io = |e| self.cannot_write(e);
+        self.meter.check()?;
         let version = planned.node.newest();
         let file = make_file(dir, &planned.name).map_err(io)?;
         let Some(version) = version else { return Ok(0) };
         let content = &version.file;
-        let mut out = DirectWriter::new(&file, content.size());
-        self.reader
-            .copy(content, 0..u64::MAX, &mut out, &planned.path.shown, &mut |n| self.meter.add(0, n))?;
-        out.finish().map_err(io)?;
+        let mut out = Stoppable { out: DirectWriter::new(&file, content.size()), meter: self.meter };
+        let copied = self
+            .reader
+            .copy(content, 0..u64::MAX, &mut out, &planned.path.shown, &mut |n| self.meter.add(0, n));
+        self.meter.check()?;
+        copied?;
+        out.out.finish().map_err(io)?;
         let mode = file_mode(version.exec, self.inner.umask());
         finish_file(&file, mode, version.mtime_ms).map_err(io)?;
         self.meter.add(1, 0);

@@ -216,6 +216,9 @@ impl Pass<'_> {
             Survey::begin(inner, (&store, &snapshot), today, &in_transfer, (self.meter, self.manners))?;
         self.note_needs(&store, &mut survey)?;
         let Surveyed { packs, terms } = survey.result();
+        if !self.is_dry && !terms.is_blind {
+            inner.noted().note(inner, &snapshot)?;
+        }
         let fates = decide(&packs, &terms);
         self.note_fates(&packs, &fates, today);
         if self.is_dry {

@@ -97,7 +97,7 @@ fn import(
         let planner = {
             let (sealer, budget) = (Arc::clone(&sealer), budget.clone());
             scope.spawn(move || -> Result<(), Error> {
-                let mut planner = Planner::new(inner, &sealer, budget, jobs, target.0, target.1.to_owned());
+                let mut planner = Planner::new(inner, &sealer, budget, jobs, target.0, target.1.to_owned())?;
                 walk::walk(tops, &|meta| (meta.dev(), meta.ino()) == home, &mut |found| planner.found(found))
             })
         };

@@ -44,6 +44,7 @@ mod leave;
 mod limits;
 mod listing;
 mod locker;
+mod needs;
 mod node;
 mod open;
 mod organise;

@@ -23,6 +23,7 @@ use crate::gc::{Manners, Turns};
 use crate::join::JoinOptions;
 use crate::keys::Keys;
 use crate::listing::ListOptions;
+use crate::needs::Noted;
 use crate::node::{Hub, NodeOptions, Unopened};
 use crate::pin_heads::PinHeads;
 use crate::recover::Heir;
@@ -92,6 +93,7 @@ pub(crate) struct Inner {
     freeing: Freeing,
     unanswered: Unanswered,
     pin_heads: PinHeads,
+    noted: Noted,
     /// What this device is to keep.
     ruled: Ruled,
     /// Counts commits, for the node.
@@ -223,6 +225,7 @@ impl Locker {
             freeing: Freeing::default(),
             unanswered: Unanswered::default(),
             pin_heads: PinHeads::default(),
+            noted: Noted::default(),
             ruled,
             committed: watch::channel(0).0,
             node: Mutex::new(None),

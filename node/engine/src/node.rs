@@ -61,6 +61,8 @@ use crate::{Error, Locker};
 
 /// How long a stop may take.
 const STOP_TIME: Duration = Duration::from_secs(4);
+/// How often it is looked whether whoever waits still does.
+const STOP_LOOK: Duration = Duration::from_millis(500);
 
 /// How a node is started.
 #[derive(Clone, Debug, Default)]
@@ -157,13 +159,38 @@ impl Node {
 }
 
 /// Waits on a running node until everything is here.
-pub(crate) fn wait_synced(hub: &Hub, timeout: Option<Duration>) -> Result<(), Error> {
-    hub.runtime().block_on(hub.wait_synced(timeout))
+pub(crate) fn wait_synced(
+    hub: &Hub,
+    timeout: Option<Duration>,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
+    hub.runtime().block_on(unless_stopped(observer, hub.wait_synced(timeout)))
 }
 
 /// Waits on a running node until all content is on so many devices.
-pub(crate) fn wait_copies(hub: &Hub, copies: u32, timeout: Option<Duration>) -> Result<(), Error> {
-    hub.runtime().block_on(hub.wait_copies(copies, timeout))
+pub(crate) fn wait_copies(
+    hub: &Hub,
+    copies: u32,
+    timeout: Option<Duration>,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
+    hub.runtime().block_on(unless_stopped(observer, hub.wait_copies(copies, timeout)))
+}
+
+/// Waits for something as long as somebody wants it: who asked may have gone.
+async fn unless_stopped(
+    observer: &dyn Observer,
+    wait: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let stopped = async {
+        while !observer.is_stopped() {
+            tokio::time::sleep(STOP_LOOK).await;
+        }
+    };
+    tokio::select! {
+        ended = wait => ended,
+        () = stopped => Err(Error::Stopped),
+    }
 }
 
 /// Fetches lost packs on a running node, from whoever has them.
@@ -217,8 +244,7 @@ pub(crate) async fn with_net<T>(
     let env = locker_net::Env { dice, clock: Clock::system() };
     // Somebody who only visits is found by nobody, and does nothing for others.
     let config = Config { role: Role::Client, ..config(options) };
-    let (net, mut events) =
-        locker_net::start(config, env).await.map_err(|e| Error::Network(e.to_string()))?;
+    let (net, mut events) = locker_net::start(config, env).await?;
     // Streams that others open here are dropped, and so reset.
     let hearing = tokio::spawn(async move { while events.next().await.is_some() {} });
     let done = work(&net).await;

@@ -13,8 +13,8 @@ use crate::{Error, path};
 /// Makes a folder; with `parents`, missing ones above it too, and an existing one is fine.
 ///
 /// # Errors
-/// [`Error::Exists`], [`Error::NotFound`] for a missing parent, [`Error::NotFolder`], [`Error::Name`],
-/// [`Error::Limit`].
+/// [`Error::Exists`], also for a name that differs in case only from one that is there; [`Error::NotFound`] for a
+/// missing parent, [`Error::NotFolder`], [`Error::Name`], [`Error::Limit`].
 pub(crate) fn make_folder(inner: &Inner, folder: &str, parents: bool) -> Result<(), Error> {
     let parts = path::split(folder)?;
     if parts.is_empty() && !parents {
@@ -28,6 +28,9 @@ pub(crate) fn make_folder(inner: &Inner, folder: &str, parents: bool) -> Result<
 }
 
 /// Finds a folder, making what is missing of it: everything with `parents`, else only the last part.
+///
+/// # Errors
+/// As [`make_folder`].
 pub(crate) fn ensure_folder(
     change: &mut Change<'_, '_>,
     parts: &[&str],
@@ -36,14 +39,15 @@ pub(crate) fn ensure_folder(
     let mut folder = NodeId::ROOT;
     for (i, part) in parts.iter().enumerate() {
         let shown = parts[..=i].join("/");
+        let is_last = i + 1 == parts.len();
         folder = match change.child(folder, part)? {
             Some(found) if !found.is_folder() => {
-                let is_last = i + 1 == parts.len();
                 return Err(if is_last && !parents { Error::Exists(shown) } else { Error::NotFolder(shown) });
             }
             Some(found) => found.id,
-            None if parents || i + 1 == parts.len() => {
+            None if parents || is_last => {
                 let name = checked_name(part)?;
+                refuse_taken(change, (folder, &parts[..i]), part, None)?;
                 let node = change.new_folder();
                 change.push(Op::Move(Move { node, parent: folder, name, kind: NodeKind::Folder.code() }))?;
                 node
@@ -54,11 +58,28 @@ pub(crate) fn ensure_folder(
     Ok(folder)
 }
 
+/// Refuses a name under which something else is shown in a folder, which lies at a path, or one that differs from that
+/// in case only: replay would keep both, and show the later one with a number. `node` is what is to have the name, if
+/// it is there.
+fn refuse_taken(
+    change: &Change<'_, '_>,
+    (folder, above): (NodeId, &[&str]),
+    name: &str,
+    node: Option<NodeId>,
+) -> Result<(), Error> {
+    match change.alike(folder, name)? {
+        Some(taken) if Some(taken.id) != node => {
+            Err(Error::Exists(path::join(&above.join("/"), &taken.displayed)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Moves or renames. Into a folder that exists, under the same name; else to that name.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Exists`], [`Error::IsRoot`], [`Error::IntoItself`], [`Error::Name`],
-/// [`Error::NotFolder`], [`Error::Limit`].
+/// [`Error::NotFound`], [`Error::Exists`] as for [`make_folder`], [`Error::IsRoot`], [`Error::IntoItself`],
+/// [`Error::Name`], [`Error::NotFolder`], [`Error::Limit`].
 pub(crate) fn rename(inner: &Inner, from: &str, to: &str) -> Result<(), Error> {
     let (from_parts, to_parts) = (path::split(from)?, path::split(to)?);
     if from_parts.is_empty() {
@@ -90,14 +111,11 @@ pub(crate) fn rename(inner: &Inner, from: &str, to: &str) -> Result<(), Error> {
             return Err(Error::IntoItself(from_parts.join("/")));
         }
         let name = new_name.map_or_else(|| Ok(moved.name.clone()), checked_name)?;
+        // The path names the folder, or the folder and the new name.
+        let above = &to_parts[..to_parts.len() - usize::from(new_name.is_some())];
+        refuse_taken(change, (parent, above), new_name.unwrap_or(&moved.displayed), Some(node))?;
         if parent == moved.parent && name == moved.name {
             return Ok(());
-        }
-        if new_name.is_none()
-            && let Some(taken) = change.child(parent, &moved.displayed)?
-            && taken.id != node
-        {
-            return Err(Error::Exists(path::join(&to_parts.join("/"), &moved.displayed)));
         }
         let renamed = name != moved.name;
         change.push(Op::Move(Move { node, parent, name, kind: moved.kind.code() }))?;
@@ -142,5 +160,87 @@ pub(crate) fn checked_name(typed: &str) -> Result<String, Error> {
     match name::check(&name) {
         Ok(()) => Ok(name),
         Err(_) => Err(Error::Name { name: typed.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Locker;
+    use crate::test_mesh::{World, pass};
+
+    /// The name of which it is said that it is there already.
+    #[track_caller]
+    fn taken(result: Result<(), Error>) -> String {
+        match result {
+            Err(Error::Exists(name)) => name,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The paths of everything, sorted.
+    fn names(locker: &Locker) -> Vec<String> {
+        let mut names = crate::test_mesh::names(locker);
+        names.sort_unstable();
+        names
+    }
+
+    fn make(locker: &Locker, folders: &[&str]) {
+        folders.iter().for_each(|folder| locker.make_folder(folder, true).unwrap());
+    }
+
+    /// Goal: whoever gives a name that differs from another one in case only is told of that, and nothing is made under
+    /// a name that he did not give.
+    #[test]
+    fn a_name_that_differs_in_case_only_is_taken() {
+        let (_world, locker) = World::new();
+        make(&locker, &["x/straße", "y/Y", "z"]);
+        let before = names(&locker);
+        for parents in [false, true] {
+            assert_eq!(taken(locker.make_folder("X", parents)), "x");
+            assert_eq!(taken(locker.make_folder("x/STRASSE", parents)), "x/straße");
+        }
+        assert_eq!(taken(locker.make_folder("X/new", true)), "x");
+        assert!(matches!(locker.make_folder("X/new", false), Err(Error::NotFound(_))));
+        assert_eq!(taken(locker.rename("z", "X")), "x");
+        assert_eq!(taken(locker.rename("z", "x/Strasse")), "x/straße");
+        // Into a folder, under its own name.
+        assert_eq!(taken(locker.rename("y/Y", "/")), "y");
+        assert_eq!(names(&locker), before);
+    }
+
+    /// Goal: the case of a name can be changed, at its place and on the way to another folder.
+    #[test]
+    fn a_name_is_given_another_case() {
+        let (_world, locker) = World::new();
+        make(&locker, &["x/in", "y"]);
+        locker.rename("x", "X").unwrap();
+        assert_eq!(names(&locker), ["X", "X/in", "y"]);
+        locker.rename("X/in", "y/IN").unwrap();
+        locker.rename("y/IN", "y/In").unwrap();
+        locker.rename("y/In", "y/In").unwrap();
+        assert_eq!(names(&locker), ["X", "y", "y/In"]);
+    }
+
+    /// Goal: two names that were given apart stay, the later one with a number, and each can be given another.
+    #[test]
+    fn names_that_were_given_apart_are_told_apart() {
+        let (world, first) = World::new();
+        let second = world.join(&first, "second");
+        make(&first, &["x"]);
+        make(&second, &["X/in"]);
+        pass(&second, &first);
+        let shown = names(&first);
+        let later = shown.iter().find(|name| name.ends_with("(2)")).unwrap();
+        let earlier = if later == "x (2)" { "X" } else { "x" };
+        assert!(shown.iter().any(|name| name == earlier), "{shown:?}");
+        // Another case of a number's name is taken as well; so is the name itself.
+        let swapped = if later == "x (2)" { "X (2)" } else { "x (2)" };
+        assert_eq!(taken(first.make_folder(swapped, true)), *later);
+        assert_eq!(taken(first.rename(later, &later[..1])), earlier);
+        first.make_folder(later, true).unwrap();
+        assert_eq!(names(&first), shown);
+        first.rename(later, "other").unwrap();
+        assert!(names(&first).iter().all(|name| !name.contains("(2)")));
     }
 }

@@ -240,17 +240,22 @@ pub(crate) fn recover(
     recovered(&inner, name)
 }
 
-/// Opens the folders and reads the addresses at which somebody is.
+/// Opens the folders, each once, and reads the addresses at which somebody is.
 fn open_sources(
     root: &Root,
     from: &[RecoverFrom],
     ask: &mut dyn FnMut() -> Result<Secret, Error>,
 ) -> Result<(Vec<SocketAddr>, Vec<Folder>), Error> {
-    let (mut places, mut folders) = (Vec::new(), Vec::new());
+    let (mut places, mut folders, mut opened) = (Vec::new(), Vec::new(), BTreeSet::new());
     for from in from {
         match from {
             RecoverFrom::Address(text) => places.extend(read_address(text)?),
-            RecoverFrom::Folder(path) => folders.push(Folder::open(path, ask)?),
+            RecoverFrom::Folder(path) => {
+                // Whoever has a folder open keeps others out of it, himself too.
+                if opened.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
+                    folders.push(Folder::open(path, ask)?);
+                }
+            }
         }
     }
     let mut is_of = Vec::with_capacity(folders.len());
@@ -475,6 +480,27 @@ pub(crate) fn rehearsal(inner: &Inner) -> Result<Rehearsal, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_mesh::World;
+
+    /// Goal: a folder that is named twice, as a drive is that is known and named too, is opened once. Method: the home of
+    /// a device under four names.
+    #[test]
+    fn a_folder_of_several_names_is_opened_once() {
+        let (world, first) = World::new();
+        drop(first);
+        let (path, link) = (world.path("first"), world.path("link"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let names = [path.clone(), path.join(""), path.join("../first"), link];
+        let from = names.map(RecoverFrom::Folder);
+        let root = read_phrase(&world.phrase).unwrap();
+        let none = &mut || Err::<Secret, _>(Error::PassphraseNeeded);
+        let (places, folders) = open_sources(&root, &from, none).unwrap();
+        assert!(places.is_empty());
+        assert_eq!(folders.iter().map(Folder::path).collect::<Vec<_>>(), [path]);
+        // One that is not there is refused as ever.
+        let missing = [RecoverFrom::Folder(world.path("missing"))];
+        assert!(matches!(open_sources(&root, &missing, none), Err(Error::NoLocker(_))));
+    }
 
     /// What nobody has is waited for, and given up only by who says so, after others had their time.
     #[test]

@@ -12,11 +12,12 @@ use locker_crypto::Refusal;
 use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
 use locker_store::index::{self, Pack, PackState};
 use locker_store::pins::{self, PinScope};
-use locker_store::{Snapshot, audits, unneeded};
+use locker_store::{Snapshot, Store, audits};
 
 use crate::copies::Standing;
 use crate::limits::{KEEP_DAYS, STATE_HASH_QUICK_NODES};
 use crate::locker::Inner;
+use crate::needs::Needs;
 use crate::replicas::{self, Told};
 use crate::report::{Copies, Device, Problem, ROLE_BLIND, ROLE_FULL, Scrub, StateHash, Status, Transfer};
 use crate::tree::Tree;
@@ -28,7 +29,7 @@ pub(crate) const COPIES_WANTED: u32 = 2;
 const SET_BACK_SHOWN_S: u64 = 7 * 86_400;
 
 /// Tells how the locker is, in a time that does not grow with the number of files; but for the hash of the tree, if it is
-/// asked for.
+/// asked for, and where packs go that nothing needed at the last look and something was written since ([`Needs`]).
 pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     if let Some(depot) = inner.depot() {
         return blind::status(inner, depot);
@@ -39,7 +40,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     let counts = catalog::counts(tree.rows())?;
     let now_ms = inner.env().now_ms();
     let replicas = inner.told_replicas(&snapshot)?;
-    let packs = Packs::read(&snapshot, inner, &replicas)?;
+    let packs = Packs::read(inner, (&store, &snapshot), &replicas)?;
     let devices = devices(inner)?;
     let replayed = Tree::replayed(&snapshot, inner.space_tag());
     let mut problems = problems(&replayed, &packs)?;
@@ -100,8 +101,9 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
 pub(crate) fn least_copies(inner: &Inner) -> Result<Option<u32>, Error> {
     // A replica knows of no copies beside its own.
     inner.keys().person_keys()?;
-    let snapshot = inner.store()?.read()?;
-    let packs = Packs::read(&snapshot, inner, &inner.told_replicas(&snapshot)?)?;
+    let store = inner.store()?;
+    let snapshot = store.read()?;
+    let packs = Packs::read(inner, (&store, &snapshot), &inner.told_replicas(&snapshot)?)?;
     Ok(packs.is_any.then_some(packs.least))
 }
 
@@ -248,8 +250,9 @@ struct Packs {
 }
 
 impl Packs {
-    fn read(snapshot: &Snapshot, inner: &Inner, replicas: &[Told]) -> Result<Self, Error> {
+    fn read(inner: &Inner, (store, snapshot): (&Store, &Snapshot), replicas: &[Told]) -> Result<Self, Error> {
         let keys = inner.keys();
+        let needs = Needs::new(inner, store, snapshot);
         let mut others = Vec::new();
         for device in crate::keys::active(snapshot, &keys.person)? {
             if device != keys.device_id() {
@@ -272,7 +275,7 @@ impl Packs {
                 packs.oldest_verified =
                     Some(packs.oldest_verified.map_or(verified_at, |oldest: u64| oldest.min(verified_at)));
             }
-            let step = packs.add(snapshot, (&keys.tag, now_s), &others, (&hash, &pack));
+            let step = packs.add((snapshot, &needs), (&keys.tag, now_s), &others, (&hash, &pack));
             if let Err(error) = step {
                 failure = Err(error);
                 return ControlFlow::Break(());
@@ -294,7 +297,7 @@ impl Packs {
     /// Adds a pack; `others` are the devices and replicas beside this one.
     fn add(
         &mut self,
-        snapshot: &Snapshot,
+        (snapshot, needs): (&Snapshot, &Needs<'_>),
         (space, now_s): (&SpaceTag, u64),
         others: &[Other],
         (hash, pack): (&PackHash, &Pack),
@@ -313,7 +316,9 @@ impl Packs {
             PackState::Present { .. } => self.bytes += locker_store::packs::file_len(pack.len),
             // What every device has let go is not waited for. What only one has that failed, or was removed, is, and what
             // nobody has told yet that he has it: it is missing here, and no copy of it counts.
-            PackState::Wanted if copies == 0 && is_let_go(snapshot, space, hash, now_s)? => return Ok(()),
+            PackState::Wanted if copies == 0 && is_let_go((snapshot, needs), space, hash, now_s)? => {
+                return Ok(());
+            }
             PackState::Wanted => {
                 self.wanted += 1;
                 self.wanted_bytes += u64::from(pack.len);
@@ -324,7 +329,7 @@ impl Packs {
             PackState::Released | PackState::Deleting => return Ok(()),
         }
         // What nothing needs any more is on its way out, here or there first.
-        if copies < COPIES_WANTED && copies < self.least && is_unneeded(snapshot, space, hash)? {
+        if copies < COPIES_WANTED && copies < self.least && needs.is_unneeded(hash)? {
             return Ok(());
         }
         self.least = self.least.min(copies);
@@ -346,8 +351,13 @@ impl Packs {
 
 /// Whether a pack that is not here is one that every device has let go, and not one of which the pins are still to come: nothing
 /// needs it, or nobody pins it and it was named before the days for which everything is kept, or was made anew.
-fn is_let_go(snapshot: &Snapshot, space: &SpaceTag, hash: &PackHash, now_s: u64) -> Result<bool, Error> {
-    if is_unneeded(snapshot, space, hash)? {
+fn is_let_go(
+    (snapshot, needs): (&Snapshot, &Needs<'_>),
+    space: &SpaceTag,
+    hash: &PackHash,
+    now_s: u64,
+) -> Result<bool, Error> {
+    if needs.is_unneeded(hash)? {
         return Ok(true);
     }
     if pins::is_pinned_by_any(snapshot, space, hash)? {
@@ -371,17 +381,6 @@ fn is_let_go(snapshot: &Snapshot, space: &SpaceTag, hash: &PackHash, now_s: u64)
         }
     }
     Ok(true)
-}
-
-/// Whether nothing in a pack was needed at the last look.
-fn is_unneeded(snapshot: &Snapshot, space: &SpaceTag, hash: &PackHash) -> Result<bool, Error> {
-    let locs = index::locs(snapshot, hash)?;
-    for loc in &locs {
-        if unneeded::since(snapshot, space, &loc.tag)?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(!locs.is_empty())
 }
 
 /// The devices of the person. Whether others can be reached now only a running node knows.

@@ -33,7 +33,8 @@ impl World {
         (world, first)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// Where the home of a device, or a file, is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 

@@ -282,6 +282,11 @@ impl<'s> Change<'_, 's> {
         Ok(catalog::child(&self.rows(), folder, name)?)
     }
 
+    /// The child that is shown under a name, or under one that differs from it in case only.
+    pub(crate) fn alike(&self, folder: NodeId, name: &str) -> Result<Option<Listed>, Error> {
+        Ok(catalog::alike(&self.rows(), folder, name)?)
+    }
+
     /// Whether a node has a meta item.
     pub(crate) fn has_meta(&self, node: NodeId, item: &str) -> Result<bool, Error> {
         Ok(catalog::meta(&self.rows(), node, item)?.is_some())

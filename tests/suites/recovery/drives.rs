@@ -91,10 +91,14 @@ fn drives_are_brought_up_to_date_when_they_are_there() {
     stranger.home.run_json(["drive".as_ref(), "update".as_ref(), first.as_os_str()]).refused(2, "E_USAGE");
     home.run_json(["drive".as_ref(), "init".as_ref(), first.as_os_str()]).refused(1, "E_EXISTS");
     stranger.home.run_json(["drive", "update"]).refused(3, "E_NOT_FOUND");
-    // From the older of two and the newer: the union.
     let words = owner.words.to_str().unwrap();
-    let back = Home::empty();
     let (first, second) = (first.to_str().unwrap(), second.to_str().unwrap());
+    // Known, plugged in, and named besides: opened once.
+    let again = format!("{first}/");
+    let told = home.json(["drill", "--phrase-file", words, "--no-lan", "--from", first, "--from", &again]);
+    assert_eq!((told["covered"].clone(), told["sources"].as_array().unwrap().len()), (2.into(), 2), "{told}");
+    // From the older of two and the newer: the union.
+    let back = Home::empty();
     back.json(["recover", "--phrase-file", words, "--no-lan", "--from", second, "--from", first]);
     assert_eq!(back.ok(["cat", "two.txt"]).out, [2; 50_000]);
     let told = back.json(["drill", "--phrase-file", words, "--no-lan", "--from", first]);

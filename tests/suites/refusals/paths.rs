@@ -26,12 +26,15 @@ fn things_in_the_locker() {
         ("mv of everything", &["mv", "/", "papers/new"], 2, "E_NODE"),
         ("mv to a folder that is not there", &["mv", "papers/a.txt", "missing/new"], 3, "E_NOT_FOUND"),
         ("mv onto another file", &["mv", "papers/a.txt", "papers/sub/b.txt"], 1, "E_EXISTS"),
+        ("mv to a folder's name in another case", &["mv", "papers/a.txt", "papers/SUB"], 1, "E_EXISTS"),
         ("mv into a file", &["mv", "papers/sub", "papers/a.txt/sub"], 2, "E_NOT_FOLDER"),
         ("mv into itself", &["mv", "papers", "papers/sub"], 2, "E_CYCLE"),
         ("mv below itself", &["mv", "papers", "papers/sub/new"], 2, "E_CYCLE"),
         ("mv to a name that cannot be", &["mv", "papers/a.txt", "papers/CON"], 2, "E_NAME"),
         ("mkdir of what is there", &["mkdir", "papers"], 1, "E_EXISTS"),
         ("mkdir of a file's name", &["mkdir", "papers/a.txt"], 1, "E_EXISTS"),
+        ("mkdir of a name in another case", &["mkdir", "Papers"], 1, "E_EXISTS"),
+        ("mkdir -p below a name in another case", &["mkdir", "-p", "papers/Sub/new"], 1, "E_EXISTS"),
         ("mkdir -p over a file", &["mkdir", "-p", "papers/a.txt"], 2, "E_NOT_FOLDER"),
         ("mkdir -p through a file", &["mkdir", "-p", "papers/a.txt/sub"], 2, "E_NOT_FOLDER"),
         ("mkdir below nothing", &["mkdir", "missing/new"], 3, "E_NOT_FOUND"),
@@ -53,6 +56,7 @@ fn things_in_the_locker() {
             "E_NOT_FOUND",
         ),
         ("add below a file", &["add", "DIR/papers/a.txt", "--to", "papers/a.txt"], 2, "E_NOT_FOLDER"),
+        ("add to a name in another case", &["add", "DIR/papers/a.txt", "--to", "PAPERS"], 1, "E_EXISTS"),
         ("add to a name that cannot be", &["add", "DIR/papers/a.txt", "--to", "LPT1"], 2, "E_NAME"),
     ]);
     bench.finish("locker");

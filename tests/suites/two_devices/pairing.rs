@@ -29,6 +29,38 @@ fn a_device_joins_with_the_words_and_is_listed_on_both() {
     new.run_json(["join", "--ticket-file", new.beside("words.txt").to_str().unwrap()]).refused(1, "E_EXISTS");
 }
 
+/// Goal: a try that failed leaves the invitation to the next one; the third ends it, and makes room for another
+/// invitation. Method: new devices on which nobody confirms the digits.
+#[test]
+fn an_invitation_outlives_two_failed_tries() {
+    let meeting = Meeting::start();
+    let (old, new) = (Home::new(), Home::empty());
+    let up = Up::start(&old, &["--bootstrap", meeting.address()]);
+    let words = new.beside("words.txt");
+    let invite = || {
+        let mut pair = old.start(["--json", "pair", "--assume-yes"], "");
+        write(&words, pair.event("ticket")["words"].as_str().unwrap().as_bytes());
+        pair
+    };
+    let join = |more: &[&str]| {
+        let (file, at) = (words.to_str().unwrap(), meeting.address());
+        new.run_json([&["join", "--ticket-file", file, "--bootstrap", at, "--no-lan"], more].concat())
+    };
+    let pair = invite();
+    for _ in 0..3 {
+        join(&[]).refused(4, "E_PAIRING");
+    }
+    assert_eq!(pair.finish().code(), Some(4));
+    let mut pair = invite();
+    for _ in 0..2 {
+        join(&[]).refused(4, "E_PAIRING");
+    }
+    let joined = join(&["--assume-yes"]).ok().json();
+    assert_eq!(pair.event("joined")["device_id"], joined["device_id"]);
+    pair.finish().ok();
+    up.stop().ok();
+}
+
 /// Goal: without the right words nothing is found or made; a ticket is for one device.
 #[test]
 fn wrong_and_spent_tickets_make_no_locker() {

@@ -153,8 +153,16 @@ pub fn named(rows: &dyn ReadRows, folder: NodeId, name: &str) -> Result<Vec<List
 /// # Errors
 /// As [`node`].
 pub fn child(rows: &dyn ReadRows, folder: NodeId, name: &str) -> Result<Option<Listed>, RowError> {
-    let found = index::find(rows, folder, name)?.map(Listed::from);
-    Ok(found.filter(|listed| listed.displayed.chars().eq(name.nfc())))
+    Ok(alike(rows, folder, name)?.filter(|listed| listed.displayed.chars().eq(name.nfc())))
+}
+
+/// Finds the child whose shown name is this one, or differs from it in case only (in full: has its collision key).
+/// Beside it another one of this name would be shown with a number.
+///
+/// # Errors
+/// As [`node`].
+pub fn alike(rows: &dyn ReadRows, folder: NodeId, name: &str) -> Result<Option<Listed>, RowError> {
+    Ok(index::find(rows, folder, name)?.map(Listed::from))
 }
 
 /// Follows shown names from ROOT down; no names lead to ROOT.

@@ -37,7 +37,7 @@ impl Arguments {
                 HostPath::absolute(p).map_err(|e| Failure::io(&format!("cannot use {}", p.display()), &e))
             })
             .collect::<Result<_, _>>()?;
-        let watch = context.terminal.watch("Adding");
+        let watch = context.terminal.watch_files("Adding");
         let reply = context.ask(Request::Add { paths, to: self.to }, &watch);
         watch.finish();
         let added = reply_of!(reply?, Added);

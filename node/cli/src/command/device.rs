@@ -51,13 +51,27 @@ struct Told<'a> {
     devices: &'a [Device],
 }
 
+/// One device that was changed: what is told of it, and the same as a roster of one.
+#[derive(Serialize)]
+struct Changed<'a> {
+    #[serde(flatten)]
+    device: &'a Device,
+    devices: [&'a Device; 1],
+}
+
+impl<'a> Changed<'a> {
+    fn new(device: &'a Device) -> Self {
+        Self { device, devices: [device] }
+    }
+}
+
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         match self.verb {
             Verb::Ls => list(context),
             Verb::Rename { id, name } => {
                 let device = one(context, Request::RenameDevice { id, name })?;
-                context.terminal.result(&device, || format!("Renamed: {}", line(&device)))
+                context.terminal.result(&Changed::new(&device), || format!("Renamed: {}", line(&device)))
             }
             Verb::Revoke { id, yes } => {
                 if !yes && !is_sure(context, &id)? {
@@ -67,7 +81,7 @@ impl Arguments {
                     ));
                 }
                 let device = one(context, Request::RevokeDevice { id })?;
-                context.terminal.result(&device, || {
+                context.terminal.result(&Changed::new(&device), || {
                     format!(
                         "Revoked: {}. Devices that run `locker up` hear of it at once, others when they meet.",
                         line(&device)

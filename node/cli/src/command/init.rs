@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use locker_engine::report::Created;
-use locker_engine::{Env, InitOptions, Locker, Vault};
+use locker_engine::{Env, InitOptions, Locker, NodeOptions, Vault};
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::network::Network;
 use crate::output::time;
 use crate::{secret_input, sheet};
 
@@ -42,11 +43,15 @@ pub(crate) struct Arguments {
     /// Write a page to be printed, with the words and what to do with them, to FILE (HTML); only this user can read it
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
+    #[command(flatten)]
+    network: Network,
 }
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         Locker::check_new_home(&context.home)?;
+        // Nobody is reached now: what is said of the network is for later.
+        NodeOptions::read_bootstrap(&self.network.bootstrap)?;
         let options = InitOptions { name: self.name, vault: self.vault.ask(context)? };
         let terminal = &context.terminal;
         let now = i64::try_from(Env::system().now_ms()).unwrap_or(i64::MAX);
@@ -60,6 +65,7 @@ impl Arguments {
             }
             terminal.result(created, || shown(created, context))
         })?;
+        self.network.remember(&context.home)?;
         if terminal.is_interactive() {
             check_words(created.phrase.expose()).map_err(|e| Failure::io("cannot read the answer", &e))?;
         }

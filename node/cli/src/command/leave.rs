@@ -30,7 +30,7 @@ impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let to = HostPath::absolute(&self.to)
             .map_err(|e| Failure::io(&format!("cannot use {}", self.to.display()), &e))?;
-        let watch = context.terminal.watch("Writing");
+        let watch = context.terminal.watch_files("Writing");
         let reply = context.ask(Request::Leave { to }, &watch);
         watch.finish();
         let got = reply_of!(reply?, Got);

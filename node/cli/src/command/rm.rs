@@ -2,11 +2,10 @@
 
 use clap::Args;
 
-use super::reply_of;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{count, printable};
-use crate::request::Request;
+use crate::request::{Reply, Request};
 
 /// Move a file or folder to the trash
 ///
@@ -24,16 +23,18 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let watch = context.terminal.watch("Removing");
-        let holders = reply_of!(context.ask(Request::Holders { path: self.path.clone() }, &watch)?, Holders);
+        let Reply::Removed { removed, holders } = context.ask(Request::Remove { path: self.path }, &watch)?
+        else {
+            return Err(super::mismatched());
+        };
+        watch.finish();
         if !holders.is_empty() {
             let on = holders.iter().map(|name| printable(name)).collect::<Vec<_>>().join(" or ");
             context.terminal.say(&format!(
-                "This is much at once: the other devices go on showing what goes, until it is decided on {on} with `locker \
+                "This is much at once: the other devices go on showing what went, until it is decided on {on} with `locker \
                  held`."
             ));
         }
-        let removed = reply_of!(context.ask(Request::Remove { path: self.path }, &watch)?, Removed);
-        watch.finish();
         context.terminal.result(&removed, || {
             format!(
                 "{} moved to the trash; `locker restore` brings back",

@@ -64,6 +64,14 @@ struct Told<'a> {
     shares: &'a [Shared],
 }
 
+/// A link that has ended: what is told of it, and the same as a register of one.
+#[derive(Serialize)]
+struct Ended<'a> {
+    #[serde(flatten)]
+    shared: &'a Shared,
+    shares: [&'a Shared; 1],
+}
+
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         match self.verb {
@@ -114,7 +122,7 @@ fn revoke(context: &Context, id: String) -> Result<(), Failure> {
     let reply = context.ask(Request::RevokeShare { id }, &watch);
     watch.finish();
     let [ended] = <[Shared; 1]>::try_from(reply_of!(reply?, Shares)).map_err(|_| super::mismatched())?;
-    context.terminal.result(&ended, || {
+    context.terminal.result(&Ended { shared: &ended, shares: [&ended] }, || {
         format!("{} has ended. Devices refuse it as soon as they hear of it.", printable(&ended.label))
     })
 }

@@ -58,10 +58,11 @@ impl Arguments {
                     .map_err(|e| Failure::io("cannot read the answer", &e))?;
             }
         }
-        self.network.remember(&context.home)?;
-        self.rates.remember(&context.home)?;
         let locker = context.open()?;
         let node = Node::start(&locker, options)?;
+        // Only what works is remembered.
+        self.network.remember(&context.home)?;
+        self.rates.remember(&context.home)?;
         let server = Server::start(&context.home, &locker)?;
         let listen = node.listen();
         let device_id = locker.device_id();

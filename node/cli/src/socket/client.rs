@@ -31,14 +31,19 @@ pub(crate) fn connect(home: &Path) -> Result<Option<UnixStream>, Failure> {
 }
 
 /// Sends a request and hands everything that comes back to `sink`, until the answer. `None` if the process at the other
-/// end went away before it heard the request: it was about to end.
+/// end went away before it heard the request, or does not serve it in time.
 pub(crate) fn ask(
     stream: &mut UnixStream,
     request: &Request,
     sink: &dyn Sink,
 ) -> Option<Result<Reply, Failure>> {
+    // It may be busy with as many others as it serves at once.
+    let _ = stream.set_read_timeout(Some(super::START_WAIT));
     match frame::read(stream) {
-        Ok((Kind::Ready, _)) => Some(with_stop(stream, request, sink)),
+        Ok((Kind::Ready, _)) => {
+            let _ = stream.set_read_timeout(None);
+            Some(with_stop(stream, request, sink))
+        }
         Ok(_) | Err(_) => None,
     }
 }

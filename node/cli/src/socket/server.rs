@@ -1,12 +1,12 @@
 //! The answering end of the socket: serves other commands while this one has the locker open.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use locker_engine::Locker;
 use locker_engine::report::{Entry, Observer, Progress};
@@ -24,13 +24,71 @@ const ENTRIES_PER_FRAME: usize = 256;
 const ANSWER_TIME: Duration = Duration::from_secs(150);
 /// Bytes of one frame of file content.
 const CHUNK: usize = 256 * 1024;
+/// A client that stops reading is given up after this time: a player that pauses, or a person who reads a long list.
+const PATIENCE: Duration = Duration::from_secs(4 * 3600);
+/// The same once this process is to end, and once its work is to stop.
+const PATIENCE_AT_END: Duration = Duration::from_secs(60);
+const PATIENCE_AT_STOP: Duration = Duration::from_secs(5);
+/// How often it is looked whether the patience is over.
+const PATIENCE_LOOK: Duration = Duration::from_secs(1);
+
+/// What clients have to know of the process.
+#[derive(Default)]
+struct Ends {
+    /// No more clients are taken.
+    stopping: AtomicBool,
+    /// Work that can be stopped is to stop.
+    ending: AtomicBool,
+}
+
+impl Ends {
+    fn patience(&self) -> Duration {
+        if self.ending.load(Ordering::SeqCst) {
+            PATIENCE_AT_STOP
+        } else if self.stopping.load(Ordering::SeqCst) {
+            PATIENCE_AT_END
+        } else {
+            PATIENCE
+        }
+    }
+}
+
+/// The stream of a client, whose writes wait for a reader that pauses.
+struct Client {
+    stream: UnixStream,
+    ends: Arc<Ends>,
+}
+
+impl Read for Client {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Client {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let start = Instant::now();
+        loop {
+            match self.stream.write(bytes) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    if start.elapsed() >= self.ends.patience() {
+                        return Err(error);
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
 
 /// Listens until it is stopped. Owns the accepting thread, which owns those of the clients.
 pub(crate) struct Server {
     home: PathBuf,
-    stopping: Arc<AtomicBool>,
-    /// Work that can be stopped is to stop.
-    ending: Arc<AtomicBool>,
+    ends: Arc<Ends>,
     thread: JoinHandle<()>,
 }
 
@@ -47,23 +105,22 @@ impl Server {
             UnixListener::bind(&address)
         };
         let listener = listen().map_err(|e| Failure::io("cannot listen on the locker's socket", &e))?;
-        let stopping = Arc::new(AtomicBool::new(false));
-        let ending = Arc::new(AtomicBool::new(false));
+        let ends = Arc::new(Ends::default());
         let thread = {
-            let (stopping, ending, locker) = (Arc::clone(&stopping), Arc::clone(&ending), locker.clone());
-            std::thread::spawn(move || accept(&listener, &locker, &stopping, &ending))
+            let (ends, locker) = (Arc::clone(&ends), locker.clone());
+            std::thread::spawn(move || accept(&listener, &locker, &ends))
         };
-        Ok(Self { home: home.to_path_buf(), stopping, ending, thread })
+        Ok(Self { home: home.to_path_buf(), ends, thread })
     }
 
     /// Stops what clients asked for and can be stopped in order; they get what was done so far.
     pub(crate) fn end_work(&self) {
-        self.ending.store(true, Ordering::SeqCst);
+        self.ends.ending.store(true, Ordering::SeqCst);
     }
 
     /// Takes no more clients, lets the running ones finish, and removes the socket.
     pub(crate) fn stop(self) {
-        self.stopping.store(true, Ordering::SeqCst);
+        self.ends.stopping.store(true, Ordering::SeqCst);
         if let Ok((_folder, address)) = super::address(&self.home) {
             // Wakes the accepting thread.
             drop(UnixStream::connect(&address));
@@ -81,11 +138,11 @@ struct Places {
     freed: Condvar,
 }
 
-fn accept(listener: &UnixListener, locker: &Locker, stopping: &AtomicBool, ending: &Arc<AtomicBool>) {
+fn accept(listener: &UnixListener, locker: &Locker, ends: &Arc<Ends>) {
     let places = Arc::new(Places::default());
     let mut clients: Vec<JoinHandle<()>> = Vec::new();
     for stream in listener.incoming() {
-        if stopping.load(Ordering::SeqCst) {
+        if ends.stopping.load(Ordering::SeqCst) {
             break;
         }
         let Ok(stream) = stream else { continue };
@@ -99,9 +156,9 @@ fn accept(listener: &UnixListener, locker: &Locker, stopping: &AtomicBool, endin
         }
         *taken += 1;
         drop(taken);
-        let (locker, places, ending) = (locker.clone(), Arc::clone(&places), Arc::clone(ending));
+        let (locker, places, ends) = (locker.clone(), Arc::clone(&places), Arc::clone(ends));
         clients.push(std::thread::spawn(move || {
-            serve(stream, &locker, ending);
+            serve(Client { stream, ends }, &locker);
             *places.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             places.freed.notify_one();
         }));
@@ -112,32 +169,31 @@ fn accept(listener: &UnixListener, locker: &Locker, stopping: &AtomicBool, endin
 }
 
 /// Serves one command. What goes wrong with the stream ends this client and nothing else.
-fn serve(mut stream: UnixStream, locker: &Locker, ending: Arc<AtomicBool>) {
-    let _ = stream.set_write_timeout(Some(super::WRITE_TIMEOUT));
-    let _ = stream.set_read_timeout(Some(super::WRITE_TIMEOUT));
-    if frame::write(&mut stream, Kind::Ready, &[]).is_err() {
+fn serve(mut client: Client, locker: &Locker) {
+    let _ = client.stream.set_write_timeout(Some(PATIENCE_LOOK));
+    let _ = client.stream.set_read_timeout(Some(super::READ_TIMEOUT));
+    if frame::write(&mut client, Kind::Ready, &[]).is_err() {
         return;
     }
-    let Ok((Kind::Request, body)) = frame::read(&mut stream) else { return };
+    let Ok((Kind::Request, body)) = frame::read(&mut client) else { return };
     let Ok(request) = frame::parse::<Request>(&body) else { return };
-    let remote = Remote { state: Mutex::new(RemoteState { stream, entries: Vec::new() }), ending };
+    let remote = Remote { state: Mutex::new(RemoteState { client, entries: Vec::new() }) };
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| execute(locker, request, &remote)))
         .unwrap_or_else(|_| Err(Failure::internal()));
     let mut state = remote.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     let _ = state.flush_entries().and_then(|()| match &result {
-        Ok(reply) => frame::write_json(&mut state.stream, Kind::Reply, reply),
-        Err(failure) => frame::write_json(&mut state.stream, Kind::Failure, failure),
+        Ok(reply) => frame::write_json(&mut state.client, Kind::Reply, reply),
+        Err(failure) => frame::write_json(&mut state.client, Kind::Failure, failure),
     });
 }
 
 /// A sink at the other end of the socket.
 struct Remote {
     state: Mutex<RemoteState>,
-    ending: Arc<AtomicBool>,
 }
 
 struct RemoteState {
-    stream: UnixStream,
+    client: Client,
     entries: Vec<Entry>,
 }
 
@@ -147,7 +203,7 @@ impl RemoteState {
             return Ok(());
         }
         let entries = std::mem::take(&mut self.entries);
-        frame::write_json(&mut self.stream, Kind::Entries, &entries)
+        frame::write_json(&mut self.client, Kind::Entries, &entries)
     }
 }
 
@@ -159,16 +215,16 @@ impl Remote {
 
 impl Observer for Remote {
     fn progress(&self, progress: Progress) {
-        let _ = self.with(|s| frame::write_json(&mut s.stream, Kind::Progress, &progress));
+        let _ = self.with(|s| frame::write_json(&mut s.client, Kind::Progress, &progress));
     }
 
     fn saved(&self, path: &str) {
-        let _ = self.with(|s| frame::write_json(&mut s.stream, Kind::Saved, &path));
+        let _ = self.with(|s| frame::write_json(&mut s.client, Kind::Saved, &path));
     }
 
     /// The other end has closed its side, or is gone.
     fn is_stopped(&self) -> bool {
-        self.ending.load(Ordering::SeqCst) || self.with(|s| is_closed(&s.stream))
+        self.with(|s| s.client.ends.ending.load(Ordering::SeqCst) || is_closed(&s.client.stream))
     }
 }
 
@@ -191,12 +247,12 @@ impl Sink for Remote {
 
     fn pairing(&self, event: PairEvent) -> io::Result<bool> {
         self.with(|s| {
-            frame::write_json(&mut s.stream, Kind::Pairing, &event)?;
+            frame::write_json(&mut s.client, Kind::Pairing, &event)?;
             if !matches!(event, PairEvent::Confirm { .. }) {
                 return Ok(true);
             }
-            s.stream.set_read_timeout(Some(ANSWER_TIME))?;
-            match frame::read(&mut s.stream)? {
+            s.client.stream.set_read_timeout(Some(ANSWER_TIME))?;
+            match frame::read(&mut s.client)? {
                 (Kind::Answer, body) => frame::parse(&body),
                 _ => Err(io::ErrorKind::InvalidData.into()),
             }
@@ -204,7 +260,7 @@ impl Sink for Remote {
     }
 
     fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
-        self.with(|s| bytes.chunks(CHUNK).try_for_each(|part| frame::write(&mut s.stream, Kind::Bytes, part)))
+        self.with(|s| bytes.chunks(CHUNK).try_for_each(|part| frame::write(&mut s.client, Kind::Bytes, part)))
     }
 }
 

@@ -233,12 +233,17 @@ impl Sealer {
         if self.hash_of_new(source, budget)? != Some(before.content_hash()) {
             return Ok(false);
         }
+        // What is damaged or away is sealed anew.
+        self.is_whole(before, reader)
+    }
+
+    /// Whether every chunk of a file is here; of what cannot be read it is not.
+    pub(super) fn is_whole(&self, file: &FileRef, reader: &Reader<'_>) -> Result<bool, Error> {
         let mut is_here = true;
-        let seen = reader.each_record(before, &mut |record, _| {
+        let seen = reader.each_record(file, &mut |record, _| {
             is_here = is_here && self.has(&record.tag())?;
             Ok(())
         });
-        // What is damaged or away is sealed anew.
         Ok(is_here && seen.is_ok())
     }
 

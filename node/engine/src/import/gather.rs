@@ -68,9 +68,13 @@ impl<'a> Gatherer<'a> {
         }
     }
 
-    /// Takes jobs until there are no more, and gives everything away.
+    /// Takes jobs until there are no more or the work is to stop, and gives everything away.
     pub(super) fn run(mut self, jobs: Receiver<Job>) -> Result<(), Error> {
         for job in jobs {
+            if let Err(stopped) = self.meter.check() {
+                self.close()?;
+                return Err(stopped);
+            }
             match job {
                 Job::Folder { node, create } => {
                     self.added.folders += 1;
@@ -193,6 +197,7 @@ impl<'a> Gatherer<'a> {
                     self.pack(&chunk)?;
                     self.meter.add(0, u64::from(chunk.record.len));
                     drop(permit);
+                    self.meter.check()?;
                     if self.batch.pack_bytes >= BATCH_PACK_BYTES {
                         self.close_packs()?;
                     }

@@ -13,6 +13,7 @@ use locker_catalog::tree::{self as catalog, Newest};
 use locker_crypto::file_ref::FileRef;
 use locker_crypto::id::{NodeId, VersionId};
 use locker_store::files::{self, FileStat};
+use locker_store::index::{self, PackState};
 
 use super::budget::{Budget, Permit};
 use super::content::{Part, Sealer, Unread, Whole};
@@ -99,6 +100,8 @@ pub(super) struct Planner<'a> {
     jobs: Sender<Job>,
     open: Vec<Folder>,
     now_ns: i64,
+    /// Something that was stored here is damaged: what is unchanged outside may not be whole here.
+    has_lost: bool,
 }
 
 /// A folder that the walk is in.
@@ -128,6 +131,9 @@ impl Known {
 
 impl<'a> Planner<'a> {
     /// Plans below `target`, which lies at the path `shown`.
+    ///
+    /// # Errors
+    /// What reading gives.
     pub(super) fn new(
         inner: &'a Inner,
         sealer: &'a Arc<Sealer>,
@@ -135,11 +141,16 @@ impl<'a> Planner<'a> {
         jobs: Sender<Job>,
         target: NodeId,
         shown: String,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let now_ns = i64::try_from(inner.env().now_ms()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         // What is in the target is read when the first thing goes there.
         let target = Folder { node: target, shown, children: None, looks_left: None };
-        Self { inner, sealer, budget, jobs, open: vec![target], now_ns }
+        let mut has_lost = false;
+        index::scan_packs(&*sealer.snapshot(), &mut |_, pack| {
+            has_lost = pack.state == PackState::Lost;
+            if has_lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(Self { inner, sealer, budget, jobs, open: vec![target], now_ns, has_lost })
     }
 
     /// Plans one thing.
@@ -185,8 +196,9 @@ impl<'a> Planner<'a> {
         let known = self.existing(&imported, NodeKind::File)?;
         let parent = self.here();
         let (parent, shown) = (parent.node, path::join(&parent.shown, &imported.name));
-        if let Some(Known { only: Some(only), .. }) = &known
+        if let Some(Known { only: Some(only), node, .. }) = &known
             && self.is_unchanged(&source, only)?
+            && (!self.has_lost || self.is_whole(*node)?)
         {
             return self.send(Job::Unchanged { size: source.stamp.size });
         }
@@ -239,6 +251,16 @@ impl<'a> Planner<'a> {
         let path = source.path.as_os_str().as_bytes();
         let known = files::unchanged(&*self.sealer.snapshot(), path, &stat(&source.stamp))?;
         Ok(known == Some(version.hash))
+    }
+
+    /// Whether every chunk of a file's only version is here.
+    fn is_whole(&self, node: NodeId) -> Result<bool, Error> {
+        let (store, snapshot) = (self.inner.store()?, self.sealer.snapshot());
+        let reader = Reader::new(self.inner, &store, &snapshot);
+        let versions = self.versions(node)?;
+        versions
+            .iter()
+            .try_fold(true, |whole, version| Ok(whole && self.sealer.is_whole(&version.file, &reader)?))
     }
 
     /// What a large file still is, although it was sealed under an earlier secret.

@@ -11,6 +11,7 @@ use crate::Error;
 use crate::copies::{Rule, Ruled, Unanswered};
 use crate::join::JoinAs;
 use crate::limits::COPIES_MAX;
+use crate::needs::Noted;
 use crate::node::{Hub, Node, NodeOptions};
 use crate::pin_heads::PinHeads;
 use crate::progress::Meter;
@@ -71,23 +72,29 @@ impl Locker {
     /// Waits until every entry and every pack that is known of is here, on the node that runs or on one for the time.
     ///
     /// # Errors
-    /// [`Error::Network`] when the time is over.
-    pub fn wait_synced(&self, options: NodeOptions, timeout: Option<Duration>) -> Result<(), Error> {
-        self.on_node(options, |hub| crate::node::wait_synced(hub, timeout))
+    /// [`Error::Network`] when the time is over; [`Error::Stopped`].
+    pub fn wait_synced(
+        &self,
+        options: NodeOptions,
+        timeout: Option<Duration>,
+        observer: &dyn Observer,
+    ) -> Result<(), Error> {
+        self.on_node(options, |hub| crate::node::wait_synced(hub, timeout, observer))
     }
 
     /// Waits until all content is on so many devices, this one among them, on the node that runs or on one for the time. Counted is
     /// as by [`crate::report::Copies::least`].
     ///
     /// # Errors
-    /// [`Error::Network`] when the time is over; [`Error::Blind`] on a replica, which knows of no others.
+    /// [`Error::Network`] when the time is over; [`Error::Blind`] on a replica, which knows of no others; [`Error::Stopped`].
     pub fn wait_copies(
         &self,
         copies: u32,
         options: NodeOptions,
         timeout: Option<Duration>,
+        observer: &dyn Observer,
     ) -> Result<(), Error> {
-        self.on_node(options, |hub| crate::node::wait_copies(hub, copies, timeout))
+        self.on_node(options, |hub| crate::node::wait_copies(hub, copies, timeout, observer))
     }
 
     /// Looks at every part of this device, with the node that runs or, with `options`, on one for the time: clock, disk,
@@ -231,6 +238,11 @@ impl Inner {
     /// What this device is to keep.
     pub(crate) fn ruled(&self) -> &Ruled {
         &self.ruled
+    }
+
+    /// When it was last noted what no file needs.
+    pub(crate) fn noted(&self) -> &Noted {
+        &self.noted
     }
 
     /// The newest pin deltas that were read.

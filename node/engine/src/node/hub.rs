@@ -194,8 +194,7 @@ impl Hub {
     pub(crate) async fn start(inner: Arc<Inner>, config: Config, runtime: Waits) -> Result<Arc<Self>, Error> {
         let env = NetEnv { dice: Box::new(crate::env::system_dice()), clock: net_clock(&inner) };
         let (bootstrap, has_lan) = (config.bootstrap.clone(), config.lan.is_some());
-        let (net, events) =
-            locker_net::start(config, env).await.map_err(|e| Error::Network(e.to_string()))?;
+        let (net, events) = locker_net::start(config, env).await?;
         let plan = Plan::new(Bounds::default(), &inner.keys().device_id());
         let hub = Arc::new(Self {
             inner,

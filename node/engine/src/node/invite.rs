@@ -12,7 +12,7 @@ use locker_sync::limits::{CONFIRM_TIME_S, EARLY_FRAME_TIME_MS, TICKET_LIFE_S};
 use locker_sync::pairing::{OldDevice, OldStep, Role, Runs};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::hub::Hub;
 use crate::Error;
@@ -74,17 +74,53 @@ impl Invitation {
         f(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Counts a run that passed message 1; nothing if it may not go on.
+    fn begin(&self, now_s: u64) -> Option<Running<'_>> {
+        self.with_runs(|runs| runs.begin(now_s)).then(|| Running(self))
+    }
+
+    /// Why nobody joined, once the ticket is over.
+    fn why_over(&self) -> Error {
+        if self.with_runs(|runs| runs.has_begun()) {
+            Error::Pairing("the invitation ended after failed tries".into())
+        } else {
+            Error::Network("nobody came while the invitation was valid".into())
+        }
+    }
+
     fn tell(&self, news: News) {
         // Nobody hears it any more when the person gave up.
         let _ = self.news.send(news);
     }
 }
 
+/// A run that passed message 1, until it ends in whatever way.
+struct Running<'a>(&'a Invitation);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.with_runs(Runs::run_ended);
+    }
+}
+
+/// The place of the one invitation that runs. When this goes the ticket has ended, and the place is free for another.
+struct Placed<'a> {
+    hub: &'a Hub,
+    invitation: &'a Arc<Invitation>,
+}
+
+impl Drop for Placed<'_> {
+    fn drop(&mut self) {
+        self.invitation.with_runs(Runs::end);
+        self.hub.end_invitation(self.invitation);
+    }
+}
+
 /// Invites one device and waits until it joined, the ticket ended, or the person gave up.
 ///
 /// # Errors
-/// [`Error::Exists`] if a ticket runs already; [`Error::Network`] when nobody came; [`Error::Pairing`] when the ticket
-/// ended otherwise.
+/// [`Error::Network`] when nobody came in its time; [`Error::Pairing`] if another ticket runs already, and when this
+/// one ended otherwise.
 pub(crate) async fn invite(hub: &Arc<Hub>, wanted: JoinAs, guide: &dyn Guide) -> Result<Paired, Error> {
     let ticket = Ticket::random(&mut **hub.inner().env().dice());
     // As many as there are runs, which a ticket bounds.
@@ -99,13 +135,13 @@ pub(crate) async fn invite(hub: &Arc<Hub>, wanted: JoinAs, guide: &dyn Guide) ->
     if !hub.set_invitation(&invitation) {
         return Err(Error::Pairing("another invitation is running".into()));
     }
+    let placed = Placed { hub, invitation: &invitation };
     hub.announce().await;
     let result = match guide.ticket(&shown) {
-        Ok(()) => wait(hub, &invitation, &mut hear, guide).await,
+        Ok(()) => wait(&invitation, &mut hear, guide, || hub.now_s(), || hub.is_stopping()).await,
         Err(error) => Err(gave_up(error)),
     };
-    invitation.with_runs(Runs::end);
-    hub.end_invitation(&invitation);
+    drop(placed);
     hub.announce().await;
     result
 }
@@ -114,18 +150,22 @@ fn gave_up(_: std::io::Error) -> Error {
     Error::Pairing("whoever asked for the pairing went away".into())
 }
 
-/// Blocks while the person looks: the tasks of the node run beside it.
+/// Waits for what the runs say, until one let somebody in or the ticket is over. Blocks while the person looks: the
+/// tasks of the node run beside it.
 async fn wait(
-    hub: &Hub,
     invitation: &Invitation,
     hear: &mut mpsc::UnboundedReceiver<News>,
     guide: &dyn Guide,
+    now_s: impl Fn() -> u64,
+    is_stopping: impl Fn() -> bool,
 ) -> Result<Paired, Error> {
-    let mut begun = false;
     loop {
-        match timeout(LOOK, hear.recv()).await {
+        // Looked at before it is heard what was said: a run that lets somebody in says so before it ends.
+        let is_over = invitation.with_runs(|runs| runs.is_over(now_s()));
+        match timeout(if is_over { Duration::ZERO } else { LOOK }, hear.recv()).await {
+            // That run ended while the person looked at another one.
+            Ok(Some(News::Compare { answer, .. })) if answer.is_closed() => {}
             Ok(Some(News::Compare { digits, name, answer })) => {
-                begun = true;
                 let agreed = guide.confirm(&digits, Some(&name)).map_err(gave_up)?;
                 // The run may have ended meanwhile; it says so itself.
                 let _ = answer.send(agreed);
@@ -133,21 +173,19 @@ async fn wait(
                     return Err(Error::Pairing("the digits were not confirmed here".into()));
                 }
             }
-            Ok(Some(News::Failed)) if invitation.with_runs(|runs| runs.is_open(hub.now_s())) => {}
-            Ok(Some(News::Failed)) => {
-                return Err(Error::Pairing("the invitation ended after failed tries".into()));
-            }
+            // Whether there may be another try, or one goes on, is looked at above.
+            Ok(Some(News::Failed)) => {}
             Ok(Some(News::Joined(Joined { device, name, role }))) => {
                 let role = if role == Role::BlindStore { ROLE_BLIND } else { ROLE_FULL };
                 return Ok(Paired { device_id: device.to_string(), name, role: role.into() });
             }
             Err(_) => {
                 guide.waiting().map_err(gave_up)?;
-                if *hub.stopping().borrow() {
+                if is_stopping() {
                     return Err(Error::Network("the node is stopping".into()));
                 }
-                if !begun && !invitation.with_runs(|runs| runs.is_open(hub.now_s())) {
-                    return Err(Error::Network("nobody came while the invitation was valid".into()));
+                if is_over {
+                    return Err(invitation.why_over());
                 }
             }
             Ok(None) => return Err(Error::Network("the node is stopping".into())),
@@ -186,6 +224,7 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
     let mut deadline = Instant::now() + FRAME_TIME;
     let mut answer: Option<oneshot::Receiver<bool>> = None;
     let mut enrolled: Option<Joined> = None;
+    let mut _running = None;
     loop {
         let agreed = async {
             match &mut answer {
@@ -227,12 +266,10 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
                 OldStep::Begun => {
                     // Nobody comes so far without a ticket.
                     let invitation = invitation.ok_or_else(failed)?;
-                    if !invitation.with_runs(|runs| runs.begin(hub.now_s())) {
-                        return Err(failed());
-                    }
+                    _running = Some(invitation.begin(hub.now_s()).ok_or_else(failed)?);
                     deadline = Instant::now() + FRAME_TIME;
                 }
-                OldStep::Send(bytes) => send(stream, &bytes).await.map_err(|_| failed())?,
+                OldStep::Send(bytes) => send(stream, &bytes, deadline).await.map_err(|_| failed())?,
                 OldStep::Compare(digits, name) => {
                     let invitation = invitation.ok_or_else(failed)?;
                     let role = invitation.role(name.role).ok_or_else(failed)?;
@@ -260,7 +297,7 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
                     let _ = hub.look().await;
                     enrolled = Some(Joined { device, name, role });
                     let bytes = old.grant(grant).map_err(|_: Refusal| failed())?;
-                    send(stream, &bytes).await.map_err(|_| failed())?;
+                    send(stream, &bytes, deadline).await.map_err(|_| failed())?;
                 }
                 OldStep::Done => {
                     if let (Some(joined), Some(invitation)) = (enrolled, invitation) {
@@ -273,7 +310,103 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
     }
 }
 
-async fn send(stream: &mut Stream, bytes: &[u8]) -> std::io::Result<()> {
-    stream.write_all(bytes).await?;
-    stream.flush().await
+/// Sends within the time of the run: whoever takes nothing off the wire holds nothing up.
+async fn send(stream: &mut Stream, bytes: &[u8], deadline: Instant) -> std::io::Result<()> {
+    timeout_at(deadline, async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    })
+    .await?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// When a ticket that was made at 0 is over.
+    const OVER: u64 = TICKET_LIFE_S;
+
+    /// Says that the digits are the same, and counts how often it was asked.
+    #[derive(Default)]
+    struct Agreeing(AtomicU32);
+
+    impl Guide for Agreeing {
+        fn confirm(&self, _: &str, _: Option<&str>) -> std::io::Result<bool> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(true)
+        }
+    }
+
+    /// A ticket that was made at 0, and what its runs say.
+    fn invitation() -> (Invitation, mpsc::UnboundedReceiver<News>) {
+        let (news, hear) = mpsc::unbounded_channel();
+        let (ticket, runs) = (Ticket::new([7; Ticket::LEN]), Mutex::new(Runs::new(0)));
+        (Invitation { ticket, wanted: JoinAs::Full, runs, news }, hear)
+    }
+
+    /// What the person is told at some time, and how often he was asked to compare digits.
+    fn told(
+        invitation: &Invitation,
+        mut hear: mpsc::UnboundedReceiver<News>,
+        now_s: u64,
+    ) -> (Result<Paired, Error>, u32) {
+        let guide = Agreeing::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let told = runtime.block_on(wait(invitation, &mut hear, &guide, || now_s, || false));
+        (told, guide.0.into_inner())
+    }
+
+    /// A run that showed digits; it goes on as long as what it gives.
+    fn compare(invitation: &Invitation) -> (Running<'_>, oneshot::Receiver<bool>) {
+        let running = invitation.begin(0).unwrap();
+        let (answer, heard) = oneshot::channel();
+        invitation.tell(News::Compare { digits: "000000".into(), name: "shelf".into(), answer });
+        (running, heard)
+    }
+
+    #[test]
+    fn nobody_came_in_time() {
+        let (invitation, hear) = invitation();
+        let (told, asked) = told(&invitation, hear, OVER);
+        assert!(matches!(told, Err(Error::Network(_))), "{told:?}");
+        assert_eq!(asked, 0);
+    }
+
+    /// Goal: a try that failed after the digits were shown does not keep an invitation from its end.
+    #[test]
+    fn a_failed_try_does_not_outlive_the_ticket() {
+        let (invitation, hear) = invitation();
+        let (running, _heard) = compare(&invitation);
+        drop(running);
+        invitation.tell(News::Failed);
+        let (told, asked) = told(&invitation, hear, OVER);
+        assert!(matches!(told, Err(Error::Pairing(_))), "{told:?}");
+        assert_eq!(asked, 1);
+    }
+
+    /// Goal: three tries that failed are the end, before the time is over too; one that joined beside others that failed
+    /// is heard.
+    #[test]
+    fn tries_that_failed_hide_none_that_joined() {
+        for has_joined in [false, true] {
+            let (invitation, hear) = invitation();
+            for _ in 0..3 {
+                drop(compare(&invitation));
+                invitation.tell(News::Failed);
+            }
+            assert!(invitation.begin(0).is_none());
+            if has_joined {
+                let device = VerifyingKey([1; 32]);
+                invitation.tell(News::Joined(Joined { device, name: "shelf".into(), role: Role::Full }));
+            }
+            let (told, asked) = told(&invitation, hear, 0);
+            assert_eq!(asked, 0, "digits of a run that has ended were shown");
+            match told {
+                Ok(paired) => assert!(has_joined && paired.role == ROLE_FULL, "{paired:?}"),
+                Err(error) => assert!(!has_joined && matches!(error, Error::Pairing(_)), "{error:?}"),
+            }
+        }
+    }
 }

@@ -6,6 +6,8 @@ use locker_store::WriteTxn;
 use locker_store::index::{Loc, Naming, NewPack};
 
 use super::*;
+use crate::report::Silent;
+use crate::test_mesh::World;
 use crate::{Env, InitOptions, Locker, Secret, Vault};
 
 const PACK: PackHash = PackHash([7; 32]);
@@ -40,7 +42,8 @@ fn wanted(is_pinned: bool, standing: Option<Standing>, named_s: u64) -> Packs {
     let others: Vec<Other> =
         standing.map(|standing| Other { device: author, standing, word: Word::Pin }).into_iter().collect();
     let mut packs = Packs { least: u32::MAX, proved: u32::MAX, said: u32::MAX, ..Packs::default() };
-    packs.add(&snapshot, (&space, NOW_S), &others, (&PACK, &pack)).unwrap();
+    let needs = Needs::new(&inner, &store, &snapshot);
+    packs.add((&snapshot, &needs), (&space, NOW_S), &others, (&PACK, &pack)).unwrap();
     packs
 }
 
@@ -71,4 +74,48 @@ fn what_every_device_has_let_go_is_not_waited_for() {
 fn what_was_named_lately_and_nobody_pins_yet_is_waited_for() {
     let packs = wanted(false, None, NOW_S - 60);
     assert_eq!((packs.wanted, packs.least), (1, 0));
+}
+
+/// Goal: what comes back out of the trash counts again at once, though it was noted that nothing needs it: found by the walker,
+/// as "Safe" of a file of which there was one copy. Method: a device that holds one of two copies; the other one says that it let
+/// the file go while it was in the trash.
+#[test]
+fn what_came_back_out_of_the_trash_counts_at_once() {
+    let (world, locker) = World::new();
+    for name in ["stays", "comes back"] {
+        world.add(&locker, name);
+    }
+    let inner = locker.inner();
+    let least = || least_copies(&locker.inner()).unwrap();
+    assert_eq!(least(), Some(1));
+    let store = inner.store().unwrap();
+    // The other device holds one of them.
+    let author = world.join(&locker, "second").inner().keys().device_id();
+    let stays = {
+        let snapshot = store.read().unwrap();
+        let tree = Tree::new(&snapshot, inner.space_tag()).unwrap();
+        let version = tree.node(tree.resolve("stays").unwrap()).unwrap().versions[0].clone();
+        let tag = version.file.records()[0].tag();
+        index::places(&snapshot, &inner.space_tag(), &tag).unwrap()[0].pack
+    };
+    store
+        .write::<_, Error>(|txn| {
+            let delta = pins::PinDelta { seq: 0, bytes: &[], adds: &[stays], drops: &[] };
+            pins::apply(txn, &PinScope { space: inner.space_tag(), author }, &delta);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(least(), Some(1));
+    drop(store);
+    locker.remove("comes back").unwrap();
+    locker.gc(false, &Silent).unwrap();
+    assert_eq!(least(), Some(2), "what lies in the trash and is noted does not count");
+    world.add(&locker, "small change");
+    locker.remove("small change").unwrap();
+    locker.restore("comes back", None, None).unwrap();
+    assert_eq!(least(), Some(1));
+    // So does a process that begins anew.
+    drop(inner);
+    drop(locker);
+    assert_eq!(least_copies(&world.open("first").inner()).unwrap(), Some(1));
 }

@@ -311,6 +311,26 @@ fn another_ticket_ends_at_message_1_and_does_not_count() {
     assert!(!runs.is_open(NOW) && !runs.begin(NOW), "a device was enrolled");
 }
 
+/// Goal: a ticket is over once nothing can come of it any more: neither sooner, while somebody still compares digits,
+/// nor never, after a try that failed.
+#[test]
+fn a_ticket_is_over_when_no_run_can_begin_or_goes_on() {
+    let mut runs = Runs::new(NOW);
+    assert!(!runs.is_over(NOW + 599) && runs.is_over(NOW + 600) && !runs.has_begun(), "nobody came");
+    assert!(runs.begin(NOW + 599));
+    assert!(!runs.is_over(NOW + 700), "a run that began in time goes on");
+    runs.run_ended();
+    assert!(!runs.is_over(NOW + 599), "there may be another try");
+    assert!(runs.is_over(NOW + 600) && runs.has_begun());
+
+    let mut runs = Runs::new(NOW);
+    assert!((0..3).all(|_| runs.begin(NOW)) && !runs.begin(NOW));
+    for left in [2, 1, 0] {
+        runs.run_ended();
+        assert_eq!(runs.is_over(NOW), left == 0, "{left} go on");
+    }
+}
+
 /// Two runs of a man in the middle who knows the ticket: each end sees digits of its own.
 #[test]
 fn a_man_in_the_middle_shows_other_digits() {

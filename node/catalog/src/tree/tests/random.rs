@@ -13,6 +13,7 @@ use super::super::limits::{Limits, REPLAY};
 use super::super::model::{Model, ModelNode};
 use super::vectors::shuffled;
 use super::*;
+use crate::name::collision_key;
 use crate::name::tests::naive_display;
 
 /// Limits so narrow that histories run into them.
@@ -191,6 +192,12 @@ fn check_views(rows: &MemoryRows, entries: &Entries, model: &Model, limits: &Lim
             let same = expected.iter().filter(|(_, n)| n.name == *name).map(|(node, _)| *node);
             let found = named(rows, folder, name).unwrap();
             assert!(found.iter().map(|child| child.id).eq(same), "{name} in {folder:?}");
+        }
+        for name in NAMES {
+            let key = collision_key(name);
+            let same = shown.iter().find(|(_, shown)| collision_key(shown) == key).map(|(node, _)| *node);
+            let found = alike(rows, folder, name).unwrap();
+            assert_eq!(found.map(|found| found.id), same, "{name} in {folder:?}");
         }
         for (node, name) in &shown {
             assert_eq!(child(rows, folder, name).unwrap().map(|found| found.id), Some(*node));

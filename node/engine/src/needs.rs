@@ -1,0 +1,116 @@
+//! Whether nothing needs a pack any more: what giving back room noted when it last looked at every file (`gc`), held against
+//! what was written since (`docs/spec/08-at-rest.md`, "Keeping").
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
+
+use locker_catalog::operation::EntryRef;
+use locker_catalog::space::Space;
+use locker_catalog::tree as catalog;
+use locker_crypto::id::{ChunkTag, PackHash};
+use locker_store::index;
+use locker_store::{Reads as _, Snapshot, Store, unneeded};
+
+use crate::Error;
+use crate::locker::Inner;
+use crate::reader::Reader;
+
+/// Where the logs of the home space ended when it was last noted which chunks no file needs.
+#[derive(Default)]
+pub(crate) struct Noted(Mutex<Option<Vec<EntryRef>>>);
+
+impl Noted {
+    /// It was noted for all chunks, from this state.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub(crate) fn note(&self, inner: &Inner, snapshot: &Snapshot) -> Result<(), Error> {
+        let heads = heads(inner, snapshot)?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(heads);
+        Ok(())
+    }
+
+    fn is_of(&self, heads: &[EntryRef]) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(heads)
+    }
+}
+
+fn heads(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<EntryRef>, Error> {
+    let (keys, rows) = (inner.keys(), snapshot.rows(inner.space_tag()));
+    Ok(Space::open(&rows, keys.space, keys.device_id())?.heads(&rows)?)
+}
+
+/// What is needed in one state of the database.
+pub(crate) struct Needs<'a> {
+    inner: &'a Inner,
+    store: &'a Store,
+    snapshot: &'a Snapshot,
+    /// What is noted as not needed and is needed again: what came back out of the trash, for one. `None` if a file cannot be
+    /// read and could need anything. Read when it is first asked for.
+    again: OnceCell<Option<HashSet<ChunkTag>>>,
+}
+
+impl<'a> Needs<'a> {
+    /// Looks at one state. Costs nothing yet.
+    pub(crate) fn new(inner: &'a Inner, store: &'a Store, snapshot: &'a Snapshot) -> Self {
+        Self { inner, store, snapshot, again: OnceCell::new() }
+    }
+
+    /// Whether no file that is there needs anything in a pack. Where nothing is noted of it this is a look at its chunks; the
+    /// first one that is noted as not needed costs a look at every file, if anything was written since.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub(crate) fn is_unneeded(&self, hash: &PackHash) -> Result<bool, Error> {
+        let locs = index::locs(self.snapshot, hash)?;
+        for loc in &locs {
+            if unneeded::since(self.snapshot, &self.inner.space_tag(), &loc.tag)?.is_none() {
+                return Ok(false);
+            }
+        }
+        if locs.is_empty() {
+            return Ok(false);
+        }
+        let again = match self.again.get() {
+            Some(again) => again,
+            None => {
+                let again = self.read_again()?;
+                self.again.get_or_init(|| again)
+            }
+        };
+        Ok(again.as_ref().is_some_and(|again| locs.iter().all(|loc| !again.contains(&loc.tag))))
+    }
+
+    fn read_again(&self) -> Result<Option<HashSet<ChunkTag>>, Error> {
+        if self.inner.noted().is_of(&heads(self.inner, self.snapshot)?) {
+            return Ok(Some(HashSet::new()));
+        }
+        let space = self.inner.space_tag();
+        let reader = Reader::new(self.inner, self.store, self.snapshot);
+        let mut again = HashSet::new();
+        let mut failure = Ok(());
+        catalog::walk_live(&self.snapshot.rows(space), &mut |_, version, _| {
+            let seen = reader.each_record(&version.file, &mut |record, _| {
+                let tag = record.tag();
+                if unneeded::since(self.snapshot, &space, &tag)?.is_some() {
+                    again.insert(tag);
+                }
+                Ok(())
+            });
+            match seen {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failure = Err(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        match failure {
+            Ok(()) => Ok(Some(again)),
+            Err(Error::Integrity { .. } | Error::Network(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
