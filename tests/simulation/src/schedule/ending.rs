@@ -99,7 +99,7 @@ impl Schedule {
                     Err(error) => waits.push(format!("device {} has no status: {error}", device.number)),
                 }
             }
-            if let Err(error) = locker.wait_synced(NodeOptions::default(), Some(LOOK_TIME)) {
+            if let Err(error) = locker.wait_synced(NodeOptions::default(), Some(LOOK_TIME), &Silent) {
                 waits.push(format!("device {}: {error}", device.number));
             }
         }
