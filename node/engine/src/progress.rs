@@ -74,3 +74,42 @@ impl<W: Write> Write for Stoppable<'_, W> {
         self.out.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Silent;
+    use crate::test_mesh::{World, names};
+
+    /// Has had enough from the beginning.
+    struct Stopping;
+
+    impl Observer for Stopping {
+        fn is_stopped(&self) -> bool {
+            true
+        }
+    }
+
+    /// Goal: work that is stopped leaves nothing half done, and is done when it is asked for again.
+    #[test]
+    fn what_is_stopped_leaves_nothing_half_done() {
+        let (world, locker) = World::new();
+        let (source, out) = (world.path("source"), world.path("out"));
+        std::fs::create_dir(&source).unwrap();
+        std::fs::create_dir(&out).unwrap();
+        for n in 0..3 {
+            std::fs::write(source.join(n.to_string()), vec![n; 40_000]).unwrap();
+        }
+        let is_stopped = |done: Result<_, Error>| matches!(done, Err(Error::Stopped));
+        assert!(is_stopped(locker.add(&[&source], "", &Stopping).map(drop)));
+        locker.add(&[&source], "", &Silent).unwrap();
+        assert_eq!(names(&locker), ["source", "source/0", "source/1", "source/2"]);
+        for from in ["source", "source/1"] {
+            assert!(is_stopped(locker.get(from, &out, &Stopping).map(drop)));
+            assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0, "{from}");
+        }
+        assert!(is_stopped(locker.leave(&world.path("left"), &Stopping).map(drop)));
+        assert!(!world.path("left").exists());
+        assert_eq!(locker.get("source", &out, &Silent).unwrap().files, 3);
+    }
+}

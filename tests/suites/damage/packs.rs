@@ -116,3 +116,27 @@ fn a_pack_that_is_cut_exchanged_or_gone_is_noticed() {
         }
     }
 }
+
+/// Goal: who still has the originals makes damage good by adding them once more, with no device beside. Method: a byte of a pack
+/// is turned and found by `verify`; the unchanged folder is added again.
+#[test]
+fn adding_the_originals_again_makes_damage_good() {
+    let mut dice = Dice::of("added again");
+    let home = Home::new();
+    let source = home.beside("source");
+    let contents: Vec<Vec<u8>> = [200_000, 9_000_000].map(|len| dice.bytes(len)).into();
+    for (n, content) in contents.iter().enumerate() {
+        locker_tests::files::write(&source.join(n.to_string()), content);
+    }
+    // So old that they are known by their times.
+    home.ok(["add".as_ref(), source.as_os_str()]);
+    for pack in home.packs() {
+        flip(&pack, 100_000);
+    }
+    home.run(["verify"]).refused(7, "E_INTEGRITY");
+    home.ok(["add".as_ref(), source.as_os_str()]);
+    for (n, content) in contents.iter().enumerate() {
+        assert!(home.ok(["cat".to_owned(), format!("source/{n}")]).out == *content, "file {n}");
+    }
+    assert_eq!(home.json(["verify"])["bad"], 0);
+}

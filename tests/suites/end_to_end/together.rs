@@ -1,10 +1,12 @@
 //! Two commands at once: the second reaches the process that has the locker open.
 
+use std::io::Read;
+use std::process::Stdio;
 use std::time::Duration;
 
-use locker_tests::Home;
 use locker_tests::files::write;
 use locker_tests::wait::wait_for;
+use locker_tests::{Home, Up};
 
 /// Goal: while a long `add` runs, other commands work and see what is safe already. Method: a failpoint holds the `add`
 /// back just after it acknowledged its first files; the listing is then asked for.
@@ -91,4 +93,74 @@ fn a_killed_process_leaves_nothing_in_the_way() {
     home.ok(["ls"]);
     home.ok(["add".as_ref(), file.as_os_str()]);
     assert_eq!(home.paths(), ["file.bin"]);
+}
+
+/// Goal: commands of which nobody waits for the answer any more hold no place from others. Method: as many as a node serves at
+/// once wait for what never comes, and are killed; each has a thread in the node until then.
+#[test]
+fn commands_that_were_killed_hold_no_place() {
+    const CLIENTS_MAX: usize = 64;
+    let home = Home::new();
+    write(&home.beside("file"), &[7; 70_000]);
+    home.ok(["add".as_ref(), home.beside("file").as_os_str()]);
+    let up = Up::start(&home, &[]);
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", up.pid())).unwrap().count();
+    let before = threads();
+    let waits: Vec<_> =
+        (0..CLIENTS_MAX + 8).map(|_| home.start(["wait", "--copies", "9", "--timeout", "600"], "")).collect();
+    wait_for("every place to be taken", Duration::from_secs(60), || {
+        (threads() >= before + CLIENTS_MAX).then_some(())
+    });
+    for wait in waits {
+        assert!(wait.kill().was_killed());
+    }
+    assert_eq!(home.paths(), ["file"]);
+    up.stop().ok();
+}
+
+/// Goal: a reader of a listing that has had enough is no failure. Method: one line of a long listing is read and the pipe closed,
+/// of a command alone and of one that a node serves.
+#[test]
+fn a_listing_whose_reader_goes_away_is_no_failure() {
+    let home = Home::new();
+    let source = home.beside("source");
+    for n in 0..3_000 {
+        write(&source.join(format!("{n} {}", "long ".repeat(20))), b"");
+    }
+    home.ok(["add".as_ref(), source.as_os_str()]);
+    let check = || {
+        for arguments in [&["ls", "-R"][..], &["tree"], &["find", "long"], &["--json", "ls", "-R"]] {
+            let mut command = home.command(arguments);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut running = command.spawn().unwrap();
+            let mut out = running.stdout.take().unwrap();
+            out.read_exact(&mut [0; 100]).unwrap();
+            drop(out);
+            let ended = running.wait_with_output().unwrap();
+            let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert!(ended.status.success() && !told.contains("cannot"), "{arguments:?}: {told}");
+        }
+    };
+    check();
+    let up = Up::start(&home, &[]);
+    check();
+    up.stop().ok();
+}
+
+/// Goal: a node that cannot start says why, and leaves what is remembered as it was. Method: its port is taken; and a second node
+/// in the same home.
+#[test]
+fn a_node_that_cannot_start_changes_nothing() {
+    let (home, other) = (Home::new(), Home::new());
+    let up = Up::start(&home, &[]);
+    let taken = up.listen().iter().find(|address| address.contains("/tcp/")).unwrap();
+    let port = taken.split('/').nth(4).unwrap();
+    let at = format!("127.0.0.1:{port}");
+    other.run_json(["up", "--no-lan", "--listen", &at, "--upload-limit", "1M"]).refused(8, "E_LISTEN");
+    let config = || std::fs::read_to_string(home.path().join("config.toml")).unwrap_or_default();
+    let before = config();
+    home.run_json(["up", "--bootstrap", "192.0.2.1:4001"]).refused(8, "E_BUSY");
+    assert_eq!(config(), before);
+    assert!(!other.path().join("config.toml").exists());
+    up.stop().ok();
 }
