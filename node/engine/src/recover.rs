@@ -45,7 +45,7 @@ use crate::{Env, Error, Locker, Vault};
 
 /// Setting: this home is being recovered; the value is the generation of slots under which others are found.
 const UNFINISHED: Setting = Setting::engine(6);
-/// Generations before the one in use of which replicas are looked for.
+/// Generations before the one in use of which replicas and devices are looked for.
 const OLDER_GENERATIONS_MAX: usize = 8;
 /// How often it is looked how far it is.
 const LOOK: Duration = Duration::from_millis(200);
@@ -151,18 +151,19 @@ impl Heir {
         Ok(())
     }
 
-    /// The secrets under which replicas and devices are found, a knock's worth at a time: all slots of the generation in use;
-    /// then those of replicas that were given theirs earlier, the newest first.
+    /// The secrets under which replicas and devices are found, a knock's worth at a time: all slots of the generation in use,
+    /// then of those before, the newest first. Replicas may have been given theirs earlier, and a device that was kept by a
+    /// recovery does not hear of the new ones if who recovered is lost before they meet.
     pub(crate) fn knocks(&self) -> Vec<Vec<RendezvousSecret>> {
         let newest = self.generation.load(Ordering::Relaxed);
-        let slots = |g: u32, count: u32| -> Vec<RendezvousSecret> {
+        let slots = |g: u32| -> Vec<RendezvousSecret> {
             let master = self.root.rendezvous_master(g);
-            (0..count).filter_map(|j| Slot::new(j).ok()).map(|slot| slot.secret(&master)).collect()
+            (0..Slot::COUNT).filter_map(|j| Slot::new(j).ok()).map(|slot| slot.secret(&master)).collect()
         };
         let older = (0..newest).rev().take(OLDER_GENERATIONS_MAX);
-        let older: Vec<RendezvousSecret> = older.flat_map(|g| slots(g, Slot::FIRST_DEVICE)).collect();
+        let older: Vec<RendezvousSecret> = older.flat_map(slots).collect();
         let older = older.chunks(KNOCK_MACS).map(<[_]>::to_vec);
-        std::iter::once(slots(newest, Slot::COUNT)).chain(older).collect()
+        std::iter::once(slots(newest)).chain(older).collect()
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use libp2p::core::transport::ListenerId;
+use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::identity::Keypair;
 use libp2p::swarm::{self, Swarm, SwarmEvent};
 use locker_crypto::id::VerifyingKey;
@@ -428,6 +428,25 @@ fn listen_443(swarm: &mut Swarm<Behaviour>, wanted: &[SocketAddr]) {
     }
 }
 
+/// What the system said, of what the transports wrap around it.
+fn said(error: TransportError<std::io::Error>) -> std::io::Error {
+    let error = match error {
+        TransportError::Other(error) => error,
+        other => return std::io::Error::other(other),
+    };
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(one) = cause {
+        let os = one.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        if let Some(os) = os {
+            return std::io::Error::from_raw_os_error(os);
+        }
+        // An error of this kind does not name what it was made of as its cause.
+        let inner = one.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = inner.map(|inner| inner as &(dyn std::error::Error + 'static)).or_else(|| one.source());
+    }
+    error
+}
+
 fn listen_on(
     swarm: &mut Swarm<Behaviour>,
     chosen: &[SocketAddr],
@@ -444,7 +463,7 @@ fn listen_on(
                     for id in listeners {
                         swarm.remove_listener(id);
                     }
-                    return Err((*socket, std::io::Error::other(error)));
+                    return Err((*socket, said(error)));
                 }
             }
         }
