@@ -159,8 +159,9 @@ async fn an_open_relay_ends_a_circuit_at_its_bytes() {
         }
         received
     };
-    let (_, received) = tokio::join!(sent, within("the end of the stream", received));
-    assert!((32_768..=65_536).contains(&received), "{received}");
+    let (sent, received) = tokio::join!(sent, within("the end of the stream", received));
+    // What was under way when the connection was cut off need not have come.
+    assert!(sent >= 32_768 && (1_024..=65_536).contains(&received), "{sent} {received}");
     let after = within("an answer", b.open(dialed.id, Protocol::Sync)).await;
     assert!(matches!(after, Err(OpenError::NotConnected | OpenError::Closed)), "{after:?}");
 }
