@@ -9,7 +9,7 @@ mod nat;
 mod queries;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -428,23 +428,13 @@ fn listen_443(swarm: &mut Swarm<Behaviour>, wanted: &[SocketAddr]) {
     }
 }
 
-/// What the system said, of what the transports wrap around it.
-fn said(error: TransportError<std::io::Error>) -> std::io::Error {
-    let error = match error {
-        TransportError::Other(error) => error,
-        other => return std::io::Error::other(other),
-    };
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(one) = cause {
-        let os = one.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        if let Some(os) = os {
-            return std::io::Error::from_raw_os_error(os);
-        }
-        // An error of this kind does not name what it was made of as its cause.
-        let inner = one.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        cause = inner.map(|inner| inner as &(dyn std::error::Error + 'static)).or_else(|| one.source());
+/// What the system says of a place where a transport could not listen: what the transports wrap around it hides that.
+fn said(socket: SocketAddr, error: TransportError<std::io::Error>) -> std::io::Error {
+    let bound = UdpSocket::bind(socket).and_then(|_| TcpListener::bind(socket));
+    match (bound, error) {
+        (Err(said), _) | (Ok(_), TransportError::Other(said)) => said,
+        (Ok(_), other) => std::io::Error::other(other),
     }
-    error
 }
 
 fn listen_on(
@@ -463,7 +453,7 @@ fn listen_on(
                     for id in listeners {
                         swarm.remove_listener(id);
                     }
-                    return Err((*socket, said(error)));
+                    return Err((*socket, said(*socket, error)));
                 }
             }
         }
