@@ -217,7 +217,7 @@ impl Pass<'_> {
         self.note_needs(&store, &mut survey)?;
         let Surveyed { packs, terms } = survey.result();
         if !self.is_dry && !terms.is_blind {
-            inner.noted().note(inner, &snapshot)?;
+            inner.noted().note(state);
         }
         let fates = decide(&packs, &terms);
         self.note_fates(&packs, &fates, today);

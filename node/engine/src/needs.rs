@@ -4,10 +4,8 @@
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use locker_catalog::operation::EntryRef;
-use locker_catalog::space::Space;
 use locker_catalog::tree as catalog;
 use locker_crypto::id::{ChunkTag, PackHash};
 use locker_store::index;
@@ -17,29 +15,27 @@ use crate::Error;
 use crate::locker::Inner;
 use crate::reader::Reader;
 
-/// Where the logs of the home space ended when it was last noted which chunks no file needs.
+/// Chunks that are needed again are counted up to here; beyond, everything counts as needed.
+const AGAIN_MAX: usize = 1 << 20;
+
+/// At which count of commits it was last noted which chunks no file needs.
 #[derive(Default)]
-pub(crate) struct Noted(Mutex<Option<Vec<EntryRef>>>);
+pub(crate) struct Noted(Mutex<Option<u64>>);
 
 impl Noted {
-    /// It was noted for all chunks, from this state.
-    ///
-    /// # Errors
-    /// What reading gives.
-    pub(crate) fn note(&self, inner: &Inner, snapshot: &Snapshot) -> Result<(), Error> {
-        let heads = heads(inner, snapshot)?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(heads);
-        Ok(())
+    /// It was noted for all chunks, from the state that this commit left.
+    pub(crate) fn note(&self, commits: u64) {
+        *self.get_mut() = Some(commits);
     }
 
-    fn is_of(&self, heads: &[EntryRef]) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(heads)
+    /// That count. To be read before the state in which the notes are looked up.
+    pub(crate) fn get(&self) -> Option<u64> {
+        *self.get_mut()
     }
-}
 
-fn heads(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<EntryRef>, Error> {
-    let (keys, rows) = (inner.keys(), snapshot.rows(inner.space_tag()));
-    Ok(Space::open(&rows, keys.space, keys.device_id())?.heads(&rows)?)
+    fn get_mut(&self) -> MutexGuard<'_, Option<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What is needed in one state of the database.
@@ -47,15 +43,17 @@ pub(crate) struct Needs<'a> {
     inner: &'a Inner,
     store: &'a Store,
     snapshot: &'a Snapshot,
+    /// Nothing was written since the notes.
+    is_noted: bool,
     /// What is noted as not needed and is needed again: what came back out of the trash, for one. `None` if a file cannot be
     /// read and could need anything. Read when it is first asked for.
     again: OnceCell<Option<HashSet<ChunkTag>>>,
 }
 
 impl<'a> Needs<'a> {
-    /// Looks at one state. Costs nothing yet.
-    pub(crate) fn new(inner: &'a Inner, store: &'a Store, snapshot: &'a Snapshot) -> Self {
-        Self { inner, store, snapshot, again: OnceCell::new() }
+    /// Looks at one state; `is_noted` says that it is the one from which was noted what nothing needs. Costs nothing yet.
+    pub(crate) fn new(inner: &'a Inner, store: &'a Store, snapshot: &'a Snapshot, is_noted: bool) -> Self {
+        Self { inner, store, snapshot, is_noted, again: OnceCell::new() }
     }
 
     /// Whether no file that is there needs anything in a pack. Where nothing is noted of it this is a look at its chunks; the
@@ -84,7 +82,7 @@ impl<'a> Needs<'a> {
     }
 
     fn read_again(&self) -> Result<Option<HashSet<ChunkTag>>, Error> {
-        if self.inner.noted().is_of(&heads(self.inner, self.snapshot)?) {
+        if self.is_noted {
             return Ok(Some(HashSet::new()));
         }
         let space = self.inner.space_tag();
@@ -100,7 +98,8 @@ impl<'a> Needs<'a> {
                 Ok(())
             });
             match seen {
-                Ok(()) => ControlFlow::Continue(()),
+                Ok(()) if again.len() <= AGAIN_MAX => ControlFlow::Continue(()),
+                Ok(()) => ControlFlow::Break(()),
                 Err(error) => {
                     failure = Err(error);
                     ControlFlow::Break(())
@@ -108,7 +107,7 @@ impl<'a> Needs<'a> {
             }
         })?;
         match failure {
-            Ok(()) => Ok(Some(again)),
+            Ok(()) => Ok(Some(again).filter(|again| again.len() <= AGAIN_MAX)),
             Err(Error::Integrity { .. } | Error::Network(_)) => Ok(None),
             Err(error) => Err(error),
         }

@@ -12,7 +12,7 @@ use locker_crypto::Refusal;
 use locker_crypto::id::{PackHash, SpaceTag, VerifyingKey};
 use locker_store::index::{self, Pack, PackState};
 use locker_store::pins::{self, PinScope};
-use locker_store::{Snapshot, Store, audits};
+use locker_store::{Snapshot, audits};
 
 use crate::copies::Standing;
 use crate::limits::{KEEP_DAYS, STATE_HASH_QUICK_NODES};
@@ -35,12 +35,14 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
         return blind::status(inner, depot);
     }
     let store = inner.store()?;
-    let snapshot = store.read()?;
+    let noted = inner.noted().get();
+    let (commits, snapshot) = inner.committed_state(&store)?;
     let tree = Tree::new(&snapshot, inner.space_tag())?;
     let counts = catalog::counts(tree.rows())?;
     let now_ms = inner.env().now_ms();
     let replicas = inner.told_replicas(&snapshot)?;
-    let packs = Packs::read(inner, (&store, &snapshot), &replicas)?;
+    let needs = Needs::new(inner, &store, &snapshot, noted == Some(commits));
+    let packs = Packs::read(inner, (&snapshot, &needs), &replicas)?;
     let devices = devices(inner)?;
     let replayed = Tree::replayed(&snapshot, inner.space_tag());
     let mut problems = problems(&replayed, &packs)?;
@@ -102,8 +104,10 @@ pub(crate) fn least_copies(inner: &Inner) -> Result<Option<u32>, Error> {
     // A replica knows of no copies beside its own.
     inner.keys().person_keys()?;
     let store = inner.store()?;
-    let snapshot = store.read()?;
-    let packs = Packs::read(inner, (&store, &snapshot), &inner.told_replicas(&snapshot)?)?;
+    let noted = inner.noted().get();
+    let (commits, snapshot) = inner.committed_state(&store)?;
+    let needs = Needs::new(inner, &store, &snapshot, noted == Some(commits));
+    let packs = Packs::read(inner, (&snapshot, &needs), &inner.told_replicas(&snapshot)?)?;
     Ok(packs.is_any.then_some(packs.least))
 }
 
@@ -250,9 +254,12 @@ struct Packs {
 }
 
 impl Packs {
-    fn read(inner: &Inner, (store, snapshot): (&Store, &Snapshot), replicas: &[Told]) -> Result<Self, Error> {
+    fn read(
+        inner: &Inner,
+        (snapshot, needs): (&Snapshot, &Needs<'_>),
+        replicas: &[Told],
+    ) -> Result<Self, Error> {
         let keys = inner.keys();
-        let needs = Needs::new(inner, store, snapshot);
         let mut others = Vec::new();
         for device in crate::keys::active(snapshot, &keys.person)? {
             if device != keys.device_id() {
@@ -275,7 +282,7 @@ impl Packs {
                 packs.oldest_verified =
                     Some(packs.oldest_verified.map_or(verified_at, |oldest: u64| oldest.min(verified_at)));
             }
-            let step = packs.add((snapshot, &needs), (&keys.tag, now_s), &others, (&hash, &pack));
+            let step = packs.add((snapshot, needs), (&keys.tag, now_s), &others, (&hash, &pack));
             if let Err(error) = step {
                 failure = Err(error);
                 return ControlFlow::Break(());

@@ -117,26 +117,37 @@ fn a_pack_that_is_cut_exchanged_or_gone_is_noticed() {
     }
 }
 
-/// Goal: who still has the originals makes damage good by adding them once more, with no device beside. Method: a byte of a pack
-/// is turned and found by `verify`; the unchanged folder is added again.
+/// Goal: who still has the originals makes damage good by adding them once more, with no device beside. Method: a byte of each pack
+/// is turned and found by `verify`; the unchanged folder is added again, also after the secret under which content is found again
+/// has changed with the words.
 #[test]
 fn adding_the_originals_again_makes_damage_good() {
     let mut dice = Dice::of("added again");
-    let home = Home::new();
-    let source = home.beside("source");
-    let contents: Vec<Vec<u8>> = [200_000, 9_000_000].map(|len| dice.bytes(len)).into();
-    for (n, content) in contents.iter().enumerate() {
-        locker_tests::files::write(&source.join(n.to_string()), content);
+    for has_new_words in [false, true] {
+        let home = Home::empty();
+        let made = home.json(["init", "--name", "bench"]);
+        let source = home.beside("source");
+        let contents: Vec<Vec<u8>> = [200_000, 9_000_000].map(|len| dice.bytes(len)).into();
+        for (n, content) in contents.iter().enumerate() {
+            locker_tests::files::write(&source.join(n.to_string()), content);
+        }
+        home.ok(["add".as_ref(), source.as_os_str()]);
+        if has_new_words {
+            let words = home.beside("words");
+            locker_tests::files::write(&words, made["phrase"].as_str().unwrap().as_bytes());
+            home.ok(["phrase".as_ref(), "change".as_ref(), "--phrase-file".as_ref(), words.as_os_str()]);
+        }
+        for pack in home.packs() {
+            flip(&pack, 100_000);
+        }
+        assert_eq!(home.run(["verify"]).code(), Some(7));
+        home.ok(["add".as_ref(), source.as_os_str()]);
+        for (n, content) in contents.iter().enumerate() {
+            assert!(home.ok(["cat".to_owned(), format!("source/{n}")]).out == *content, "file {n}");
+        }
+        if !has_new_words {
+            // Else what is damaged is that of a version that was replaced.
+            assert_eq!(home.json(["verify"])["bad"], 0);
+        }
     }
-    // So old that they are known by their times.
-    home.ok(["add".as_ref(), source.as_os_str()]);
-    for pack in home.packs() {
-        flip(&pack, 100_000);
-    }
-    assert_eq!(home.run(["verify"]).code(), Some(7));
-    home.ok(["add".as_ref(), source.as_os_str()]);
-    for (n, content) in contents.iter().enumerate() {
-        assert!(home.ok(["cat".to_owned(), format!("source/{n}")]).out == *content, "file {n}");
-    }
-    assert_eq!(home.json(["verify"])["bad"], 0);
 }

@@ -65,11 +65,10 @@ impl Arguments {
             }
             terminal.result(created, || shown(created, context))
         })?;
-        self.network.remember(&context.home)?;
         if terminal.is_interactive() {
             check_words(created.phrase.expose()).map_err(|e| Failure::io("cannot read the answer", &e))?;
         }
-        Ok(())
+        self.network.remember(&context.home)
     }
 }
 

@@ -12,6 +12,7 @@ use locker_engine::Locker;
 use locker_engine::report::{Entry, Observer, Progress};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use serde::Serialize;
 
 use super::frame::{self, Kind};
 use crate::execute::{Sink, execute};
@@ -26,6 +27,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(150);
 const CHUNK: usize = 256 * 1024;
 /// A client that stops reading is given up after this time: a player that pauses, or a person who reads a long list.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
+/// The same where work waits that is done for it: it was suspended.
+const PATIENCE_AT_WORK: Duration = Duration::from_secs(60);
 /// The same once this process is to end, and once its work is to stop.
 const PATIENCE_AT_END: Duration = Duration::from_secs(60);
 const PATIENCE_AT_STOP: Duration = Duration::from_secs(5);
@@ -57,6 +60,9 @@ impl Ends {
 struct Client {
     stream: UnixStream,
     ends: Arc<Ends>,
+    patience: Duration,
+    /// It was given up: a frame may have been cut off.
+    is_over: bool,
 }
 
 impl Read for Client {
@@ -68,16 +74,15 @@ impl Read for Client {
 impl Write for Client {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let start = Instant::now();
-        loop {
+        while !self.is_over {
             match self.stream.write(bytes) {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    if start.elapsed() >= self.ends.patience() {
-                        return Err(error);
-                    }
+                    self.is_over = start.elapsed() >= self.ends.patience().min(self.patience);
                 }
                 other => return other,
             }
         }
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -158,7 +163,7 @@ fn accept(listener: &UnixListener, locker: &Locker, ends: &Arc<Ends>) {
         drop(taken);
         let (locker, places, ends) = (locker.clone(), Arc::clone(&places), Arc::clone(ends));
         clients.push(std::thread::spawn(move || {
-            serve(Client { stream, ends }, &locker);
+            serve(Client { stream, ends, patience: PATIENCE, is_over: false }, &locker);
             *places.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             places.freed.notify_one();
         }));
@@ -211,20 +216,31 @@ impl Remote {
     fn with<T>(&self, f: impl FnOnce(&mut RemoteState) -> T) -> T {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Tells how work goes. Who does not hear it for a while wants it no longer: see [`Observer::is_stopped`].
+    fn tell(&self, kind: Kind, value: &impl Serialize) {
+        self.with(|s| {
+            s.client.patience = PATIENCE_AT_WORK;
+            let _ = frame::write_json(&mut s.client, kind, value);
+            s.client.patience = PATIENCE;
+        });
+    }
 }
 
 impl Observer for Remote {
     fn progress(&self, progress: Progress) {
-        let _ = self.with(|s| frame::write_json(&mut s.client, Kind::Progress, &progress));
+        self.tell(Kind::Progress, &progress);
     }
 
     fn saved(&self, path: &str) {
-        let _ = self.with(|s| frame::write_json(&mut s.client, Kind::Saved, &path));
+        self.tell(Kind::Saved, &path);
     }
 
     /// The other end has closed its side, or is gone.
     fn is_stopped(&self) -> bool {
-        self.with(|s| s.client.ends.ending.load(Ordering::SeqCst) || is_closed(&s.client.stream))
+        self.with(|s| {
+            s.client.is_over || s.client.ends.ending.load(Ordering::SeqCst) || is_closed(&s.client.stream)
+        })
     }
 }
 

@@ -16,7 +16,8 @@ use locker_crypto::cut::Cutter;
 use locker_crypto::file_ref::{ChunkRecord, FileRef};
 use locker_crypto::id::{ChunkTag, ContentHash, SpaceTag};
 use locker_crypto::pack::SealedChunk;
-use locker_store::{Snapshot, files, index};
+use locker_store::index::{self, PackState};
+use locker_store::{Snapshot, files};
 
 use super::budget::{Budget, Permit};
 use super::walk::{SourceFile, Stamp};
@@ -233,18 +234,38 @@ impl Sealer {
         if self.hash_of_new(source, budget)? != Some(before.content_hash()) {
             return Ok(false);
         }
-        // What is damaged or away is sealed anew.
-        self.is_whole(before, reader)
-    }
-
-    /// Whether every chunk of a file is here; of what cannot be read it is not.
-    pub(super) fn is_whole(&self, file: &FileRef, reader: &Reader<'_>) -> Result<bool, Error> {
         let mut is_here = true;
-        let seen = reader.each_record(file, &mut |record, _| {
+        let seen = reader.each_record(before, &mut |record, _| {
             is_here = is_here && self.has(&record.tag())?;
             Ok(())
         });
+        // What is damaged or away is sealed anew.
         Ok(is_here && seen.is_ok())
+    }
+
+    /// Whether a chunk of a file is damaged here and lies in no other pack. What is away or still to come is not.
+    pub(super) fn is_damaged(&self, file: &FileRef, reader: &Reader<'_>) -> Result<bool, Error> {
+        let snapshot = self.snapshot();
+        let mut is_damaged = false;
+        let seen = reader.each_record(file, &mut |record, _| {
+            let (mut is_lost, mut is_elsewhere) = (false, false);
+            for place in index::places(&*snapshot, &self.space, &record.tag())? {
+                match index::pack(&*snapshot, &place.pack)?.map(|pack| pack.state) {
+                    Some(PackState::Lost) => is_lost = true,
+                    Some(_) => is_elsewhere = true,
+                    None => {}
+                }
+            }
+            is_damaged |= is_lost && !is_elsewhere;
+            Ok(())
+        });
+        match seen {
+            Ok(()) => Ok(is_damaged),
+            // The list of its chunks is.
+            Err(Error::Integrity { .. }) => Ok(true),
+            Err(Error::Network(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The hash of a large file, unless it begins like something that is here, cannot be read, or the import has ended.

@@ -67,6 +67,8 @@ pub(super) struct FileJob {
     pub(super) create: Option<Place>,
     /// The versions that it has.
     pub(super) versions: Vec<Existing>,
+    /// Whether a part of these is damaged here.
+    pub(super) is_damaged: bool,
     /// Whether its stamp may be trusted the next time.
     pub(super) settled: bool,
     /// Its path in the locker, as told to the person.
@@ -196,9 +198,13 @@ impl<'a> Planner<'a> {
         let known = self.existing(&imported, NodeKind::File)?;
         let parent = self.here();
         let (parent, shown) = (parent.node, path::join(&parent.shown, &imported.name));
-        if let Some(Known { only: Some(only), node, .. }) = &known
+        let is_damaged = match &known {
+            Some(Known { node, .. }) if self.has_lost => self.is_damaged(*node)?,
+            _ => false,
+        };
+        if let Some(Known { only: Some(only), .. }) = &known
+            && !is_damaged
             && self.is_unchanged(&source, only)?
-            && (!self.has_lost || self.is_whole(*node)?)
         {
             return self.send(Job::Unchanged { size: source.stamp.size });
         }
@@ -215,6 +221,7 @@ impl<'a> Planner<'a> {
                 node,
                 create,
                 versions,
+                is_damaged,
                 settled,
                 shown,
                 content,
@@ -253,14 +260,16 @@ impl<'a> Planner<'a> {
         Ok(known == Some(version.hash))
     }
 
-    /// Whether every chunk of a file's only version is here.
-    fn is_whole(&self, node: NodeId) -> Result<bool, Error> {
+    /// Whether a part of what a file holds is damaged here.
+    fn is_damaged(&self, node: NodeId) -> Result<bool, Error> {
         let (store, snapshot) = (self.inner.store()?, self.sealer.snapshot());
         let reader = Reader::new(self.inner, &store, &snapshot);
-        let versions = self.versions(node)?;
-        versions
-            .iter()
-            .try_fold(true, |whole, version| Ok(whole && self.sealer.is_whole(&version.file, &reader)?))
+        for version in self.versions(node)? {
+            if self.sealer.is_damaged(&version.file, &reader)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What a large file still is, although it was sealed under an earlier secret.

@@ -42,7 +42,7 @@ fn wanted(is_pinned: bool, standing: Option<Standing>, named_s: u64) -> Packs {
     let others: Vec<Other> =
         standing.map(|standing| Other { device: author, standing, word: Word::Pin }).into_iter().collect();
     let mut packs = Packs { least: u32::MAX, proved: u32::MAX, said: u32::MAX, ..Packs::default() };
-    let needs = Needs::new(&inner, &store, &snapshot);
+    let needs = Needs::new(&inner, &store, &snapshot, false);
     packs.add((&snapshot, &needs), (&space, NOW_S), &others, (&PACK, &pack)).unwrap();
     packs
 }
