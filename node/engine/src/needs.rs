@@ -25,15 +25,15 @@ pub(crate) struct Noted(Mutex<Option<u64>>);
 impl Noted {
     /// It was noted for all chunks, from the state that this commit left.
     pub(crate) fn note(&self, commits: u64) {
-        *self.get_mut() = Some(commits);
+        *self.lock() = Some(commits);
     }
 
     /// That count. To be read before the state in which the notes are looked up.
     pub(crate) fn get(&self) -> Option<u64> {
-        *self.get_mut()
+        *self.lock()
     }
 
-    fn get_mut(&self) -> MutexGuard<'_, Option<u64>> {
+    fn lock(&self) -> MutexGuard<'_, Option<u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
