@@ -47,6 +47,8 @@ pub enum Domain {
     Register,
     /// Device over the one that takes its place.
     Successor,
+    /// Root key over a decision about what its person's own device took away.
+    Confirm,
 }
 
 impl Domain {
@@ -66,6 +68,7 @@ impl Domain {
         Domain::Pins,
         Domain::Register,
         Domain::Successor,
+        Domain::Confirm,
     ];
 
     const fn prefix(self) -> &'static [u8] {
@@ -84,6 +87,7 @@ impl Domain {
             Domain::Pins => b"locker-v1 pins\0",
             Domain::Register => b"locker-v1 register\0",
             Domain::Successor => b"locker-v1 successor\0",
+            Domain::Confirm => b"locker-v1 confirm\0",
         }
     }
 }

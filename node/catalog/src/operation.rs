@@ -13,10 +13,12 @@ use std::fmt;
 
 pub use body::Body;
 use locker_crypto::Refusal;
+use locker_crypto::encode::Writer;
 pub use locker_crypto::entry::Dep as EntryRef;
 use locker_crypto::file_ref::FileRef;
-use locker_crypto::id::{EpochId, NodeId, ObjectHash, VerifyingKey, VersionId};
+use locker_crypto::id::{EpochId, NodeId, ObjectHash, SpaceId, VerifyingKey, VersionId};
 use locker_crypto::pack::PackOp;
+use locker_crypto::sign::Signature;
 
 use crate::order::OpOrder;
 
@@ -269,6 +271,19 @@ pub struct Confirm {
     pub last_seq: u64,
     /// What is to happen.
     pub decision: Decision,
+    /// The root key of its person over the rest ([`Confirm::signed_bytes`]), with which the author decides itself. It can
+    /// allow only.
+    pub root_sig: Option<Signature>,
+}
+
+impl Confirm {
+    /// What the root key signs, under [`Domain::Confirm`](locker_crypto::sign::Domain::Confirm): the space, and the operation
+    /// with an empty signature.
+    pub fn signed_bytes(&self, space: &SpaceId) -> Vec<u8> {
+        let mut w = Writer::new();
+        codec::encode_confirm(self, Some(&[]), &mut w);
+        [space.as_ref(), &w.finish()].concat()
+    }
 }
 
 /// How a hold ends.

@@ -97,6 +97,8 @@ pub struct Space {
     id: SpaceId,
     own: VerifyingKey,
     authors: Authors,
+    /// The root key of each person that is current, as far as person logs told it.
+    roots: BTreeMap<PersonId, VerifyingKey>,
     access: Access,
     epochs: Epochs,
     forks: BTreeMap<VerifyingKey, Fork>,
@@ -126,6 +128,7 @@ impl Space {
             own,
             access: Access::resolve(authors.clone(), []),
             authors,
+            roots: row::roots(rows)?,
             epochs: Epochs::default(),
             forks: BTreeMap::new(),
             waiting: Waiting::default(),

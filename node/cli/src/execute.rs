@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use locker_engine::report::{Entry, Guide, Observer, TicketShown};
-use locker_engine::{Locker, NodeOptions, ShareOptions, VerifyOptions};
+use locker_engine::{Error, Locker, NodeOptions, ShareOptions, VerifyOptions};
 
 use crate::failure::Failure;
 use crate::request::{PairEvent, Reply, Request};
@@ -68,7 +68,9 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
             Reply::Removed { removed: locker.remove(&path)?, holders }
         }
         Request::Held => Reply::Held(locker.held()?),
-        Request::AllowHeld { device } => Reply::Decided(locker.allow_held(device.as_deref())?),
+        Request::AllowHeld { device, words } => {
+            Reply::Decided(locker.allow_held(device.as_deref(), words.as_ref())?)
+        }
         Request::UndoHeld { device } => Reply::Decided(locker.undo_held(device.as_deref())?),
         Request::Restore { path, at, version } => Reply::Restored(locker.restore(&path, at, version)?),
         Request::History { path } => Reply::History(locker.history(&path)?),
@@ -90,7 +92,11 @@ pub(crate) fn execute(locker: &Locker, request: Request, sink: &dyn Sink) -> Res
             let known = crate::network::Network::default().resolve(&locker.home()?)?;
             let resolved = crate::network::Resolved { bootstrap, lan, port_mapping, ..known };
             let options = crate::network::options(&[], &resolved)?;
-            Reply::Diagnosis(locker.doctor(options, &AsObserver(sink))?)
+            Reply::Diagnosis(match locker.doctor(options.clone(), &AsObserver(sink)) {
+                // No node runs where nothing may be written; the rest is looked at all the same.
+                Err(Error::ReadOnly(_)) => locker.doctor_without_node(&options, &AsObserver(sink))?,
+                diagnosis => diagnosis?,
+            })
         }
         Request::Verify { repair, all } => {
             let repair = repair.then(|| remembered(locker)).transpose()?;

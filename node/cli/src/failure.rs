@@ -170,6 +170,11 @@ impl From<Error> for Failure {
                 "E_READ_ONLY",
                 "Make it writable for this user, then run the command again.".into(),
             ),
+            Error::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => (
+                Exit::Failed,
+                "E_IO",
+                "Give this user the right to read and write there, then run the command again.".into(),
+            ),
             Error::Io { .. } => (
                 Exit::Failed,
                 "E_IO",
@@ -185,7 +190,8 @@ impl From<Error> for Failure {
             Error::OwnHold(_) => (
                 Exit::Refused,
                 "E_HELD",
-                "Run `locker held allow` or `locker held undo` there. `locker restore` brings single things back from here."
+                "Run `locker held allow` or `locker held undo` there, or here `locker held allow --phrase-file FILE` with your \
+                 24 words. `locker restore` brings single things back from here."
                     .into(),
             ),
             Error::Displaced => (

@@ -53,6 +53,26 @@ impl Terminal {
         }
     }
 
+    /// Prints a result that must be out before the work goes on: a reader that went away is an error here. With `--json` the
+    /// object stays open until it is known how the work ended, which [`Begun::finish`] adds.
+    pub(crate) fn begin_result(
+        &self,
+        value: &impl Serialize,
+        human: impl FnOnce() -> String,
+    ) -> Result<Begun, Failure> {
+        let told = if self.json {
+            let mut object = serde_json::to_string(value).map_err(|e| write_failed(&e.into()))?;
+            // Its last brace comes with the end.
+            object.pop();
+            object
+        } else {
+            format!("{}\n", human().trim_end())
+        };
+        let mut out = io::stdout().lock();
+        out.write_all(told.as_bytes()).and_then(|()| out.flush()).map_err(|e| write_failed(&e))?;
+        Ok(Begun { json: self.json })
+    }
+
     /// Whether a person sits at this terminal.
     pub(crate) fn is_interactive(&self) -> bool {
         !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
@@ -113,6 +133,35 @@ pub(crate) fn failure(failure: &Failure, json: bool) {
             Told { error: Inner { code: &failure.code, message: &failure.message, hint: &failure.hint } };
         if let Ok(line) = serde_json::to_string(&told) {
             let _ = writeln!(io::stdout(), "{line}");
+        }
+    }
+}
+
+/// A result that is out although the work goes on.
+#[must_use = "with `--json` an object is still open"]
+pub(crate) struct Begun {
+    json: bool,
+}
+
+impl Begun {
+    /// Says how the work ended. With `--json` a failure stands in the object that is open, and not in a second one: what was told
+    /// before may be all that its reader has.
+    pub(crate) fn finish<T>(self, result: Result<T, Failure>) -> Result<T, Failure> {
+        if !self.json {
+            return result;
+        }
+        match result {
+            Ok(value) => text("}\n").map(|()| value),
+            Err(failure) => {
+                let told = serde_json::json!({
+                    "code": failure.code,
+                    "message": failure.message,
+                    "hint": failure.hint,
+                });
+                self::failure(&failure, false);
+                text(&format!(",\"error\":{told}}}\n"))?;
+                Err(Failure { message: String::new(), ..failure })
+            }
         }
     }
 }

@@ -92,6 +92,8 @@ pub(crate) enum Request {
     AllowHeld {
         /// Whose, if several are.
         device: Option<String>,
+        /// The 24 words, where it is of the device itself.
+        words: Option<Secret>,
     },
     /// Bring back what is held.
     UndoHeld {

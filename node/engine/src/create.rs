@@ -8,7 +8,7 @@ use locker_catalog::operation::{Body, Epoch, Grant, MemberKey, Meta, Op, Role};
 use locker_catalog::space::Space;
 use locker_crypto::entry::Place;
 use locker_crypto::epoch::Bundle;
-use locker_crypto::id::{EntryId, NodeId, SpaceId, SpaceTag};
+use locker_crypto::id::{EntryId, NodeId, SpaceId, SpaceTag, VerifyingKey};
 use locker_crypto::identity::{DeviceKeys, PersonKeys, Root};
 use locker_crypto::person::{self, Author};
 use locker_crypto::phrase::Phrase;
@@ -172,6 +172,7 @@ impl Made {
         let device = self.device.verifying_key();
         let mut rows = txn.rows_mut(tag);
         let mut space = Space::open(&rows, id, device)?;
+        space.set_root(&mut rows, person, VerifyingKey(person.0))?;
         space.set_person(&mut rows, person, &BTreeSet::from([device]), now)?;
         writer::taken(space.accept(&mut rows, entry, now)?.outcome)?;
         Ok((id, tag))

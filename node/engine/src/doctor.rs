@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use locker_net::NodeAddress;
 
-use crate::Error;
-use crate::node::{Hub, NodeOptions, with_net};
-use crate::report::{Diagnosis, Observer, Progress};
+use crate::node::{Hub, NodeOptions, visit, with_net};
+use crate::report::{Check, Diagnosis, Observer, Progress};
+use crate::{Error, Locker};
 
 /// Parts that are looked at, all devices together as one.
 const PARTS: u64 = 9;
@@ -62,6 +62,40 @@ pub(crate) fn diagnose(
     }))?;
     let checks = [clock, disk, store].into_iter().chain(network).chain(devices).collect();
     Ok(Diagnosis::new(checks, inner.env().elapsed().saturating_sub(start).as_secs_f64()))
+}
+
+impl Locker {
+    /// Looks at what can be looked at where the home can only be read, and [`Locker::doctor`] is therefore
+    /// [`Error::ReadOnly`]: the disk, the store, and the meeting points of `options`.
+    ///
+    /// # Errors
+    /// [`Error::Network`] if no node can be started that visits them.
+    pub fn doctor_without_node(
+        &self,
+        options: &NodeOptions,
+        observer: &dyn Observer,
+    ) -> Result<Diagnosis, Error> {
+        let (inner, done) = (self.inner(), Done { count: AtomicU64::new(0), observer });
+        let start = inner.env().elapsed();
+        done.tell(0);
+        let disk = done.with(disk::look(&inner));
+        let store = done.with(store::look(&inner));
+        let points = options.bootstrap.clone();
+        let options = NodeOptions { bootstrap: points.clone(), ..NodeOptions::default() };
+        let bootstrap = visit(options, async |probe| Ok(network::bootstrap(&points, probe).await))?;
+        let checks = vec![disk, store, unstarted(), done.with(bootstrap)];
+        Ok(Diagnosis::new(checks, inner.env().elapsed().saturating_sub(start).as_secs_f64()))
+    }
+}
+
+/// What is said of all that only a node can look at.
+fn unstarted() -> Check {
+    Check::failed(
+        network::LISTEN,
+        "No node can run here, so the clock, the rest of the network and the other devices were not looked at.",
+        "A node writes down what it learns, and this home can only be read.",
+        "Make the home writable for this user, then run `locker doctor` again.",
+    )
 }
 
 /// Counts what has been looked at.

@@ -109,7 +109,7 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// This device took away itself what others hold: only they decide.
+    /// This device took away itself what others hold: they decide, or who has the 24 words.
     #[error("this device took them away itself: that is decided on {}", .0.join(" or "))]
     OwnHold(Vec<String>),
     /// The network, or who was to be reached over it.

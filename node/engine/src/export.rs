@@ -46,9 +46,8 @@ fn copy_out(inner: &Inner, from: &str, to: &Path, observer: &dyn Observer) -> Re
     let node = tree.resolve(from)?;
     let place = choose(&tree, node, to)?;
     place.check_outside(store.home().path())?;
-    let reader = Reader::new(inner, &store, &snapshot).asking_others();
-    let (files, bytes) = tree.count_below(node)?;
-    let meter = Meter::new(observer, inner.env(), Some((files, bytes)));
+    let meter = Meter::new(observer, inner.env(), Some(tree.count_below(node)?));
+    let reader = Reader::new(inner, &store, &snapshot).asking_others().while_wanted(&meter);
     let export =
         Export { inner, tree: &tree, reader: &reader, meter: &meter, to: &place.shown, records: None };
     let temporary = place.temporary(inner.env());
@@ -75,8 +74,8 @@ fn copy_all_out(inner: &Inner, to: &Path, observer: &dyn Observer) -> Result<Got
     let place = choose(&tree, NodeId::ROOT, to)?;
     place.check_outside(store.home().path())?;
     let io = |e| Error::io("cannot write", place.shown.as_path(), e);
-    let reader = Reader::new(inner, &store, &snapshot).asking_others();
     let meter = Meter::new(observer, inner.env(), Some(tree.count_below(NodeId::ROOT)?));
+    let reader = Reader::new(inner, &store, &snapshot).asking_others().while_wanted(&meter);
     let temporary = place.temporary(inner.env());
     let dir = make_folder(temporary.parent, &temporary.name).map_err(io)?;
     let mut taken = HashSet::new();

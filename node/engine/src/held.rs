@@ -11,11 +11,12 @@ use locker_catalog::operation::{Confirm, Decision, Op};
 use locker_catalog::space::Space;
 use locker_catalog::tree::{self as catalog, Shown};
 use locker_crypto::id::VerifyingKey;
+use locker_crypto::sign::Domain;
 use locker_store::{Reads, Snapshot};
 
 use crate::Error;
 use crate::locker::Inner;
-use crate::report::{Decided, Held, HeldBy, Problem};
+use crate::report::{Decided, Held, HeldBy, Problem, Secret};
 
 /// What waits for a decision, here or on the other devices.
 ///
@@ -26,16 +27,24 @@ pub(crate) fn list(inner: &Inner) -> Result<Vec<Held>, Error> {
     told(inner, &store.read()?)
 }
 
-/// Lets what a device took away be so, here and on the others. With one hold, `device` need not be named.
+/// Lets what a device took away be so, here and on the others. With one hold, `device` need not be named. With the words,
+/// that may be this device.
 ///
 /// # Errors
 /// [`Error::NoSuch`] if nothing of it is held; [`Error::Argument`] if several devices are meant; [`Error::OwnHold`] for
-/// what this device took away itself; what committing gives.
-pub(crate) fn allow(inner: &Inner, device: Option<&str>) -> Result<Decided, Error> {
-    let held = choose(inner, device)?;
+/// what this device took away itself, without the words; [`Error::Phrase`] for what are no words, [`Error::PhraseRefused`] for
+/// others; what committing gives.
+pub(crate) fn allow(inner: &Inner, device: Option<&str>, words: Option<&Secret>) -> Result<Decided, Error> {
+    let root = words.map(|words| crate::phrase::check(inner, words)).transpose()?;
+    let held = choose(inner, device, root.is_some())?;
     let hold = inner.commit(|change| {
         let hold = still_held(change.look(|space, rows| space.held_back(rows))?, &held)?;
-        change.push(confirm(&hold, Decision::Allow))?;
+        let mut allowed = confirm(&hold, Decision::Allow);
+        if let Some(root) = root.as_ref().filter(|_| hold.is_own) {
+            let message = allowed.signed_bytes(&inner.keys().space);
+            allowed.root_sig = Some(root.signing().sign(Domain::Confirm, &message));
+        }
+        change.push(Op::Confirm(allowed))?;
         Ok(hold)
     })?;
     Ok(decided(held, &hold))
@@ -44,9 +53,9 @@ pub(crate) fn allow(inner: &Inner, device: Option<&str>) -> Result<Decided, Erro
 /// Brings back what a device took away: writes what it takes for the tree to be as this device shows it.
 ///
 /// # Errors
-/// As [`allow`].
+/// As [`allow`] without words.
 pub(crate) fn undo(inner: &Inner, device: Option<&str>) -> Result<Decided, Error> {
-    let held = choose(inner, device)?;
+    let held = choose(inner, device, false)?;
     // What is brought back must still be here when it is committed that it counts again.
     let _content = inner.turns().rely();
     let hold = inner.commit(|change| {
@@ -116,7 +125,7 @@ fn one(hold: &Hold, name: String, files: u64, confirm_on: Vec<String>) -> Held {
     };
     let sentence = if hold.is_own {
         format!(
-            "this device wants to {what} ({percent} %): the others hold it until that is decided on {}.",
+            "this device wants to {what} ({percent} %): the others hold it until that is decided on {}, or here with the 24 words.",
             confirm_on.join(" or ")
         )
     } else {
@@ -152,14 +161,14 @@ fn deciders(inner: &Inner, snapshot: &Snapshot, author: &VerifyingKey) -> Result
     Ok(others.map(|one| one.name).collect())
 }
 
-/// The hold that is meant.
-fn choose(inner: &Inner, device: Option<&str>) -> Result<Held, Error> {
+/// The hold that is meant: without a name, of another device, or with the words of this one, if there is such a hold.
+fn choose(inner: &Inner, device: Option<&str>, has_words: bool) -> Result<Held, Error> {
     let mut held = list(inner)?;
     let nothing = || Error::NoSuch("nothing is held that a decision here could end".into());
     if let Some(device) = device {
         held.retain(|one| one.device.starts_with(device) || one.name == device);
-    } else if held.iter().any(|one| !one.this) {
-        held.retain(|one| !one.this);
+    } else if held.iter().any(|one| one.this == has_words) {
+        held.retain(|one| one.this == has_words);
     }
     let first = held.pop().ok_or_else(nothing)?;
     if !held.is_empty() {
@@ -167,7 +176,7 @@ fn choose(inner: &Inner, device: Option<&str>) -> Result<Held, Error> {
             "several devices took something away: name one, as `locker held` shows it".into(),
         ));
     }
-    if first.this { Err(Error::OwnHold(first.confirm_on)) } else { Ok(first) }
+    if first.this && !has_words { Err(Error::OwnHold(first.confirm_on)) } else { Ok(first) }
 }
 
 fn still_held(holds: Vec<Hold>, held: &Held) -> Result<Hold, Error> {
@@ -181,7 +190,7 @@ fn decided(held: Held, hold: &Hold) -> Decided {
     Decided { device: held.device, name: held.name, files: hold.losses.gone + hold.losses.replaced }
 }
 
-fn confirm(hold: &Hold, decision: Decision) -> Op {
+fn confirm(hold: &Hold, decision: Decision) -> Confirm {
     let Hold { author, first_seq, last_seq, .. } = *hold;
-    Op::Confirm(Confirm { author, first_seq, last_seq, decision })
+    Confirm { author, first_seq, last_seq, decision, root_sig: None }
 }

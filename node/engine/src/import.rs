@@ -16,7 +16,8 @@ use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use locker_catalog::name::{self, collision_key};
@@ -34,19 +35,21 @@ use crate::progress::Meter;
 use crate::report::{Added, Observer};
 use crate::{Error, path};
 
+/// How often it is looked whether an import that waits for another one may begin, and whether it is still wanted.
+const TURN_LOOK: Duration = Duration::from_millis(200);
 /// How often an import looks its folders up again that were moved to the trash meanwhile.
 const DISPLACED_TRIES: u32 = 3;
 
 /// Takes `paths` in below the folder `to`; see [`crate::Locker::add`].
 pub(crate) fn add(inner: &Inner, paths: &[&Path], to: &str, observer: &dyn Observer) -> Result<Added, Error> {
+    let meter = Meter::new(observer, inner.env(), None);
     // One at a time: what one import makes, the next one has to find.
-    let _turn = inner.import_turn();
+    let _turn = turn(inner, &meter)?;
     let start = inner.env().elapsed();
     inner.may_sign()?;
     let tops = walk::tops(paths)?;
     let target = inner.commit(|change| ensure_folder(change, &path::split(to)?, true))?;
     let shown = path::split(to)?.join("/");
-    let meter = Meter::new(observer, inner.env(), None);
     let mut added = Added::default();
     let mut rest = tops.as_slice();
     while !rest.is_empty() {
@@ -69,6 +72,17 @@ pub(crate) fn add(inner: &Inner, paths: &[&Path], to: &str, observer: &dyn Obser
     }
     added.seconds = inner.env().elapsed().saturating_sub(start).as_secs_f64();
     Ok(added)
+}
+
+/// The turn to import; waits for the import that runs, as long as somebody wants that.
+fn turn<'a>(inner: &'a Inner, meter: &Meter<'_>) -> Result<MutexGuard<'a, ()>, Error> {
+    loop {
+        if let Some(turn) = inner.try_import_turn() {
+            return Ok(turn);
+        }
+        meter.go_on()?;
+        std::thread::park_timeout(TURN_LOOK);
+    }
 }
 
 /// How many arguments from the first on have names of their own. One of the same name goes into the same folder, which
@@ -97,7 +111,8 @@ fn import(
         let planner = {
             let (sealer, budget) = (Arc::clone(&sealer), budget.clone());
             scope.spawn(move || -> Result<(), Error> {
-                let mut planner = Planner::new(inner, &sealer, budget, jobs, target.0, target.1.to_owned())?;
+                let to = (target.0, target.1.to_owned());
+                let mut planner = Planner::new(inner, &sealer, meter, budget, jobs, to)?;
                 walk::walk(tops, &|meta| (meta.dev(), meta.ino()) == home, &mut |found| planner.found(found))
             })
         };

@@ -344,7 +344,7 @@ impl<'a> Given<'a> {
         {
             let mut rows = txn.rows_mut(tag);
             let mut space = Space::open(&rows, self.space, keys.verifying_key())?;
-            space.set_person(&mut rows, self.person, &self.roster.brought_in, env.now_ms())?;
+            space.set_roster(&mut rows, self.person, &self.roster, env.now_ms())?;
         }
         keyring::put(txn, &(), keys.signing_seed());
         keyring::put(txn, &(), keys.box_seed());

@@ -91,7 +91,7 @@ pub use recover::{DrillOptions, RecoverFrom, RecoverOptions};
 pub use report::Secret;
 pub use share::{EXPIRES_DEFAULT_S, EXPIRES_MAX_S, ShareOptions};
 pub use time::{parse_span_s, parse_time};
-pub use vault::Vault;
+pub use vault::{Vault, is_passphrase_of};
 
 /// Whether a text is a valid recovery phrase of 24 words; used to refuse one that was given in the wrong place.
 pub fn is_phrase(text: &str) -> bool {

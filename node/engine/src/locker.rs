@@ -208,7 +208,10 @@ impl Locker {
             None if crate::recover::is_unfinished(&store.read()?)? => return Err(Error::Unrecovered),
             None => {}
         }
-        crate::gc::note_today(&store, &env)?;
+        // Where nothing may be written no day is counted, and it is read all the same.
+        if !store.is_read_only() {
+            crate::gc::note_today(&store, &env)?;
+        }
         start_workers(config.threads);
         let umask = crate::place::current_umask();
         Ok(Self(Arc::new(Inner {

@@ -14,6 +14,7 @@ use locker_crypto::secret::PersonKey;
 use locker_store::{Reads, objects};
 
 use crate::Error;
+use crate::keys::not_heard_yet;
 
 /// From here on in the keyring, keys beside the generations: those of generations end below.
 pub(crate) const BESIDE: u32 = 1 << 31;
@@ -212,7 +213,7 @@ fn open_started(
 /// The key pair to which keys are sealed for the current root, by the log.
 ///
 /// # Errors
-/// [`Error::Integrity`] if its object is not here or is another one.
+/// [`Error::Network`] if its object has not come yet; [`Error::Integrity`] if it is another one, or the log names none.
 pub(crate) fn root_box<R: Reads>(
     reads: &R,
     entries: &[Entry],
@@ -266,9 +267,9 @@ fn box_name(entries: &[Entry], vk: &VerifyingKey) -> Option<ObjectHash> {
 }
 
 fn box_key<R: Reads>(reads: &R, name: Option<ObjectHash>) -> Result<BoxPublicKey, Error> {
-    let missing = || Error::damaged("a key that the person log names", Refusal::Key);
-    let name = name.ok_or_else(missing)?;
-    let object = objects::get(reads, &name)?.ok_or_else(missing)?;
+    let name = name.ok_or_else(|| Error::damaged("a key that the person log names", Refusal::Key))?;
+    // It comes after the entry that names it.
+    let object = objects::get(reads, &name)?.ok_or_else(not_heard_yet)?;
     BoxPublicKey::from_named(&object, &name)
         .map_err(|why| Error::damaged("a key that the person log names", why))
 }

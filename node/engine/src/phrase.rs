@@ -49,7 +49,11 @@ pub(crate) fn draft(inner: &Inner, old: &Secret) -> Result<Created, Error> {
     })
 }
 
-fn check(inner: &Inner, words: &Secret) -> Result<Root, Error> {
+/// The root keys of the words, if they are those of this locker now.
+///
+/// # Errors
+/// [`Error::Phrase`] for what are no words; [`Error::PhraseRefused`] for others; what reading gives.
+pub(crate) fn check(inner: &Inner, words: &Secret) -> Result<Root, Error> {
     let root = read_phrase(words)?;
     let person = inner.keys().person;
     let roster = Roster::read(person, &person_log(&inner.store()?.read()?, &person)?);
@@ -66,7 +70,8 @@ fn other_words() -> Error {
 /// open nothing of, with all that begins with it, and the next generation of slots.
 ///
 /// # Errors
-/// As [`draft`]; [`Error::Network`] if the key in use has not come yet; [`Error::Restored`]; else as any change.
+/// As [`draft`]; [`Error::Network`] if the key in use, or that of a device, has not come yet; [`Error::Restored`]; else as
+/// any change.
 pub(crate) fn change(inner: &Inner, old: &Secret, new: &Secret) -> Result<(), Error> {
     let (old, new) = (check(inner, old)?, read_phrase(new)?);
     inner.commit(|change| {

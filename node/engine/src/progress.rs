@@ -49,6 +49,16 @@ impl<'a> Meter<'a> {
         }
     }
 
+    /// Whether the work may go on, where nothing is done meanwhile that is counted: tells and asks the observer too, not more
+    /// often than else.
+    ///
+    /// # Errors
+    /// As [`Meter::check`].
+    pub(crate) fn go_on(&self) -> Result<(), Error> {
+        self.add(0, 0);
+        self.check()
+    }
+
     /// Whether the work may go on. Costs nothing: the observer was asked when he was told last.
     ///
     /// # Errors
@@ -78,8 +88,9 @@ impl<W: Write> Write for Stoppable<'_, W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::STREAM_SIZE_MIN;
     use crate::report::Silent;
-    use crate::test_mesh::{World, names};
+    use crate::test_mesh::{World, id, names};
 
     /// Has had enough from the beginning.
     struct Stopping;
@@ -111,5 +122,26 @@ mod tests {
         assert!(is_stopped(locker.leave(&world.path("left"), &Stopping).map(drop)));
         assert!(!world.path("left").exists());
         assert_eq!(locker.get("source", &out, &Silent).unwrap().files, 3);
+    }
+
+    /// Goal: an import that waits for another one, or only reads a large file to see whether it is still what was sealed
+    /// under an earlier secret, is stopped too.
+    #[test]
+    fn an_import_that_writes_nothing_yet_can_be_stopped() {
+        let (world, locker) = World::new();
+        let ended = world.join(&locker, "ended");
+        let (path, body) = (world.path("large.bin"), vec![7_u8; 5 << 20]);
+        assert!(STREAM_SIZE_MIN < body.len() as u64);
+        world.add_bytes(&locker, "large.bin", &body);
+        locker.revoke_device(&id(&ended)).unwrap();
+        let inner = locker.inner();
+        let turn = inner.import_turn();
+        assert!(matches!(locker.add(&[&path], "", &Stopping), Err(Error::Stopped)));
+        drop(turn);
+        // Written anew, it has another stamp.
+        std::fs::write(&path, &body).unwrap();
+        assert!(matches!(locker.add(&[&path], "", &Stopping), Err(Error::Stopped)));
+        let again = locker.add(&[&path], "", &Silent).unwrap();
+        assert_eq!((again.files, again.new_bytes), (1, 0));
     }
 }

@@ -24,6 +24,7 @@ use crate::care::is_shortage;
 use crate::limits::{EXPORT_AHEAD_BYTES, OPEN_PACKS};
 use crate::locker::Inner;
 use crate::node::Hub;
+use crate::progress::Meter;
 
 /// Bytes that are opened before the first of them is given out.
 const FIRST_GROUP_BYTES: usize = 1 << 20;
@@ -36,6 +37,8 @@ pub(crate) struct Reader<'a> {
     space: SpaceTag,
     /// Whether what is not here is read from other devices.
     asks_others: bool,
+    /// Whether that is still wanted.
+    meter: Option<&'a Meter<'a>>,
     /// Packs that were read from: neighbours are mostly asked for together.
     open: Mutex<HashMap<PackHash, Arc<PackReader>>>,
 }
@@ -51,12 +54,17 @@ impl<'a> Reader<'a> {
     /// Reads content of the home space from `store`, looking chunks up in `snapshot`.
     pub(crate) fn new(inner: &'a Inner, store: &'a Store, snapshot: &'a Snapshot) -> Self {
         let space = inner.space_tag();
-        Self { inner, store, snapshot, space, asks_others: false, open: Mutex::default() }
+        Self { inner, store, snapshot, space, asks_others: false, meter: None, open: Mutex::default() }
     }
 
     /// Reads what is not here from other devices, as far as a node runs. What comes is not kept.
     pub(crate) fn asking_others(self) -> Self {
         Self { asks_others: true, ..self }
+    }
+
+    /// Waits for other devices only while the work may go on; then it gives [`Error::Stopped`].
+    pub(crate) fn while_wanted(self, meter: &'a Meter<'a>) -> Self {
+        Self { meter: Some(meter), ..self }
     }
 
     /// Writes the bytes of `range` to `out`; a range beyond the end is cut there. A read of the whole file is checked
@@ -213,7 +221,7 @@ impl<'a> Reader<'a> {
         let damaged = || Error::damaged("a chunk", Refusal::Canon);
         let pack = index::pack(self.snapshot, &place.pack)?.ok_or_else(damaged)?;
         let [head, segments] = sealed_parts(wanted, place).ok_or_else(damaged)?;
-        let groups = node.fetch_away(&place.pack, pack.len, &[head.clone(), segments.clone()])?;
+        let groups = node.fetch_away(&place.pack, pack.len, &[head.clone(), segments.clone()], self.meter)?;
         let (head, sealed) =
             (groups.cut(head).ok_or_else(damaged)?, groups.cut(segments).ok_or_else(damaged)?);
         open(wanted, &head, Some(&sealed))

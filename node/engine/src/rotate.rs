@@ -47,7 +47,7 @@ pub(crate) fn is_due(inner: &Inner) -> Result<bool, Error> {
 /// ([`is_overdue`]). One durable commit. Says whether it did.
 ///
 /// # Errors
-/// [`Error::Network`] if the key in use has not come yet; else as any change.
+/// [`Error::Network`] if the key in use, or that of a device, has not come yet; else as any change.
 pub(crate) fn renew(inner: &Inner) -> Result<bool, Error> {
     let is_new = inner.commit(|change| {
         let keys = inner.keys();

@@ -1,5 +1,7 @@
 //! How the vault key of this device is closed (`docs/spec/08-at-rest.md`, "Vault").
 
+use std::path::Path;
+
 use locker_crypto::Refusal;
 use locker_crypto::secret::VaultKey;
 use locker_crypto::vault;
@@ -39,6 +41,17 @@ pub(crate) fn create(home: &Home, kind: &Vault, env: &Env) -> Result<VaultKey, E
         }
     }
     Ok(key)
+}
+
+/// Whether this is the passphrase with which the locker in `home` is closed. It can be asked while another process has the
+/// locker open.
+///
+/// Cost: Argon2id once, if the locker is closed with a passphrase.
+pub fn is_passphrase_of(home: &Path, passphrase: &Secret) -> bool {
+    let folder = home.join("vault");
+    !folder.join(KEY_FILE).exists()
+        && std::fs::read(folder.join(WRAP_FILE))
+            .is_ok_and(|wrap| vault::unwrap(passphrase.expose(), &wrap).is_ok())
 }
 
 /// Opens the vault; `ask` is called for the passphrase if one is needed.

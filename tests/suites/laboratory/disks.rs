@@ -135,6 +135,14 @@ fn a_read_only_disk_is_read_and_not_written() {
             ] {
                 home.run_json(command).refused(1, "E_READ_ONLY");
             }
+            // Told as what it is, beside what can be looked at without a node.
+            let outcome = home.run_json(["doctor", "--no-lan"]);
+            assert_eq!(outcome.code(), Some(1), "{how}: {outcome:?}");
+            let told = outcome.json();
+            let checks = told["checks"].as_array().unwrap().iter();
+            let failed = checks.filter(|one| one["state"] == "failed");
+            let failed: Vec<_> = failed.map(|one| one["name"].as_str().unwrap()).collect();
+            assert_eq!(failed, ["disk", "listen"], "{how}: {told:#}");
         };
         disk.remount("ro");
         look("remounted");

@@ -98,3 +98,24 @@ fn t27_new_words_alone_bring_everything_back() {
     content(&again, "out").assert_same(&before);
     kept.stop().ok();
 }
+
+/// Goal: new words that were told and then do not count are one object with the reason, and the old ones still count. Method: the
+/// words of a locker can be changed fifteen times.
+#[test]
+fn words_that_do_not_count_are_told_with_the_reason() {
+    let home = Home::empty();
+    let made = home.json(["init", "--no-lan"]);
+    let words = home.beside("words.txt");
+    write(&words, made["phrase"].as_str().unwrap().as_bytes());
+    let change = || home.run_json(["phrase", "change", "--phrase-file", words.to_str().unwrap()]);
+    for _ in 0..15 {
+        let told = change().ok().json();
+        write(&words, told["phrase"].as_str().unwrap().as_bytes());
+    }
+    for _ in 0..2 {
+        let refused = change();
+        refused.refused(1, "E_LIMIT");
+        assert_eq!(refused.json()["phrase"].as_str().unwrap().split(' ').count(), 24);
+        assert!(refused.err.contains("the old ones still count"), "{refused:?}");
+    }
+}

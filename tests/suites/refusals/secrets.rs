@@ -68,6 +68,11 @@ fn passphrases() {
     };
     refuse("the wrong passphrase", Some("wrong"), &["ls"], 4, "E_PASSPHRASE");
     refuse("no passphrase", None, &["ls"], 8, "E_LOCKED");
+    refuse("the passphrase of the locker for a link", Some("right"), &["share", "/"], 2, "E_USAGE");
     run(&bench, false, Some("right"), &["ls"]).ok();
+    let (papers, of_link) = (bench.home.beside("papers"), bench.home.beside("wrong"));
+    run(&bench, false, Some("right"), &["add", papers.to_str().unwrap()]).ok();
+    let share = ["share", "papers", "--link-passphrase-file", of_link.to_str().unwrap()];
+    assert!(run(&bench, false, Some("right"), &share).ok().err.contains("and the passphrase"));
     bench.finish("passphrases");
 }

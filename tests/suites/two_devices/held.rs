@@ -20,10 +20,12 @@ struct Two {
 }
 
 impl Two {
-    /// Two devices with the files that `fill` put into a folder.
+    /// Two devices with the files that `fill` put into a folder. The words of the first one lie beside it.
     fn new(fill: impl FnOnce(&Path)) -> Self {
         let meeting = Meeting::start();
-        let (p, l) = (Home::new(), Home::empty());
+        let (p, l) = (Home::empty(), Home::empty());
+        let made = p.json(["init", "--name", "bench"]);
+        write(&p.beside("words"), made["phrase"].as_str().unwrap().as_bytes());
         let source = p.beside("source");
         fill(&source);
         p.ok(["add".as_ref(), source.as_os_str()]);
@@ -234,4 +236,48 @@ fn t84_removed_folders_come_back_as_they_were() {
         wait_free(home);
     }
     two.stop();
+}
+
+/// Goal: where the other device has nobody before it, the author decides itself with the 24 words, and neither without them nor
+/// with others; the others then take part. Method: all of 30 files removed; the words of another locker; those of this one while
+/// no node runs, and through one.
+#[test]
+fn t84_who_has_the_words_decides_on_the_device_itself() {
+    for through_a_node in [false, true] {
+        let mut two = Two::new(|source| {
+            for number in 0..30 {
+                write(&source.join(format!("{number}.txt")), format!("text {number}").as_bytes());
+            }
+        });
+        two.homes[0].ok(["rm", "source"]);
+        wait_held(&two.homes[1]);
+        two.wait_equal();
+        wait_held(&two.homes[0]);
+        if !through_a_node {
+            two.ups[0].take().unwrap().stop();
+        }
+        let [p, l] = &two.homes;
+        let allow = |words: &Path| {
+            p.run_json(["held".as_ref(), "allow".as_ref(), "--phrase-file".as_ref(), words.as_os_str()])
+        };
+        let others = p.beside("others");
+        let made = Home::empty().json(["init", "--name", "stranger"]);
+        write(&others, made["phrase"].as_str().unwrap().as_bytes());
+        p.run_json(["held", "allow"]).refused(4, "E_HELD");
+        allow(&others).refused(4, "E_DENIED");
+        assert_eq!((held(p).len(), held(l).len(), shown(l).len()), (1, 1, 30));
+
+        let allowed = allow(&p.beside("words"));
+        assert_eq!(allowed.code(), Some(0), "{allowed:?}");
+        assert_eq!(allowed.json()["files"], 30, "{allowed:?}");
+        if !through_a_node {
+            two.ups[0] = Some(Up::start(p, &[]));
+        }
+        for home in [p, l] {
+            wait_free(home);
+        }
+        two.wait_equal();
+        assert_eq!((shown(p).len(), shown(l).len()), (0, 0));
+        two.stop();
+    }
 }

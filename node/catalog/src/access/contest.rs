@@ -104,7 +104,8 @@ pub(super) fn need(authors: &Authors, ops: &[AccessOp], claim: &Claim<'_>, op: &
     match op {
         Op::RemoveAuthor(last) if authors.are_one_person(author, &last.author) => Need::Nothing,
         Op::Confirm(confirm)
-            if confirm.author != *author && authors.are_one_person(author, &confirm.author) =>
+            if (confirm.author != *author || confirm.root_sig.is_some())
+                && authors.are_one_person(author, &confirm.author) =>
         {
             Need::Member
         }

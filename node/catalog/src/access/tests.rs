@@ -101,7 +101,13 @@ fn roles_allow_what_the_table_says() {
         policy(NodeId::ROOT),
         Op::Revoke(Revoke { target: [9; 32] }),
         Op::RemoveAuthor(last(40, 0)),
-        Op::Confirm(Confirm { author: device(40), first_seq: 0, last_seq: 0, decision: Decision::Allow }),
+        Op::Confirm(Confirm {
+            author: device(40),
+            first_seq: 0,
+            last_seq: 0,
+            decision: Decision::Allow,
+            root_sig: None,
+        }),
     ];
     let mut ran = 0;
     for (author, may_write, may_manage) in

@@ -5,6 +5,7 @@ use locker_crypto::encode::{Reader, Writer};
 use locker_crypto::file_ref::FileRef;
 use locker_crypto::id::{EntryId, EpochId, NodeId, ObjectHash, VerifyingKey, VersionId};
 use locker_crypto::pack::PackOp;
+use locker_crypto::sign::Signature;
 
 use super::{
     Confirm, Content, ContentRule, Decision, EntryRef, Epoch, Grant, META_VALUE_LEN_MAX, MemberKey, Meta,
@@ -51,13 +52,7 @@ impl Op {
                 w.array(2).u64(17);
                 encode_frontier(heads, w);
             }
-            Op::Confirm(op) => {
-                let decision = match op.decision {
-                    Decision::Allow => 0,
-                    Decision::Restore => 1,
-                };
-                w.array(5).u64(18).bytes(op.author.as_ref()).u64(op.first_seq).u64(op.last_seq).u64(decision);
-            }
+            Op::Confirm(op) => encode_confirm(op, op.root_sig.as_ref().map(Signature::as_slice), w),
             Op::Policy(op) => encode_policy(op, w),
             Op::Meta(op) => {
                 w.array(4).u64(21).bytes(op.node.as_ref()).text(&op.key).bytes(&op.value);
@@ -100,6 +95,7 @@ impl Op {
 fn decode_fields(code: u64, len: usize, r: &mut Reader<'_>) -> Result<Option<Op>, Refusal> {
     let want = match code {
         2 => 6,
+        18 if len == 6 => 6,
         1 | 6 | 18 | 19 => 5,
         3 | 8 | 9 | 17 => 2,
         4 | 5 | 10 | 16 | 21 => 4,
@@ -136,7 +132,7 @@ fn decode_fields(code: u64, len: usize, r: &mut Reader<'_>) -> Result<Option<Op>
             file: FileRef::read(r)?,
         }),
         17 => Op::Heartbeat(decode_frontier(r)?),
-        18 => Op::Confirm(decode_confirm(r)?),
+        18 => Op::Confirm(decode_confirm(r, len == 6)?),
         19 => Op::Policy(decode_policy(r)?),
         _ => Op::Meta(decode_meta(r)?),
     }))
@@ -203,17 +199,31 @@ fn encode_share(op: &Share, w: &mut Writer) {
     w.bytes(op.link_box.as_ref()).u64(op.expires).bytes(&op.sealed);
 }
 
-fn decode_confirm(r: &mut Reader<'_>) -> Result<Confirm, Refusal> {
+/// Writes operation 18, with this in the place of the signature of the root.
+pub(super) fn encode_confirm(op: &Confirm, root_sig: Option<&[u8]>, w: &mut Writer) {
+    let decision = match op.decision {
+        Decision::Allow => 0,
+        Decision::Restore => 1,
+    };
+    let w = w.array(if root_sig.is_some() { 6 } else { 5 }).u64(18).bytes(op.author.as_ref());
+    let w = w.u64(op.first_seq).u64(op.last_seq).u64(decision);
+    if let Some(root_sig) = root_sig {
+        w.bytes(root_sig);
+    }
+}
+
+fn decode_confirm(r: &mut Reader<'_>, has_root_sig: bool) -> Result<Confirm, Refusal> {
     let (author, first_seq, last_seq) = (VerifyingKey(r.fixed()?), r.u64()?, r.u64()?);
     let decision = match r.u64()? {
         0 => Decision::Allow,
         1 => Decision::Restore,
         _ => return Err(Refusal::Canon),
     };
-    if first_seq > last_seq {
+    let root_sig = if has_root_sig { Some(r.fixed()?) } else { None };
+    if first_seq > last_seq || (root_sig.is_some() && decision != Decision::Allow) {
         return Err(Refusal::Canon);
     }
-    Ok(Confirm { author, first_seq, last_seq, decision })
+    Ok(Confirm { author, first_seq, last_seq, decision, root_sig })
 }
 
 fn encode_policy(op: &Policy, w: &mut Writer) {

@@ -10,6 +10,8 @@ use locker_crypto::entry::{BODY_LEN_MAX, DEPS_MAX, OPS_MAX};
 use locker_crypto::id::EntryId;
 use locker_crypto::id::{ChunkTag, PackHash};
 use locker_crypto::pack::Loc;
+use locker_crypto::secret::SigningSeed;
+use locker_crypto::sign::{Domain, Signing};
 
 use super::*;
 
@@ -70,6 +72,14 @@ fn samples() -> Vec<Op> {
             first_seq: 3,
             last_seq: 3,
             decision: Decision::Restore,
+            root_sig: None,
+        }),
+        Op::Confirm(Confirm {
+            author: VerifyingKey([1; 32]),
+            first_seq: 0,
+            last_seq: u64::MAX,
+            decision: Decision::Allow,
+            root_sig: Some([9; 64]),
         }),
         Op::Policy(Policy {
             node: NodeId::ROOT,
@@ -139,6 +149,15 @@ fn known_codes_with_other_fields_are_kept_as_malformed() {
             first_seq: 4,
             last_seq: 3,
             decision: Decision::Allow,
+            root_sig: None,
+        })),
+        // The words allow; to bring back, a device writes what it was.
+        canon(Op::Confirm(Confirm {
+            author: VerifyingKey([1; 32]),
+            first_seq: 3,
+            last_seq: 4,
+            decision: Decision::Restore,
+            root_sig: Some([9; 64]),
         })),
         canon(Op::Epoch(Epoch {
             id: EpochId([6; 32]),
@@ -211,6 +230,36 @@ fn bodies_of_the_vectors_round_trip() {
         ran += 1;
     }
     assert_eq!(ran, 2);
+}
+
+/// Every operation of `ops.json` in the allowed form is written as it was read; each other one is kept with its first error.
+#[test]
+fn operations_of_the_vectors_are_read_or_refused() {
+    let file: serde_json::Value =
+        serde_json::from_str(include_str!("../../../../docs/spec/vectors/ops.json")).unwrap();
+    let bytes = |value: &serde_json::Value| hex::decode(value.as_str().unwrap()).unwrap();
+    let (ok, refused) = (file["ok"].as_array().unwrap(), file["refused"].as_array().unwrap());
+    let mut codes = std::collections::BTreeSet::new();
+    for case in ok {
+        let op = decode(&bytes(&case["op"])).unwrap();
+        assert!(!matches!(op, Op::Malformed(..) | Op::Unknown(_)), "{}: {op:?}", case["about"]);
+        assert_eq!(encode(&op), bytes(&case["op"]), "{}", case["about"]);
+        codes.insert(op.code());
+    }
+    for case in refused {
+        let Op::Malformed(_, why) = decode(&bytes(&case["op"])).unwrap() else { panic!("{}", case["about"]) };
+        assert_eq!(why.code(), case["expect"].as_str().unwrap(), "{}", case["about"]);
+    }
+    assert_eq!((ok.len(), refused.len(), codes.len()), (9, 18, 5));
+
+    let (signed, fixed) = (&file["confirm"], |value| <[u8; 32]>::try_from(bytes(value)).unwrap());
+    let root = Signing::from_seed(&SigningSeed::new(fixed(&signed["root_seed"])));
+    assert_eq!(root.verifying_key().0, fixed(&signed["root_sign"]));
+    let Op::Confirm(confirm) = decode(&bytes(&signed["op"])).unwrap() else { panic!("no confirm") };
+    let message = confirm.signed_bytes(&SpaceId(fixed(&signed["space_id"])));
+    assert_eq!(message, bytes(&signed["signed_bytes"]));
+    assert_eq!(root.sign(Domain::Confirm, &message).to_vec(), bytes(&signed["root_sig"]));
+    assert_eq!(confirm.root_sig.map(Vec::from), Some(bytes(&signed["root_sig"])));
 }
 
 /// T53, limits of an entry: each is accepted, one more is refused, on both sides.

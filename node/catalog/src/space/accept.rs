@@ -6,7 +6,9 @@ use locker_crypto::Refusal;
 use locker_crypto::id::{EntryId, NodeId, PersonId, VerifyingKey};
 
 use super::knowledge::Knowledge;
-use super::row::{self, DEFERRED, ENTRIES, EntryRow, FORKS, PERSONS, PLACES, SCOPES, SEALED, STANDING};
+use super::row::{
+    self, DEFERRED, ENTRIES, EntryRow, FORKS, PERSONS, PLACES, ROOTS, SCOPES, SEALED, STANDING,
+};
 use super::settle::{Fork, ops_of};
 use super::{OpenedEntry, Outcome, Report, Space};
 use crate::access::Access;
@@ -14,6 +16,7 @@ use crate::clock;
 use crate::log::{ChainPlace, Missing, judge_place};
 use crate::operation::{EntryRef, Op};
 use crate::order::EntryOrder;
+use crate::roster::Roster;
 use crate::rows::{ReadRows, RowError, WriteRows};
 use crate::tree::{self, Shown};
 
@@ -139,6 +142,39 @@ impl Space {
         run.report.outcome = Outcome::Taken;
         self.take_waiting(rows, &mut run)?;
         Ok(run.report)
+    }
+
+    /// Tells the root key of a person that is current. It decides about what a device of that person took away, where the
+    /// device itself shows a decision under it.
+    ///
+    /// # Errors
+    /// As [`Space::accept`].
+    pub fn set_root(
+        &mut self,
+        rows: &mut dyn WriteRows,
+        person: PersonId,
+        root: VerifyingKey,
+    ) -> Result<(), RowError> {
+        if self.roots.insert(person, root) == Some(root) {
+            return Ok(());
+        }
+        rows.put(ROOTS, person.as_ref(), root.as_ref())?;
+        self.decide_holds(rows)
+    }
+
+    /// Tells what a person log comes to: [`Space::set_root`], then [`Space::set_person`].
+    ///
+    /// # Errors
+    /// As [`Space::accept`].
+    pub fn set_roster(
+        &mut self,
+        rows: &mut dyn WriteRows,
+        person: PersonId,
+        roster: &Roster,
+        now_ms: u64,
+    ) -> Result<Report, RowError> {
+        self.set_root(rows, person, roster.root)?;
+        self.set_person(rows, person, &roster.brought_in, now_ms)
     }
 
     /// Restricts an author to a folder, or lifts the restriction; the tree is replayed from the author's first entry.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use locker_crypto::id::VerifyingKey;
+use locker_crypto::sign::{Domain, Signature, verify};
 
 use self::row::{
     At, HELD, HeldRow, LEVEL, Whose, add, any_held, each_held, forget_recent, gross, held_key, held_row,
@@ -20,7 +21,7 @@ use self::row::{
 };
 use super::Space;
 use super::row::{self as space_row, EntryRow};
-use super::settle::ops_of;
+use super::settle::{ops_of, standing_entries};
 use crate::brake::{ALIKE_TENTHS, Count, FILE_TENTHS, Hold, Losses, WINDOW_MS, exceeds};
 use crate::clock;
 use crate::operation::{Confirm, Decision, Op, Role};
@@ -29,6 +30,9 @@ use crate::rows::{ReadRows, RowError, WriteRows};
 use crate::tree::losses::{is_taking, losses, overwritten};
 use crate::tree::shown::{Keeping, ShownMut, join, part};
 use crate::tree::{self, Counted, Overwritten, Shown, TreeEntry};
+
+/// Most decisions under a root key of one device that are looked at, the last ones: each costs a signature.
+const ROOT_SIGS_MAX: usize = 16;
 
 /// Most authors of whom it is noted when this device had all of them.
 const LEVELS_MAX: usize = 512;
@@ -283,7 +287,8 @@ impl Space {
         self.confirmed.iter().any(|(_, confirm)| covers(confirm, author, seq))
     }
 
-    /// The decisions that count: of other devices than the one whose entries they are about.
+    /// The decisions that count: of other devices than the one whose entries they are about, or of that one with the words of
+    /// its person.
     pub(super) fn resolve_confirmed(
         &self,
         rows: &dyn ReadRows,
@@ -294,14 +299,38 @@ impl Space {
         if !standing.iter().any(decides) {
             return Ok(confirmed);
         }
-        for op in self.standing_among(rows, standing)? {
-            if let (Op::Confirm(confirm), Ok(())) = (op.op, op.verdict)
-                && confirm.author != op.at.entry.author
-            {
-                confirmed.push((op.at.entry.author, confirm));
+        let mut with_words: BTreeMap<VerifyingKey, usize> = BTreeMap::new();
+        for op in self.standing_among(rows, standing)?.into_iter().rev() {
+            let (Op::Confirm(confirm), Ok(()), by) = (op.op, op.verdict, op.at.entry.author) else {
+                continue;
+            };
+            let counts = match &confirm.root_sig {
+                None => confirm.author != by,
+                Some(root_sig) => {
+                    let looked_at = with_words.entry(by).or_default();
+                    *looked_at += 1;
+                    *looked_at <= ROOT_SIGS_MAX && self.has_words(&by, &confirm, root_sig)
+                }
+            };
+            if counts {
+                confirmed.push((by, confirm));
             }
         }
         Ok(confirmed)
+    }
+
+    /// Whether a device decides about its own entries, under the root key of its person that is current.
+    fn has_words(&self, by: &VerifyingKey, confirm: &Confirm, root_sig: &Signature) -> bool {
+        let root = self.person_of(by).and_then(|person| self.roots.get(&person));
+        let is_signed =
+            |root| verify(root, Domain::Confirm, &confirm.signed_bytes(&self.id), root_sig).is_ok();
+        confirm.author == *by && root.is_some_and(is_signed)
+    }
+
+    /// Finds anew what was decided, and ends what that is about: a root key is current that was not before.
+    pub(super) fn decide_holds(&mut self, rows: &mut dyn WriteRows) -> Result<(), RowError> {
+        self.confirmed = self.resolve_confirmed(rows, &standing_entries(rows)?)?;
+        self.end_confirmed(rows)
     }
 
     /// Ends what was decided about.

@@ -31,6 +31,8 @@ pub(super) const HEADS: Table = Table("space_heads");
 pub(super) const FORKS: Table = Table("space_forks");
 /// Device → the person it belongs to.
 pub(super) const PERSONS: Table = Table("space_persons");
+/// Person → its root key that is current.
+pub(super) const ROOTS: Table = Table("space_roots");
 /// Author → the folder it is restricted to.
 pub(super) const SCOPES: Table = Table("space_scopes");
 /// A word → what it says of the space as a whole.
@@ -229,12 +231,25 @@ pub(super) fn forks(rows: &dyn ReadRows) -> Result<BTreeMap<VerifyingKey, u64>, 
 }
 
 pub(super) fn persons(rows: &dyn ReadRows) -> Result<BTreeMap<VerifyingKey, PersonId>, RowError> {
-    let mut persons = Vec::new();
-    rows.scan(PERSONS, &[], None, &mut |key, value| {
-        persons.push(VerifyingKey::from_slice(key).and_then(|k| Ok((k, PersonId::from_slice(value)?))));
+    pairs(rows, PERSONS, |key, value| Ok((VerifyingKey::from_slice(key)?, PersonId::from_slice(value)?)))
+}
+
+pub(super) fn roots(rows: &dyn ReadRows) -> Result<BTreeMap<PersonId, VerifyingKey>, RowError> {
+    pairs(rows, ROOTS, |key, value| Ok((PersonId::from_slice(key)?, VerifyingKey::from_slice(value)?)))
+}
+
+/// The rows of a small table.
+fn pairs<K: Ord, V>(
+    rows: &dyn ReadRows,
+    table: Table,
+    read: impl Fn(&[u8], &[u8]) -> Result<(K, V), Refusal>,
+) -> Result<BTreeMap<K, V>, RowError> {
+    let mut found = Vec::new();
+    rows.scan(table, &[], None, &mut |key, value| {
+        found.push(read(key, value));
         ControlFlow::Continue(())
     })?;
-    persons.into_iter().collect::<Result<_, _>>().map_err(RowError::Corrupt)
+    found.into_iter().collect::<Result<_, _>>().map_err(RowError::Corrupt)
 }
 
 pub(super) fn scope(rows: &dyn ReadRows, author: &VerifyingKey) -> Result<Option<NodeId>, RowError> {

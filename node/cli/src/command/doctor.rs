@@ -46,7 +46,9 @@ impl Arguments {
 /// A locker that cannot be opened: nothing else can be looked at.
 fn unopened(failure: &Failure) -> Diagnosis {
     let cause = format!("{} ({}).", failure.message, failure.code);
-    Diagnosis::new(vec![Check::failed("store", "The locker cannot be opened.", cause, &*failure.hint)], 0.0)
+    // A disk that is full or may not be written has damaged nothing.
+    let part = if ["E_FULL", "E_READ_ONLY"].contains(&&*failure.code) { "disk" } else { "store" };
+    Diagnosis::new(vec![Check::failed(part, "The locker cannot be opened.", cause, &*failure.hint)], 0.0)
 }
 
 fn exit_code(diagnosis: &Diagnosis) -> ExitCode {

@@ -1,8 +1,10 @@
 //! `locker held`
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use locker_engine::Secret;
 use locker_engine::report::{Decided, Held};
 use serde::Serialize;
 
@@ -11,6 +13,7 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{count, printable, time};
 use crate::request::Request;
+use crate::secret_input;
 
 /// Show what a device took away at once, and decide about it
 ///
@@ -22,7 +25,8 @@ use crate::request::Request;
 Examples:
   locker held
   locker held undo
-  locker held allow 3f9a")]
+  locker held allow 3f9a
+  locker held allow --phrase-file words.txt    # on the device that did it, with the 24 words")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -34,6 +38,9 @@ enum Verb {
     Allow {
         /// The device that did it, if several did: its name, its id or the beginning of it
         device: Option<String>,
+        /// A file with the 24 words, or - for standard input: they let this device decide about what it did itself
+        #[arg(long, value_name = "FILE")]
+        phrase_file: Option<PathBuf>,
     },
     /// Bring back what was there before, on every device
     Undo {
@@ -51,8 +58,9 @@ impl Arguments {
     pub(super) fn run(self, context: &Context) -> Result<ExitCode, Failure> {
         match self.verb {
             None => list(context),
-            Some(Verb::Allow { device }) => {
-                let decided = decide(context, Request::AllowHeld { device })?;
+            Some(Verb::Allow { device, phrase_file }) => {
+                let words = phrase_file.map(|file| words(context, &file)).transpose()?;
+                let decided = decide(context, Request::AllowHeld { device, words })?;
                 let text = || {
                     format!(
                         "Allowed: {} by {} are gone or replaced. `locker restore` brings single ones back.",
@@ -88,6 +96,14 @@ fn list(context: &Context) -> Result<ExitCode, Failure> {
         _ => held.iter().map(line).collect::<Vec<_>>().join("\n"),
     })?;
     Ok(if held.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Decision as u8) })
+}
+
+/// The 24 words. Who has no locker is not asked for them.
+fn words(context: &Context, file: &Path) -> Result<Secret, Failure> {
+    let watch = context.terminal.watch("Looking");
+    context.ask(Request::Held, &watch)?;
+    watch.finish();
+    secret_input::phrase(Some(file))
 }
 
 fn decide(context: &Context, request: Request) -> Result<Decided, Failure> {

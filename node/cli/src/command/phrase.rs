@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use locker_engine::Env;
+use locker_engine::{Env, Secret};
 
 use super::init::{check_words, columns};
 use super::reply_of;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{printable, time};
+use crate::output::{Watch, printable, time};
 use crate::request::Request;
 use crate::{secret_input, sheet};
 
@@ -75,31 +75,35 @@ impl Arguments {
             ));
         }
         // They are told before they count: whoever was not told could never be.
-        terminal.result(&drafted, || {
+        let told = terminal.begin_result(&drafted, || {
             format!(
                 "Write these 24 words on paper. They are shown this once.\n\n{}",
                 columns(drafted.phrase.expose())
             )
         })?;
-        if terminal.is_interactive() {
-            terminal.say("They take the place of the old ones when you have answered.");
-            check_words(drafted.phrase.expose()).map_err(|e| Failure::io("cannot read the answer", &e))?;
-        }
-        let request = Request::ChangePhrase { old, new: drafted.phrase };
-        let behind = context.ask(request, &watch).map_err(|mut failure| {
-            let why = failure.message;
-            failure.message = match failure.code.as_str() {
-                "E_DENIED" | "E_PHRASE" | "E_LIMIT" | "E_FULL" => {
-                    format!("the words were not changed, the old ones still count: {why}")
-                }
-                _ => format!("it is not known whether the new words count: {why}"),
-            };
-            failure.hint = "Keep both papers; `locker drill` takes the words that count.".into();
-            failure
-        })?;
-        let behind = reply_of!(behind, PhraseChanged);
+        let behind = told.finish(change(context, old, drafted.phrase, &watch))?;
         watch.finish();
         terminal.say(&text(&behind));
         Ok(())
     }
+}
+
+/// Lets new words take the place of the old ones, when the person has written them down; gives who has not heard of it.
+fn change(context: &Context, old: Secret, new: Secret, watch: &Watch) -> Result<Vec<String>, Failure> {
+    if context.terminal.is_interactive() {
+        context.terminal.say("They take the place of the old ones when you have answered.");
+        check_words(new.expose()).map_err(|e| Failure::io("cannot read the answer", &e))?;
+    }
+    let behind = context.ask(Request::ChangePhrase { old, new }, watch).map_err(|mut failure| {
+        let why = failure.message;
+        failure.message = match failure.code.as_str() {
+            "E_DENIED" | "E_PHRASE" | "E_LIMIT" | "E_FULL" => {
+                format!("the words were not changed, the old ones still count: {why}")
+            }
+            _ => format!("it is not known whether the new words count: {why}"),
+        };
+        failure.hint = "Keep both papers; `locker drill` takes the words that count.".into();
+        failure
+    })?;
+    Ok(reply_of!(behind, PhraseChanged))
 }

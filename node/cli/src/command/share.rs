@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use locker_engine::report::Shared;
-use locker_engine::{EXPIRES_DEFAULT_S, parse_span_s};
+use locker_engine::{EXPIRES_DEFAULT_S, is_passphrase_of, parse_span_s};
 use serde::Serialize;
 
 use super::reply_of;
@@ -43,9 +43,12 @@ pub(crate) struct Arguments {
     /// Give the state of now; changes made later do not show. This is what links do
     #[arg(long)]
     snapshot: bool,
-    /// Close the link with a passphrase, asked for at the terminal; --passphrase-file gives it otherwise
+    /// Close the link with a passphrase, asked for at the terminal; --link-passphrase-file gives it otherwise
     #[arg(long)]
     with_passphrase: bool,
+    /// Close the link with the passphrase in FILE, or on standard input with -
+    #[arg(long, value_name = "FILE")]
+    link_passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -83,14 +86,24 @@ impl Arguments {
 
     fn make(self, context: &Context) -> Result<(), Failure> {
         let expires_s = self.expires.as_deref().map_or(Ok(EXPIRES_DEFAULT_S), parse_span_s)?;
-        // With this command the file holds the passphrase of the link, not that of the vault.
-        let file = context.passphrase_file().map(PathBuf::from);
+        let of_link = self.link_passphrase_file.as_deref();
+        let file = of_link.or(context.passphrase_file());
         let is_closed = self.with_passphrase || file.is_some();
-        let passphrase = is_closed.then(|| secret_input::new_passphrase(file.as_deref())).transpose()?;
+        let passphrase = is_closed.then(|| secret_input::new_passphrase(file)).transpose()?;
+        if of_link.is_none() && passphrase.as_ref().is_some_and(|one| is_passphrase_of(&context.home, one)) {
+            return Err(Failure::usage(
+                "this is the passphrase of this locker, and a link is given to others",
+                "Give another one with --link-passphrase-file FILE; --passphrase-file is then that of this locker.",
+            ));
+        }
         let request =
             Request::Share { path: self.path.unwrap_or_default(), expires_s, label: self.label, passphrase };
         let watch = context.terminal.watch("Looking");
-        let reply = context.without_passphrase_file().ask(request, &watch);
+        // Alone, --passphrase-file is that of the link.
+        let reply = match of_link {
+            Some(_) => context.ask(request, &watch),
+            None => context.without_passphrase_file().ask(request, &watch),
+        };
         watch.finish();
         let made = reply_of!(reply?, Shared);
         let who = if is_closed { "Whoever has it and the passphrase" } else { "Whoever has it" };

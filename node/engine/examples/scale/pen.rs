@@ -125,7 +125,7 @@ impl Pen {
             for (_, object) in &made.objects {
                 objects::put(txn, object);
             }
-            space.set_person(&mut txn.rows_mut(tag), person, &roster.brought_in, now_ms)?;
+            space.set_roster(&mut txn.rows_mut(tag), person, &roster, now_ms)?;
             Ok(())
         })
     }

@@ -12,7 +12,7 @@ use super::router;
 use crate::node::Hub;
 use crate::report::Check;
 
-const LISTEN: &str = "listen";
+pub(super) const LISTEN: &str = "listen";
 const LAN: &str = "lan";
 const BOOTSTRAP: &str = "bootstrap";
 const DHT: &str = "dht";

@@ -34,7 +34,7 @@ pub(super) fn bring_back(inner: &Inner, change: &mut Change<'_, '_>, hold: &Hold
             break;
         }
     }
-    change.push(super::confirm(hold, Decision::Restore))
+    change.push(Op::Confirm(super::confirm(hold, Decision::Restore)))
 }
 
 struct Back<'a, 'c, 's> {

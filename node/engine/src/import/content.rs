@@ -24,6 +24,7 @@ use super::walk::{SourceFile, Stamp};
 use crate::Error;
 use crate::keys::Keys;
 use crate::limits::{KNOWN_TAGS_AFTER, KNOWN_TAGS_MAX, READ_TRIES, READ_WINDOW, STREAM_SIZE_MIN};
+use crate::progress::Meter;
 use crate::reader::Reader;
 
 /// A chunk ready for the packs.
@@ -221,17 +222,20 @@ impl Sealer {
 
     /// Whether a large file is `before`, sealed under an earlier secret, whose every chunk is here. Reads it if it begins like
     /// nothing that the present secret seals; what cannot be read is left to [`Self::stream`], which tells why.
+    ///
+    /// # Errors
+    /// As [`Self::hash_of_new`].
     pub(super) fn is_still(
         &self,
         source: &SourceFile,
         before: &FileRef,
         reader: &Reader<'_>,
-        budget: &Budget,
+        (budget, meter): (&Budget, &Meter<'_>),
     ) -> Result<bool, Error> {
         if !self.is_renewed || before.size() != source.stamp.size {
             return Ok(false);
         }
-        if self.hash_of_new(source, budget)? != Some(before.content_hash()) {
+        if self.hash_of_new(source, budget, meter)? != Some(before.content_hash()) {
             return Ok(false);
         }
         let mut is_here = true;
@@ -269,7 +273,15 @@ impl Sealer {
     }
 
     /// The hash of a large file, unless it begins like something that is here, cannot be read, or the import has ended.
-    fn hash_of_new(&self, source: &SourceFile, budget: &Budget) -> Result<Option<ContentHash>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Stopped`]; what reading the locker gives.
+    fn hash_of_new(
+        &self,
+        source: &SourceFile,
+        budget: &Budget,
+        meter: &Meter<'_>,
+    ) -> Result<Option<ContentHash>, Error> {
         let Ok(mut file) = open_plain(&source.path) else { return Ok(None) };
         let mut hasher = blake3::Hasher::new();
         let mut window = Vec::with_capacity(READ_WINDOW);
@@ -278,6 +290,8 @@ impl Sealer {
             if budget.take(0).is_none() {
                 return Ok(None);
             }
+            // Nobody else asks meanwhile: who gathers waits for this.
+            meter.go_on()?;
             window.clear();
             match (&mut file).take(READ_WINDOW as u64).read_to_end(&mut window) {
                 Ok(0) if !is_first => break,

@@ -20,6 +20,7 @@ use super::content::{Part, Sealer, Unread, Whole};
 use super::walk::{Found, SourceFile, Stamp, shown};
 use crate::limits::{CHILDREN_PER_LOOK, IN_FLIGHT_JOBS, STAMP_SETTLE_NS, STREAM_SIZE_MIN};
 use crate::locker::Inner;
+use crate::progress::Meter;
 use crate::reader::Reader;
 use crate::tree::{Listed, Tree, original_name};
 use crate::{Error, path};
@@ -98,6 +99,7 @@ pub(super) enum Content {
 pub(super) struct Planner<'a> {
     inner: &'a Inner,
     sealer: &'a Arc<Sealer>,
+    meter: &'a Meter<'a>,
     budget: Budget,
     jobs: Sender<Job>,
     open: Vec<Folder>,
@@ -132,17 +134,17 @@ impl Known {
 }
 
 impl<'a> Planner<'a> {
-    /// Plans below `target`, which lies at the path `shown`.
+    /// Plans below a folder, given with its path in the locker.
     ///
     /// # Errors
     /// What reading gives.
     pub(super) fn new(
         inner: &'a Inner,
         sealer: &'a Arc<Sealer>,
+        meter: &'a Meter<'a>,
         budget: Budget,
         jobs: Sender<Job>,
-        target: NodeId,
-        shown: String,
+        (target, shown): (NodeId, String),
     ) -> Result<Self, Error> {
         let now_ns = i64::try_from(inner.env().now_ms()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         // What is in the target is read when the first thing goes there.
@@ -152,7 +154,7 @@ impl<'a> Planner<'a> {
             has_lost = pack.state == PackState::Lost;
             if has_lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        Ok(Self { inner, sealer, budget, jobs, open: vec![target], now_ns, has_lost })
+        Ok(Self { inner, sealer, meter, budget, jobs, open: vec![target], now_ns, has_lost })
     }
 
     /// Plans one thing.
@@ -277,7 +279,7 @@ impl<'a> Planner<'a> {
         let [only] = versions else { return Ok(None) };
         let (store, snapshot) = (self.inner.store()?, self.sealer.snapshot());
         let reader = Reader::new(self.inner, &store, &snapshot);
-        let is_still = self.sealer.is_still(source, &only.file, &reader, &self.budget)?;
+        let is_still = self.sealer.is_still(source, &only.file, &reader, (&self.budget, self.meter))?;
         Ok(is_still.then(|| only.file.clone()))
     }
 

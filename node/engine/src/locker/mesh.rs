@@ -182,19 +182,20 @@ impl Locker {
         crate::held::list(self.reading()?)
     }
 
-    /// Lets what a device took away be so, here and on the others. If only one is held, it need not be named.
+    /// Lets what a device took away be so, here and on the others. If only one is held, it need not be named. With the 24
+    /// words, that may be this device.
     ///
     /// # Errors
     /// [`Error::NoSuch`] if nothing of it is held; [`Error::Argument`] if several are; [`Error::OwnHold`] for what this
-    /// device took away itself.
-    pub fn allow_held(&self, device: Option<&str>) -> Result<Decided, Error> {
-        crate::held::allow(self.reading()?, device)
+    /// device took away itself, without the words; [`Error::Phrase`] and [`Error::PhraseRefused`] for other words.
+    pub fn allow_held(&self, device: Option<&str>, words: Option<&Secret>) -> Result<Decided, Error> {
+        crate::held::allow(self.reading()?, device, words)
     }
 
     /// Brings back what a device took away, here and on the others.
     ///
     /// # Errors
-    /// As [`Locker::allow_held`].
+    /// As [`Locker::allow_held`] without words.
     pub fn undo_held(&self, device: Option<&str>) -> Result<Decided, Error> {
         crate::held::undo(self.reading()?, device)
     }

@@ -19,9 +19,12 @@ use super::idle::Idle;
 use crate::Error;
 use crate::groups::{Asked, Failed, Groups};
 use crate::locker::Inner;
+use crate::progress::Meter;
 
 /// How long a device that has it is waited for.
 const MEET_TIME: Duration = Duration::from_secs(20);
+/// How often it is looked whether somebody still waits.
+const STOP_LOOK: Duration = Duration::from_millis(300);
 /// Requests under way at a time: a session takes eight, and fetches of whole packs need some.
 const AT_ONCE: usize = 4;
 
@@ -50,18 +53,26 @@ impl Hub {
     /// may block.
     ///
     /// # Errors
-    /// [`Error::Network`] if nobody who is here gives it within 20 seconds, or the node stops.
+    /// [`Error::Network`] if nobody who is here gives it within 20 seconds, or the node stops; [`Error::Stopped`] if `meter`
+    /// says so meanwhile.
     pub(crate) fn fetch_away(
         &self,
         pack: &PackHash,
         len: u32,
         bytes: &[Range<u32>],
+        meter: Option<&Meter<'_>>,
     ) -> Result<Groups, Error> {
         let holders = self.inner().holders(pack)?;
         let mut wanted = GroupSet::new();
         bytes.iter().for_each(|range| wanted.add_bytes(range.clone()));
         let asked = Asked { space: self.inner().space_tag(), pack: *pack, len };
-        self.wait_for(self.fetch_groups(asked, &wanted, &holders))?
+        let fetched = async {
+            tokio::select! {
+                groups = self.fetch_groups(asked, &wanted, &holders) => groups,
+                stopped = until_stopped(meter) => Err(stopped),
+            }
+        };
+        self.wait_for(fetched)?
     }
 
     async fn fetch_groups(
@@ -125,6 +136,17 @@ impl Hub {
         asked.fetch(&mut stream, wanted, ranges_max, pace, into).await?;
         self.away().idle.put(device, stream);
         Ok(())
+    }
+}
+
+/// Waits until work is to stop, and says so; for ever if nobody can stop it.
+async fn until_stopped(meter: Option<&Meter<'_>>) -> Error {
+    let Some(meter) = meter else { return std::future::pending().await };
+    loop {
+        if let Err(stopped) = meter.go_on() {
+            return stopped;
+        }
+        tokio::time::sleep(STOP_LOOK).await;
     }
 }
 

@@ -63,7 +63,7 @@ impl Inner {
         entries.push(Entry::read(&keys.person, &made.entry).map_err(Error::Refused)?);
         let roster = Roster::read(keys.person, &entries);
         let now_ms = self.env().now_ms();
-        space.set_person(&mut txn.rows_mut(keys.tag), keys.person, &roster.brought_in, now_ms)?;
+        space.set_roster(&mut txn.rows_mut(keys.tag), keys.person, &roster, now_ms)?;
         Ok((entries, roster))
     }
 

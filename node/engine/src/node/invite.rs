@@ -25,8 +25,10 @@ const STORES_ONLY: &str = " (stores for you, cannot read)";
 const LOOK: Duration = Duration::from_millis(500);
 /// A frame of the handshake must come within this time.
 const FRAME_TIME: Duration = Duration::from_millis(EARLY_FRAME_TIME_MS);
-/// Longest run from the first digits on.
+/// Longest run from the first digits on, until the new device is in the log.
 const RUN_TIME: Duration = Duration::from_secs(CONFIRM_TIME_S + 60);
+/// How long what a new device gets may take to be sent, and it to say that it keeps it.
+const GRANT_TIME: Duration = Duration::from_secs(120);
 
 /// A ticket that runs.
 pub(crate) struct Invitation {
@@ -48,7 +50,6 @@ enum News {
 }
 
 /// Who joined.
-#[derive(Clone)]
 struct Joined {
     device: VerifyingKey,
     name: String,
@@ -100,6 +101,25 @@ struct Running<'a>(&'a Invitation);
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.with_runs(Runs::run_ended);
+    }
+}
+
+/// How far a run came.
+#[derive(Default)]
+struct Course<'a> {
+    /// From message 1 on.
+    running: Option<Running<'a>>,
+    /// Whom it let in.
+    enrolled: Option<Joined>,
+}
+
+impl Course<'_> {
+    /// Ends the run. What was given is given: once the device is in the log it joined, however what followed ended.
+    fn end(self, outcome: Result<(), Failed>) -> Result<(), Failed> {
+        let (Some(running), Some(joined)) = (self.running, self.enrolled) else { return outcome };
+        // Said before `running` goes: who waits looks at that first.
+        running.0.tell(News::Joined(joined));
+        Ok(())
     }
 }
 
@@ -215,6 +235,18 @@ struct Failed {
 }
 
 async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Stream) -> Result<(), Failed> {
+    let mut course = Course::default();
+    let outcome = go(hub, invitation, stream, &mut course).await;
+    course.end(outcome)
+}
+
+/// The steps of a run, until it is done or fails; `course` says then whether somebody was let in.
+async fn go<'a>(
+    hub: &Arc<Hub>,
+    invitation: Option<&'a Invitation>,
+    stream: &mut Stream,
+    course: &mut Course<'a>,
+) -> Result<(), Failed> {
     let mut buffer = vec![0; 4 * 1024];
     let person = hub.inner().keys().person;
     // Without a ticket the first frame is waited for all the same.
@@ -223,8 +255,6 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
         .map_err(|_| Failed { frame_end: Instant::now(), has_begun: false })?;
     let mut deadline = Instant::now() + FRAME_TIME;
     let mut answer: Option<oneshot::Receiver<bool>> = None;
-    let mut enrolled: Option<Joined> = None;
-    let mut _running = None;
     loop {
         let agreed = async {
             match &mut answer {
@@ -236,15 +266,8 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
             read = stream.read(&mut buffer) => {
                 let frame_end = Instant::now();
                 let failed = |old: &OldDevice| Failed { frame_end, has_begun: old.has_begun() };
-                match (read, &enrolled, invitation) {
-                    (Ok(len), ..) if len > 0 => {
-                        old.receive(&buffer[..len], hub.now_s()).map_err(|_| failed(&old))?
-                    }
-                    // What was given is given: the device is in the log, though it did not say that it keeps it.
-                    (_, Some(joined), Some(invitation)) => {
-                        invitation.tell(News::Joined(joined.clone()));
-                        return Ok(());
-                    }
+                match read {
+                    Ok(len) if len > 0 => old.receive(&buffer[..len], hub.now_s()).map_err(|_| failed(&old))?,
                     _ => return Err(failed(&old)),
                 }
             }
@@ -266,7 +289,7 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
                 OldStep::Begun => {
                     // Nobody comes so far without a ticket.
                     let invitation = invitation.ok_or_else(failed)?;
-                    _running = Some(invitation.begin(hub.now_s()).ok_or_else(failed)?);
+                    course.running = Some(invitation.begin(hub.now_s()).ok_or_else(failed)?);
                     deadline = Instant::now() + FRAME_TIME;
                 }
                 OldStep::Send(bytes) => send(stream, &bytes, deadline).await.map_err(|_| failed())?,
@@ -295,22 +318,18 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
                     let grant = grant.await.map_err(|_| failed())?;
                     // The new device may knock before the commit is heard of; it looks again at the worst.
                     let _ = hub.look().await;
-                    enrolled = Some(Joined { device, name, role });
+                    course.enrolled = Some(Joined { device, name, role });
+                    deadline = Instant::now() + GRANT_TIME;
                     let bytes = old.grant(grant).map_err(|_: Refusal| failed())?;
                     send(stream, &bytes, deadline).await.map_err(|_| failed())?;
                 }
-                OldStep::Done => {
-                    if let (Some(joined), Some(invitation)) = (enrolled, invitation) {
-                        invitation.tell(News::Joined(joined));
-                    }
-                    return Ok(());
-                }
+                OldStep::Done => return Ok(()),
             }
         }
     }
 }
 
-/// Sends within the time of the run: whoever takes nothing off the wire holds nothing up.
+/// Sends within the time that is left: whoever takes nothing off the wire holds nothing up.
 async fn send(stream: &mut Stream, bytes: &[u8], deadline: Instant) -> std::io::Result<()> {
     timeout_at(deadline, async {
         stream.write_all(bytes).await?;
@@ -384,6 +403,30 @@ mod tests {
         let (told, asked) = told(&invitation, hear, OVER);
         assert!(matches!(told, Err(Error::Pairing(_))), "{told:?}");
         assert_eq!(asked, 1);
+    }
+
+    /// Goal: whoever is in the log joined, and is no try that failed, whatever ended the run before the grant was there.
+    #[test]
+    fn who_was_enrolled_joined_however_the_run_ended() {
+        for was_enrolled in [false, true] {
+            let (invitation, hear) = invitation();
+            let (running, _heard) = compare(&invitation);
+            let device = VerifyingKey([1; 32]);
+            let joined = || Joined { device, name: "shelf".into(), role: Role::Full };
+            let course = Course { running: Some(running), enrolled: was_enrolled.then(joined) };
+            if was_enrolled {
+                invitation.with_runs(Runs::end);
+            }
+            let outcome = course.end(Err(Failed { frame_end: Instant::now(), has_begun: true }));
+            assert_eq!(outcome.is_ok(), was_enrolled);
+            // The run is counted as ended in both cases.
+            assert!(invitation.with_runs(|runs| runs.is_over(OVER)));
+            let (told, _) = told(&invitation, hear, OVER);
+            match told {
+                Ok(paired) => assert!(was_enrolled && paired.name == "shelf", "{paired:?}"),
+                Err(error) => assert!(!was_enrolled && matches!(error, Error::Pairing(_)), "{error:?}"),
+            }
+        }
     }
 
     /// Goal: three tries that failed are the end, before the time is over too; one that joined beside others that failed

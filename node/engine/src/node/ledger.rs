@@ -294,8 +294,7 @@ impl Inner {
             Doubt::note(txn, Sign::Replaced, self.env().now_ms())?;
         }
         let tag = self.space_tag();
-        let report =
-            space.set_person(&mut txn.rows_mut(tag), person, &roster.brought_in, self.env().now_ms())?;
+        let report = space.set_roster(&mut txn.rows_mut(tag), person, &roster, self.env().now_ms())?;
         self.note_taken(txn, space, &report.taken, taken)?;
         Ok(Fate::Durable)
     }

@@ -5,6 +5,7 @@
 //! and read to their last byte, and of large ones a part.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,12 +48,22 @@ pub struct DrillOptions {
 struct Sandbox(PathBuf);
 
 impl Sandbox {
-    /// A folder in which there is nothing, below the home: what was left by a drill that was killed goes.
-    fn new(home: &Path) -> Result<Self, Error> {
+    /// A folder in which there is nothing, below the home: what was left by a drill that was killed goes. Where the home can only
+    /// be read it is one among the temporary files of the system: all in it is sealed with a key that nobody keeps.
+    fn new(home: &Path, env: &Env) -> Result<Self, Error> {
         let path = home.join("run").join("drill");
-        match std::fs::remove_dir_all(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("cannot remove", path, e)),
-            _ => Ok(Self(path)),
+        let emptied = match std::fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+            _ => std::fs::create_dir_all(&path),
+        };
+        match emptied {
+            Ok(()) => Ok(Self(path)),
+            Err(e) if matches!(e.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
+                // A name that nobody could take before.
+                let drawn = env.dice().next_u64();
+                Ok(Self(std::env::temp_dir().join(format!("locker-drill-{drawn:016x}"))))
+            }
+            Err(e) => Err(Error::io("cannot empty", path, e)),
         }
     }
 }
@@ -83,7 +94,7 @@ pub(crate) fn drill(
         known.chain(folders.into_iter().map(RecoverFrom::Folder)).chain(options.from).collect();
     let (places, folders) = open_sources(&root, &known, ask)?;
     let env = Env::system();
-    let sandbox = Sandbox::new(home)?;
+    let sandbox = Sandbox::new(home, &env)?;
     // Closed with a key that nobody has when this ends.
     let mut passphrase = [0; 32];
     env.dice().fill_bytes(&mut passphrase);

@@ -86,7 +86,7 @@ impl PersonLog {
         {
             let mut rows = txn.rows_mut(tag);
             let mut space = Space::open(&rows, self.home, device.verifying_key())?;
-            space.set_person(&mut rows, person, &self.roster.brought_in, env.now_ms())?;
+            space.set_roster(&mut rows, person, &self.roster, env.now_ms())?;
         }
         keyring::put(txn, &(), device.signing_seed());
         keyring::put(txn, &(), device.box_seed());

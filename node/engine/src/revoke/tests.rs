@@ -83,6 +83,27 @@ fn t91_the_dedup_secret_of_the_ended_is_used_no_more() {
     assert!(add("four.bin", b"4") < body.len() / 2, "under one other secret");
 }
 
+/// The key of a device that stays comes after the entry that brings it in: until then nothing is damaged.
+#[test]
+fn a_key_that_has_not_come_yet_is_no_damage() {
+    let (world, first) = World::new();
+    let (second, thief) = (world.join(&first, "second"), world.join(&first, "thief"));
+    let inner = first.inner();
+    let key = second.inner().keys().device.box_keys().public().hash();
+    let lost = inner.store().unwrap().write::<_, Error>(|txn| {
+        objects::delete(txn, &key);
+        Ok(())
+    });
+    lost.unwrap();
+    let early = first.revoke_device(&id(&thief));
+    assert!(matches!(early, Err(Error::Network(_))), "{early:?}");
+    let words = first.draft_phrase(&world.phrase).unwrap().phrase;
+    let early = crate::phrase::change(&inner, &world.phrase, &words);
+    assert!(matches!(early, Err(Error::Network(_))), "{early:?}");
+    pass(&second, &first);
+    assert!(first.revoke_device(&id(&thief)).unwrap().revoked);
+}
+
 /// T32, T25: what an ended device writes, and whom it brings in, has no effect where its end is known, whatever it knew.
 #[test]
 fn t32_what_an_ended_device_does_reaches_nobody() {

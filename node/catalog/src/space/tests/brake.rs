@@ -6,12 +6,14 @@ use std::ops::ControlFlow;
 
 use locker_crypto::encode::Writer;
 use locker_crypto::file_ref::FileRef;
-use locker_crypto::id::{EntryId, NodeId, VersionId};
+use locker_crypto::id::{EntryId, NodeId, SpaceId, VersionId};
+use locker_crypto::secret::SigningSeed;
+use locker_crypto::sign::{Domain, Signing};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::histories;
-use super::history::{History, NOW_MS, below, device, empty_space, shuffled};
+use super::history::{History, NOW_MS, below, device, empty_space, person, shuffled};
 use super::naive::naive_state;
 use crate::brake::{Count, Losses, WINDOW_MS};
 use crate::operation::{Confirm, Content, Decision, Move, Op, Trash, version_id};
@@ -214,7 +216,7 @@ impl World {
     fn confirm(&mut self, decision: Decision) -> Op {
         let hold = self.space.held_back(&self.rows).unwrap().remove(0);
         let (author, first_seq, last_seq) = (hold.author, hold.first_seq, hold.last_seq);
-        Op::Confirm(Confirm { author, first_seq, last_seq, decision })
+        Op::Confirm(Confirm { author, first_seq, last_seq, decision, root_sig: None })
     }
 
     fn shown(&self) -> u64 {
@@ -428,8 +430,13 @@ fn what_undoes_a_hold_is_not_held() {
 fn what_is_decided_or_older_than_this_device_is_not_held() {
     let mut world = World::new(600, |n| format!("text {n}"));
     let last = world.history.entry(&world.head).seq;
-    let confirm =
-        Confirm { author: device(P), first_seq: last + 1, last_seq: last + 600, decision: Decision::Allow };
+    let confirm = Confirm {
+        author: device(P),
+        first_seq: last + 1,
+        last_seq: last + 600,
+        decision: Decision::Allow,
+        root_sig: None,
+    };
     world.write_own(vec![Op::Confirm(confirm)]);
     world.trash(0..600);
     assert_eq!((world.space.is_apart(), world.shown()), (false, 0));
@@ -464,8 +471,86 @@ fn the_author_knows_that_others_hold_what_it_took_away() {
     assert_eq!((space.is_apart(), tree::counts(&rows).unwrap().files), (false, 30));
     let hold = space.held_back(&rows).unwrap().remove(0);
     assert!(hold.is_own && hold.losses.gone == 30);
-    let confirm = Confirm { author: device(P), first_seq: 0, last_seq: 2, decision: Decision::Allow };
+    let confirm =
+        Confirm { author: device(P), first_seq: 0, last_seq: 2, decision: Decision::Allow, root_sig: None };
     let said = history.write(L, None, &[files], vec![Op::Confirm(confirm)]);
     space.accept(&mut rows, history.entry(&said).clone(), NOW_MS).unwrap();
     assert!(space.held_back(&rows).unwrap().is_empty());
+}
+
+/// The last hold, allowed by its author under a root key, for a space.
+fn with_words(world: &World, root: &Signing, space: SpaceId) -> Op {
+    let hold = world.space.held_back(&world.rows).unwrap().remove(0);
+    let (author, first_seq, last_seq) = (hold.author, hold.first_seq, hold.last_seq);
+    let mut confirm = Confirm { author, first_seq, last_seq, decision: Decision::Allow, root_sig: None };
+    confirm.root_sig = Some(root.sign(Domain::Confirm, &confirm.signed_bytes(&space)));
+    Op::Confirm(confirm)
+}
+
+/// T84: what a device took away it may allow itself with the words of its person, those that are current; never without,
+/// nor with others, nor with what was signed for another space.
+#[test]
+fn t84_the_words_of_the_person_decide_where_the_device_itself_does_not() {
+    let root = |n| Signing::from_seed(&SigningSeed::new([n; 32]));
+    let (old, new, stranger) = (root(1), root(2), root(3));
+    let mut world = World::new(1_000, |n| format!("text {n}"));
+    let own = world.history.id();
+    world.trash(0..600);
+    let said = world.confirm(Decision::Allow);
+    world.write(vec![said]);
+    assert!(world.space.is_apart(), "its own word is enough");
+    let told = with_words(&world, &old, own);
+    world.write(vec![told]);
+    assert!(world.space.is_apart(), "no root key is known");
+    for (root, signed) in [(&stranger, own), (&old, SpaceId([9; 32]))] {
+        let told = with_words(&world, root, signed);
+        world.write(vec![told]);
+    }
+    world.space.set_root(&mut world.rows, person(P), new.verifying_key()).unwrap();
+    assert!(world.space.is_apart(), "words that were replaced, or of others, decide");
+    let told = with_words(&world, &new, own);
+    world.write(vec![told]);
+    assert_eq!((world.space.is_apart(), world.shown()), (false, world.replayed()));
+    world.check();
+    // What it takes away next is held again.
+    world.now_ms += 2 * WINDOW_MS;
+    world.trash(600..900);
+    assert!(world.space.is_apart());
+    world.check();
+}
+
+/// Goal: in which order the root key and the decision come makes no difference. Method: the decision first, then the key.
+#[test]
+fn a_decision_under_a_root_key_waits_for_the_key() {
+    let root = Signing::from_seed(&SigningSeed::new([1; 32]));
+    let mut world = World::new(1_000, |n| format!("text {n}"));
+    world.trash(0..600);
+    let told = with_words(&world, &root, world.history.id());
+    world.write(vec![told]);
+    assert!(world.space.is_apart());
+    world.space.set_root(&mut world.rows, person(P), root.verifying_key()).unwrap();
+    assert!(!world.space.is_apart());
+    world.check();
+    let again = Space::open(&world.rows, world.history.id(), device(L)).unwrap();
+    assert!(!again.is_apart());
+}
+
+/// Goal: a member cannot make every look at a space check signatures without end. Method: many decisions that are not by the
+/// root, before and after one that is: only the last ones are looked at.
+#[test]
+fn only_the_last_decisions_under_a_root_key_are_looked_at() {
+    let root = Signing::from_seed(&SigningSeed::new([1; 32]));
+    let stranger = Signing::from_seed(&SigningSeed::new([3; 32]));
+    for (after, ends) in [(15, true), (16, false)] {
+        let mut world = World::new(1_000, |n| format!("text {n}"));
+        world.trash(0..600);
+        let (told, own) = (with_words(&world, &root, world.history.id()), world.history.id());
+        world.write(vec![told]);
+        for _ in 0..after {
+            let other = with_words(&world, &stranger, own);
+            world.write(vec![other]);
+        }
+        world.space.set_root(&mut world.rows, person(P), root.verifying_key()).unwrap();
+        assert_eq!(!world.space.is_apart(), ends, "{after} after it");
+    }
 }
