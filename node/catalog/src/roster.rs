@@ -113,6 +113,8 @@ pub struct Roster {
     pub replaced: BTreeMap<VerifyingKey, BTreeSet<VerifyingKey>>,
     /// Devices that an operation with effect brought in, removed ones included.
     pub brought_in: BTreeSet<VerifyingKey>,
+    /// The operation that brought in each of these: of several with effect the first in the total order.
+    pub arrivals: BTreeMap<VerifyingKey, OpOrder>,
     /// Removed devices, and how many entries of each still count.
     pub removed: BTreeMap<VerifyingKey, u64>,
     /// Operations without effect, and why.
@@ -139,22 +141,25 @@ impl Roster {
         people.name_void(&fates, &mut void);
 
         let removed = people.cutoffs(&fates);
-        let mut brought_in = BTreeSet::new();
+        let mut arrivals: BTreeMap<VerifyingKey, OpOrder> = BTreeMap::new();
         let mut replaced: BTreeMap<VerifyingKey, BTreeSet<VerifyingKey>> = BTreeMap::new();
         let mut home = None;
         for op in ops.iter().filter(|op| !void.contains_key(&op.at)) {
-            brought_in.extend(op.brings_in());
+            if let Some(device) = op.brings_in() {
+                arrivals.entry(device).or_insert(op.at);
+            }
             match &op.act {
                 Act::Replace { old, new } => _ = replaced.entry(*old).or_default().insert(*new),
                 Act::SetHome(space) => home = home.or(Some(*space)),
                 _ => {}
             }
         }
+        let brought_in: BTreeSet<VerifyingKey> = arrivals.keys().copied().collect();
         replaced.retain(|old, _| brought_in.contains(old) && !removed.contains_key(old));
         let is_active =
             |device: &&VerifyingKey| !removed.contains_key(device) && !replaced.contains_key(device);
         let active = brought_in.iter().filter(is_active).copied().collect();
-        Self { active, replaced, brought_in, removed, void, root, generation, home }
+        Self { active, replaced, brought_in, arrivals, removed, void, root, generation, home }
     }
 
     /// Devices whose word counts: the active ones, and replaced ones that may not know of it yet.

@@ -8,15 +8,18 @@ mod undo;
 
 use locker_catalog::brake::{Count, Hold};
 use locker_catalog::operation::{Confirm, Decision, Op};
+use locker_catalog::roster::Roster;
 use locker_catalog::space::Space;
 use locker_catalog::tree::{self as catalog, Shown};
 use locker_crypto::id::VerifyingKey;
+use locker_crypto::identity::Root;
 use locker_crypto::sign::Domain;
 use locker_store::{Reads, Snapshot};
 
 use crate::Error;
 use crate::locker::Inner;
 use crate::report::{Decided, Held, HeldBy, Problem, Secret};
+use crate::writer::Change;
 
 /// What waits for a decision, here or on the other devices.
 ///
@@ -36,18 +39,53 @@ pub(crate) fn list(inner: &Inner) -> Result<Vec<Held>, Error> {
 /// others; what committing gives.
 pub(crate) fn allow(inner: &Inner, device: Option<&str>, words: Option<&Secret>) -> Result<Decided, Error> {
     let root = words.map(|words| crate::phrase::check(inner, words)).transpose()?;
-    let held = choose(inner, device, root.is_some())?;
-    let hold = inner.commit(|change| {
-        let hold = still_held(change.look(|space, rows| space.held_back(rows))?, &held)?;
-        let mut allowed = confirm(&hold, Decision::Allow);
-        if let Some(root) = root.as_ref().filter(|_| hold.is_own) {
-            let message = allowed.signed_bytes(&inner.keys().space);
-            allowed.root_sig = Some(root.signing().sign(Domain::Confirm, &message));
-        }
+    let held = match choose(inner, device, root.is_some()) {
+        // What the others hold of this device is not always known here: the words allow all of it up to now.
+        Err(Error::NoSuch(_)) if root.is_some() && device.is_none() => None,
+        held => Some(held?),
+    };
+    inner.commit(|change| {
+        let own = inner.keys().device_id();
+        let hold =
+            held.as_ref().map(|held| still_held(change.look(|space, rows| space.held_back(rows))?, held));
+        let hold = hold.transpose()?;
+        let allowed = match &hold {
+            Some(hold) => confirm(hold, Decision::Allow),
+            None => {
+                let (heads, _) = change.ends()?;
+                let last_seq = heads.iter().find(|head| head.author == own).map_or(0, |head| head.seq);
+                Confirm { author: own, first_seq: 0, last_seq, decision: Decision::Allow, root_sig: None }
+            }
+        };
+        // What an earlier key of this device took away is that of another device: this one decides by itself.
+        let allowed = match &root {
+            Some(root) if allowed.author == own => with_words(inner, change, root, allowed)?,
+            _ => allowed,
+        };
         change.push(Op::Confirm(allowed))?;
-        Ok(hold)
-    })?;
-    Ok(decided(held, &hold))
+        Ok(match (&held, &hold) {
+            (Some(held), Some(hold)) => decided(held, hold),
+            _ => Decided { device: own.to_string(), name: "this device".into(), files: 0 },
+        })
+    })
+}
+
+/// A decision about what this device took away, under the root key. The space hears which key that is: one that was opened by
+/// an earlier version has not been told.
+fn with_words(
+    inner: &Inner,
+    change: &mut Change<'_, '_>,
+    root: &Root,
+    allowed: Confirm,
+) -> Result<Confirm, Error> {
+    let keys = inner.keys();
+    let roster = Roster::read(keys.person, &crate::keys::person_log(change.txn(), &keys.person)?);
+    if roster.root != root.verifying_key() {
+        return Err(crate::phrase::other_words());
+    }
+    change.note_root(roster.root)?;
+    let signed = allowed.signed_bytes(&keys.space);
+    Ok(Confirm { root_sig: Some(root.signing().sign(Domain::Confirm, &signed)), ..allowed })
 }
 
 /// Brings back what a device took away: writes what it takes for the tree to be as this device shows it.
@@ -63,7 +101,7 @@ pub(crate) fn undo(inner: &Inner, device: Option<&str>) -> Result<Decided, Error
         undo::bring_back(inner, change, &hold)?;
         Ok(hold)
     })?;
-    Ok(decided(held, &hold))
+    Ok(decided(&held, &hold))
 }
 
 /// Whether moving so many files to the trash now is more than the other devices let through, and which these are.
@@ -176,7 +214,9 @@ fn choose(inner: &Inner, device: Option<&str>, has_words: bool) -> Result<Held, 
             "several devices took something away: name one, as `locker held` shows it".into(),
         ));
     }
-    if first.this && !has_words { Err(Error::OwnHold(first.confirm_on)) } else { Ok(first) }
+    // Under another key than this device has now, it is as if another one had done it.
+    let is_own = first.device == inner.keys().device_id().to_string();
+    if is_own && !has_words { Err(Error::OwnHold(first.confirm_on)) } else { Ok(first) }
 }
 
 fn still_held(holds: Vec<Hold>, held: &Held) -> Result<Hold, Error> {
@@ -186,8 +226,12 @@ fn still_held(holds: Vec<Hold>, held: &Held) -> Result<Hold, Error> {
         .ok_or_else(|| Error::NoSuch("it was decided meanwhile".into()))
 }
 
-fn decided(held: Held, hold: &Hold) -> Decided {
-    Decided { device: held.device, name: held.name, files: hold.losses.gone + hold.losses.replaced }
+fn decided(held: &Held, hold: &Hold) -> Decided {
+    Decided {
+        device: held.device.clone(),
+        name: held.name.clone(),
+        files: hold.losses.gone + hold.losses.replaced,
+    }
 }
 
 fn confirm(hold: &Hold, decision: Decision) -> Confirm {

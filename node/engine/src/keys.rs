@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
+use locker_catalog::order::EntryOrder;
 use locker_catalog::roster::Roster;
 use locker_catalog::tree;
 use locker_crypto::Refusal;
@@ -219,6 +220,8 @@ pub(crate) struct Listed {
     pub(crate) successors: BTreeSet<VerifyingKey>,
     /// Whether it was ended.
     pub(crate) is_revoked: bool,
+    /// The entry that brought it in.
+    pub(crate) came: Option<EntryOrder>,
 }
 
 /// The devices of a person with their names: the active ones, those that were replaced, and those that were revoked.
@@ -250,7 +253,8 @@ pub(crate) fn devices<R: Reads>(
             let name = newer.or_else(first).unwrap_or_else(|| short_id(&device.device));
             let is_revoked = roster.removed.contains_key(&device.device);
             let successors = roster.replaced.get(&device.device).cloned().unwrap_or_default();
-            devices.push(Listed { id: device.device, name, successors, is_revoked });
+            let came = roster.arrivals.get(&device.device).map(|at| at.entry);
+            devices.push(Listed { id: device.device, name, successors, is_revoked, came });
         }
     }
     Ok(devices)

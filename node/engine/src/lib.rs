@@ -17,6 +17,7 @@
 //! | `recover` | everything back from the phrase |
 //! | `drives` | folders that keep everything without a process |
 //! | `revoke`, `rotate`, `person_keys` | a device ended; the keys that follow; how the person's keys are handed on |
+//! | `newcomers` | devices that came in lately: noted when they are heard of, told by `status` |
 //! | `care`, `scrub` | packs in which damage was met; when which pack is looked at in the background |
 //!
 //! It knows neither HTTP nor clap; floors above name nothing below it.
@@ -45,6 +46,7 @@ mod limits;
 mod listing;
 mod locker;
 mod needs;
+mod newcomers;
 mod node;
 mod open;
 mod organise;

@@ -60,7 +60,7 @@ pub(crate) fn check(inner: &Inner, words: &Secret) -> Result<Root, Error> {
     if roster.root == root.verifying_key() { Ok(root) } else { Err(other_words()) }
 }
 
-fn other_words() -> Error {
+pub(crate) fn other_words() -> Error {
     Error::PhraseRefused(
         "these are not the words of this locker, or others have taken their place already".into(),
     )

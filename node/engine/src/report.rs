@@ -5,6 +5,7 @@ mod collected;
 mod copies;
 mod diagnosis;
 mod held;
+mod notice;
 mod recovered;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ pub use self::collected::{Collected, Fate, PackFate, PackGroup, Why};
 pub use self::copies::{Audit, Copies, Freed, Pinned, RuleSet, RuleTold, Unfreed};
 pub use self::diagnosis::{Check, CheckState, Diagnosis};
 pub use self::held::{Decided, Held, HeldBy};
+pub use self::notice::Notice;
 pub use self::recovered::{Drilled, DriveTold, Evidence, Recovered, Rehearsal};
 
 /// A new locker. The only time that the phrase is ever told.
@@ -222,6 +224,9 @@ pub struct Status {
     pub scrub: Scrub,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// What is not wrong, and is to be known.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
     /// That this device took a new key, for a week; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reborn: Option<Reborn>,
@@ -298,7 +303,8 @@ pub struct Device {
     pub path: Option<Way>,
     /// When it was last heard of, in unix milliseconds.
     pub last_seen: u64,
-    /// When it last proved to this device that it holds what it says, in unix milliseconds. Absent if it never did.
+    /// When it last proved to this device that it holds what it says, in unix milliseconds. Absent if it never did, or came
+    /// back since with less than it had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proved: Option<u64>,
     /// When it last failed to, for a week. Its copies do not count meanwhile.
@@ -309,6 +315,12 @@ pub struct Device {
     /// Whether it was ended: nothing that was written since can be read there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub revoked: bool,
+    /// The device that brought it in, by its key, hexadecimal. Absent if it came by the words, and for replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_by: Option<String>,
+    /// When it came in, in unix milliseconds by the clock of the device that wrote it down. Absent for replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added: Option<u64>,
     /// The devices that took its place: it was restored from a backup, or copied. Absent if it is in use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced_by: Vec<String>,

@@ -63,6 +63,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     let (held, decide) = crate::held::problems(inner, &snapshot)?;
     problems.extend(held);
     problems.extend(inner.ruled().excess().map(|message| Problem { code: "E_RULE".into(), message }));
+    let notices = crate::newcomers::notices(inner, &snapshot, &devices)?;
     let (files, bytes) = (counts.files, counts.bytes);
     Ok(Status {
         sentence: {
@@ -89,6 +90,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
             bad: packs.lost,
         },
         problems,
+        notices,
         person_id: inner.keys().person.to_string(),
         vault: vault::kind(store.home())?.to_owned(),
         reborn: own::reborn(inner, &snapshot)?,
@@ -312,7 +314,7 @@ impl Packs {
         let is_here = matches!(pack.state, PackState::Present { .. });
         let (mut copies, mut proved) = (u32::from(is_here), u32::from(is_here));
         let mut said = 0;
-        for other in others.iter().filter(|other| other.standing != Standing::Failed) {
+        for other in others.iter().filter(|other| other.standing.counts()) {
             if other.says(snapshot, space, hash, now_s)? {
                 copies += 1;
                 proved += u32::from(other.standing == Standing::Proved);
@@ -409,6 +411,7 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
         let online = this || online.contains(&vk);
         let last_seen = if online { now } else { last_seen.get(&vk).copied().unwrap_or(0) };
         let replaced_by = listed.successors.iter().map(ToString::to_string).collect();
+        let added_by = listed.came.map(|came| came.author).filter(|by| *by != vk);
         told.push(Device {
             id: vk.to_string(),
             name: listed.name,
@@ -420,6 +423,8 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
             failed,
             this,
             revoked: listed.is_revoked,
+            added_by: added_by.map(|by| by.to_string()),
+            added: listed.came.map(|came| came.hlc >> 16),
             replaced_by,
             store: None,
         });
@@ -439,6 +444,8 @@ pub(crate) fn devices(inner: &Inner) -> Result<Vec<Device>, Error> {
             failed,
             this: false,
             revoked: false,
+            added_by: None,
+            added: None,
             replaced_by: Vec::new(),
             store: Some(room),
         });

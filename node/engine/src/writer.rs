@@ -245,6 +245,12 @@ impl<'s> Change<'_, 's> {
         Ok((self.space.heads(&self.rows())?, self.space.access().removed_authors()))
     }
 
+    /// Tells the space the root key of the person that is current.
+    pub(crate) fn note_root(&mut self, root: VerifyingKey) -> Result<(), Error> {
+        let keys = self.inner.keys();
+        Ok(self.space.set_root(&mut self.txn.rows_mut(keys.tag), keys.person, root)?)
+    }
+
     /// Ends here what is held of a device, so that what follows knows of it.
     pub(crate) fn end_hold(&mut self, author: &VerifyingKey) -> Result<(), Error> {
         self.seal()?;

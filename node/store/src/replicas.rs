@@ -123,6 +123,16 @@ pub fn scan_packs<R: Reads>(
 /// # Errors
 /// As [`get`].
 pub fn forget(txn: &mut WriteTxn<'_>, device: &VerifyingKey) -> Result<(), StoreError> {
+    forget_packs(txn, device)?;
+    txn.delete(REPLICAS, device.as_bytes());
+    Ok(())
+}
+
+/// Forgets which packs a replica said it holds.
+///
+/// # Errors
+/// As [`get`].
+pub fn forget_packs(txn: &mut WriteTxn<'_>, device: &VerifyingKey) -> Result<(), StoreError> {
     let mut packs = Vec::new();
     scan_packs(txn, device, &mut |pack, _| {
         packs.push(pack);
@@ -131,7 +141,6 @@ pub fn forget(txn: &mut WriteTxn<'_>, device: &VerifyingKey) -> Result<(), Store
     for pack in packs {
         txn.delete(REPLICA_PACKS, &[device.as_bytes().as_slice(), pack.as_bytes()].concat());
     }
-    txn.delete(REPLICAS, device.as_bytes());
     Ok(())
 }
 
@@ -236,7 +245,16 @@ mod tests {
         let snapshot = store.read().unwrap();
         assert_eq!(drawn(&snapshot, &[one, other]), [pack(2)]);
         assert_eq!(drawn(&snapshot, &[one]), []);
-        store.write::<_, StoreError>(|txn| forget(txn, &one)).unwrap();
+        store.write::<_, StoreError>(|txn| forget_packs(txn, &one)).unwrap();
+        let snapshot = store.read().unwrap();
+        assert_eq!(get(&snapshot, &one).unwrap(), Some(heard));
+        assert_eq!(said(&snapshot, &one, &pack(1)).unwrap(), None);
+        store
+            .write::<_, StoreError>(|txn| {
+                put_packs(txn, &one, &[pack(1)], 8);
+                forget(txn, &one)
+            })
+            .unwrap();
         let snapshot = store.read().unwrap();
         assert_eq!(get(&snapshot, &one).unwrap(), None);
         assert_eq!(said(&snapshot, &one, &pack(1)).unwrap(), None);

@@ -20,7 +20,7 @@
 //! | T22 | 100,000 turned bits | `crypto::entry`; `sync::session`; `engine::depot`; [`forged`] |
 //! | T23, T32, T95 | who was revoked reads on, or is let in; who was off meanwhile | `engine::revoke`; `recovery::revoked`; `sync::handshake` |
 //! | T27 | a stolen phrase, and new words in its place | `engine::phrase`; `recovery::phrase`; `sync::handshake`; `catalog::roster`, `crypto::person` |
-//! | T23, T25, T27, T28, T50, T52, T53, T73, T93, T94 | members and trees | `catalog`; `crypto::person`; `engine::depot` |
+//! | T23, T25, T27, T28, T50, T52, T53, T73, T93, T94 | members and trees | `catalog`; `crypto::person`; `engine::depot`, `engine::newcomers`; `two_devices::pairing` |
 //! | T29 | lapsed and early tokens | `crypto::capability`; `sync::session`, `sync::handshake` |
 //! | T30 | spliced tokens | `crypto::capability` |
 //! | T33 | substituted capsules | `crypto::capsule` |

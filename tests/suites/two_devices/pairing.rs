@@ -1,7 +1,11 @@
 //! How a device becomes one of a locker, and how not.
 
+use std::time::Duration;
+
 use locker_tests::files::write;
+use locker_tests::wait::wait_for;
 use locker_tests::{Home, Meeting, Up};
+use serde_json::Value;
 
 /// Goal: the new device is in both rosters, knows the person, and its home is as durable and private as a made one.
 #[test]
@@ -79,4 +83,49 @@ fn wrong_and_spent_tickets_make_no_locker() {
     spent.refused(6, "E_NETWORK");
     assert!(!third.path().join("LOCKER").exists(), "{spent:?}");
     up.stop().ok();
+}
+
+/// The devices that are told as new.
+fn told(home: &Home) -> Vec<Value> {
+    let notices = home.json(["status"])["notices"].as_array().unwrap().clone();
+    assert!(notices.iter().all(|notice| notice["code"] == "device_added"), "{notices:?}");
+    notices.into_iter().map(|notice| notice["device"].clone()).collect()
+}
+
+/// Goal: nobody who has an unlocked device for a minute adds one unnoticed: each device tells it once it hears of it, that on
+/// which it was done too, and the new one does not speak of itself. Method: the third joins while the second is off.
+#[test]
+fn t28_a_device_that_was_added_is_told_on_every_other_one() {
+    let meeting = Meeting::start();
+    let (a, b, c) = (Home::new(), Home::empty(), Home::empty());
+    let up_a = Up::start(&a, &["--bootstrap", meeting.address()]);
+    let second = a.pair_with(&b, &meeting, "second")["device_id"].clone();
+    let third = a.pair_with(&c, &meeting, "third")["device_id"].clone();
+    assert_eq!(told(&a), [second.clone(), third.clone()]);
+    let text = a.ok(["status"]).text();
+    assert!(text.contains("notice: The device \"third\" was added on \"bench\" on "), "{text}");
+    assert!(text.contains(": locker device revoke "), "{text}");
+
+    let up_b = Up::start(&b, &[]);
+    wait_for("the notice on the second", Duration::from_secs(60), || {
+        (told(&b) == [third.clone()]).then_some(())
+    });
+    let up_c = Up::start(&c, &[]);
+    c.wait_synced();
+    assert!(told(&c).is_empty());
+
+    // Who brought in whom is told for good, everywhere.
+    for home in [&a, &b, &c] {
+        let devices = home.json(["device", "ls"])["devices"].as_array().unwrap().clone();
+        let named = |name: &str| devices.iter().find(|device| device["name"] == name).unwrap();
+        let first = &named("bench")["id"];
+        assert!(named("bench").get("added_by").is_none());
+        for (name, id) in [("second", &second), ("third", &third)] {
+            assert_eq!((&named(name)["id"], &named(name)["added_by"]), (id, first), "{devices:?}");
+            assert!(named(name)["added"].as_u64().is_some());
+        }
+    }
+    for up in [up_a, up_b, up_c] {
+        up.stop().ok();
+    }
 }

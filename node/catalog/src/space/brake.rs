@@ -3,7 +3,7 @@
 //!
 //! A hold changes nothing that is stored, told or replayed. It keeps the operations that take away out of the shown tree
 //! ([`crate::tree::Shown`]), and the entries out of what this device names. It ends by a `confirm` of another device, or
-//! when it turns out that what was replaced begins as before.
+//! with the words of the person, or when it turns out that what was replaced begins as before.
 
 mod deps;
 mod judge;
@@ -304,13 +304,14 @@ impl Space {
             let (Op::Confirm(confirm), Ok(()), by) = (op.op, op.verdict, op.at.entry.author) else {
                 continue;
             };
-            let counts = match &confirm.root_sig {
-                None => confirm.author != by,
-                Some(root_sig) => {
-                    let looked_at = with_words.entry(by).or_default();
-                    *looked_at += 1;
-                    *looked_at <= ROOT_SIGS_MAX && self.has_words(&by, &confirm, root_sig)
-                }
+            let counts = if confirm.author != by {
+                true
+            } else if let Some(root_sig) = &confirm.root_sig {
+                let looked_at = with_words.entry(by).or_default();
+                *looked_at += 1;
+                *looked_at <= ROOT_SIGS_MAX && self.has_words(&confirm, root_sig)
+            } else {
+                false
             };
             if counts {
                 confirmed.push((by, confirm));
@@ -319,12 +320,12 @@ impl Space {
         Ok(confirmed)
     }
 
-    /// Whether a device decides about its own entries, under the root key of its person that is current.
-    fn has_words(&self, by: &VerifyingKey, confirm: &Confirm, root_sig: &Signature) -> bool {
-        let root = self.person_of(by).and_then(|person| self.roots.get(&person));
-        let is_signed =
-            |root| verify(root, Domain::Confirm, &confirm.signed_bytes(&self.id), root_sig).is_ok();
-        confirm.author == *by && root.is_some_and(is_signed)
+    /// Whether the person whose device wrote the entries decides about them with the words that are current.
+    fn has_words(&self, confirm: &Confirm, root_sig: &Signature) -> bool {
+        let root = self.person_of(&confirm.author).and_then(|person| self.roots.get(&person));
+        root.is_some_and(|root| {
+            verify(root, Domain::Confirm, &confirm.signed_bytes(&self.id), root_sig).is_ok()
+        })
     }
 
     /// Finds anew what was decided, and ends what that is about: a root key is current that was not before.

@@ -96,9 +96,18 @@ fn list(context: &Context) -> Result<(), Failure> {
     let watch = context.terminal.watch("Looking");
     let devices = reply_of!(context.ask(Request::Devices, &watch)?, Devices);
     watch.finish();
-    context
-        .terminal
-        .result(&Told { devices: &devices }, || devices.iter().map(line).collect::<Vec<_>>().join("\n"))
+    context.terminal.result(&Told { devices: &devices }, || {
+        let lines = devices.iter().map(|device| format!("{}{}", line(device), origin(device, &devices)));
+        lines.collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// Who brought a device in, and when, to follow its line.
+fn origin(device: &Device, devices: &[Device]) -> String {
+    let (Some(by), Some(added)) = (&device.added_by, device.added) else { return String::new() };
+    let known = devices.iter().find(|one| one.id == *by);
+    let name = known.map_or_else(|| by.get(..8).unwrap_or(by).to_owned(), |one| printable(&one.name));
+    format!("  added by {name}, {}", time(i64::try_from(added).unwrap_or(i64::MAX)))
 }
 
 /// Does something with one device, and gives it as it is then.

@@ -1,10 +1,9 @@
 //! `locker held`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use locker_engine::Secret;
 use locker_engine::report::{Decided, Held};
 use serde::Serialize;
 
@@ -18,15 +17,14 @@ use crate::secret_input;
 /// Show what a device took away at once, and decide about it
 ///
 /// When one device removes or overwrites more than 500 files, or more than a quarter of them, within ten minutes, the others
-/// hold it: they show what was there before, and give nothing up, until somebody decides on one of them. With something to
-/// decide this command ends with exit code 5.
+/// hold it: they show what was there before, and give nothing up, until somebody decides on one of them, or with the 24 words on
+/// the device that did it. With something to decide this command ends with exit code 5.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   locker held
   locker held undo
-  locker held allow 3f9a
-  locker held allow --phrase-file words.txt    # on the device that did it, with the 24 words")]
+  locker held allow 3f9a")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -59,14 +57,15 @@ impl Arguments {
         match self.verb {
             None => list(context),
             Some(Verb::Allow { device, phrase_file }) => {
-                let words = phrase_file.map(|file| words(context, &file)).transpose()?;
+                let words = phrase_file.map(|file| secret_input::phrase(Some(&file))).transpose()?;
                 let decided = decide(context, Request::AllowHeld { device, words })?;
-                let text = || {
-                    format!(
+                let text = || match decided.files {
+                    0 => "Allowed: whatever the others hold of this device, up to now.".into(),
+                    files => format!(
                         "Allowed: {} by {} are gone or replaced. `locker restore` brings single ones back.",
-                        count(decided.files, "file", "files"),
+                        count(files, "file", "files"),
                         printable(&decided.name)
-                    )
+                    ),
                 };
                 context.terminal.result(&decided, text)?;
                 Ok(ExitCode::SUCCESS)
@@ -96,14 +95,6 @@ fn list(context: &Context) -> Result<ExitCode, Failure> {
         _ => held.iter().map(line).collect::<Vec<_>>().join("\n"),
     })?;
     Ok(if held.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Decision as u8) })
-}
-
-/// The 24 words. Who has no locker is not asked for them.
-fn words(context: &Context, file: &Path) -> Result<Secret, Failure> {
-    let watch = context.terminal.watch("Looking");
-    context.ask(Request::Held, &watch)?;
-    watch.finish();
-    secret_input::phrase(Some(file))
 }
 
 fn decide(context: &Context, request: Request) -> Result<Decided, Failure> {

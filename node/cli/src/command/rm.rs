@@ -32,7 +32,7 @@ impl Arguments {
             let on = holders.iter().map(|name| printable(name)).collect::<Vec<_>>().join(" or ");
             context.terminal.say(&format!(
                 "This is much at once: the other devices go on showing what went, until it is decided on {on} with `locker \
-                 held`."
+                 held`, or here with the 24 words."
             ));
         }
         context.terminal.result(&removed, || {

@@ -90,7 +90,7 @@ impl Arguments {
         let file = of_link.or(context.passphrase_file());
         let is_closed = self.with_passphrase || file.is_some();
         let passphrase = is_closed.then(|| secret_input::new_passphrase(file)).transpose()?;
-        if of_link.is_none() && passphrase.as_ref().is_some_and(|one| is_passphrase_of(&context.home, one)) {
+        if passphrase.as_ref().is_some_and(|one| is_passphrase_of(&context.home, one)) {
             return Err(Failure::usage(
                 "this is the passphrase of this locker, and a link is given to others",
                 "Give another one with --link-passphrase-file FILE; --passphrase-file is then that of this locker.",

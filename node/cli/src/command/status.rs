@@ -72,6 +72,9 @@ impl Arguments {
             for problem in &status.problems {
                 text.push_str(&format!("problem: {} ({})\n", problem.message, problem.code));
             }
+            for notice in &status.notices {
+                text.push_str(&format!("notice: {}\n", notice.message));
+            }
             text
         })
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use locker_crypto::id::{PackHash, VerifyingKey};
 use locker_store::audits::{self, Audited};
-use locker_store::{Reads, WriteTxn};
+use locker_store::{Reads, WriteTxn, replicas};
 
 use super::Challenge;
 use crate::Error;
@@ -33,6 +33,8 @@ pub(crate) enum Standing {
     Proved,
     /// It says so.
     Said,
+    /// It was found to have less than it had, and proved nothing since: its copies do not count.
+    SetBack,
     /// It failed to prove it within the last seven days: its copies do not count.
     Failed,
 }
@@ -43,11 +45,18 @@ impl Standing {
         let is_fresh = |at_s: u64| at_s > 0 && now_s.saturating_sub(at_s) <= PROOF_FRESH_S;
         if is_fresh(audited.failed_s) {
             Self::Failed
+        } else if audited.set_back_s > 0 {
+            Self::SetBack
         } else if is_fresh(audited.proved_s) {
             Self::Proved
         } else {
             Self::Said
         }
+    }
+
+    /// Whether what the device says that it holds counts as a copy.
+    pub(crate) fn counts(self) -> bool {
+        matches!(self, Self::Proved | Self::Said)
     }
 }
 
@@ -55,12 +64,32 @@ impl Standing {
 fn add(audited: &mut Audited, proof: Proof, now_s: u64) {
     match proof {
         Proof::Given => {
-            *audited =
-                Audited { proved_s: now_s, misses: 0, proofs: audited.proofs.saturating_add(1), ..*audited };
+            let proofs = audited.proofs.saturating_add(1);
+            *audited = Audited { proved_s: now_s, misses: 0, proofs, set_back_s: 0, ..*audited };
         }
         Proof::Failed => audited.failed_s = now_s,
         Proof::Missed => audited.misses = audited.misses.saturating_add(1),
     }
+}
+
+/// Takes back what was proved before a device was found to have less than it had. It is looked at closely again, as a new
+/// one is. By the order in which things were found, and not by their times: a clock may be wrong.
+fn set_back(audited: &mut Audited, now_s: u64) {
+    *audited = Audited { proved_s: 0, proofs: 0, set_back_s: now_s.max(1), ..*audited };
+}
+
+/// Writes down that a device was found to have less than it had: neither what it proved before nor what it said counts any
+/// more, until it proves something anew.
+///
+/// # Errors
+/// What reading gives.
+pub(crate) fn note_set_back(txn: &mut WriteTxn<'_>, device: &VerifyingKey, now_s: u64) -> Result<(), Error> {
+    let mut audited = audits::of(txn, device)?;
+    set_back(&mut audited, now_s);
+    audits::put(txn, device, &audited);
+    // One proof is no word for what it lost: a replica is asked in every session what it holds, and says it again.
+    replicas::forget_packs(txn, device)?;
+    Ok(())
 }
 
 /// Questions that were not answered, one of each device: it is asked that one again, and not another, until it answers or
@@ -134,7 +163,7 @@ impl Inner {
         })
     }
 
-    /// Whether a device is to be looked at closely: it is new, or failed not long ago.
+    /// Whether a device is to be looked at closely: it is new, was set back, or failed not long ago.
     pub(crate) fn is_audit_due(&self, device: &VerifyingKey, now_s: u64) -> Result<bool, Error> {
         let audited = audits::of(&self.store()?.read()?, device)?;
         let has_failed = audited.failed_s > 0 && now_s.saturating_sub(audited.failed_s) <= CLOSE_LOOK_S;
@@ -155,6 +184,9 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Locker;
+    use crate::replicas::says;
+    use crate::test_mesh::World;
 
     const NOW: u64 = 1_800_000_000;
 
@@ -208,5 +240,59 @@ mod tests {
         let (failed, _) = after(&[Proof::Failed]);
         assert_eq!(Standing::of(&failed, NOW + 7 * day), Standing::Failed);
         assert_eq!(Standing::of(&failed, NOW + 7 * day + 1), Standing::Said);
+    }
+
+    #[test]
+    fn t17_what_was_proved_before_a_device_was_set_back_does_not_count() {
+        let (mut audited, _) = after(&[Proof::Given, Proof::Given]);
+        // Within the same second too.
+        set_back(&mut audited, NOW);
+        assert_eq!((audited.proved_s, audited.proofs), (0, 0));
+        add(&mut audited, Proof::Missed, NOW);
+        for now_s in [NOW, NOW + 30 * 86_400] {
+            assert_eq!(Standing::of(&audited, now_s), Standing::SetBack);
+        }
+        assert!(!Standing::SetBack.counts() && !Standing::Failed.counts());
+        // A new proof counts, whatever became of the clock.
+        add(&mut audited, Proof::Given, NOW - 60);
+        assert_eq!(Standing::of(&audited, NOW - 60), Standing::Proved);
+        assert_eq!((audited.proofs, audited.set_back_s), (1, 0));
+        // Who failed as well is told to have failed; once that is over, to have been set back.
+        add(&mut audited, Proof::Failed, NOW);
+        set_back(&mut audited, NOW);
+        assert_eq!(Standing::of(&audited, NOW), Standing::Failed);
+        assert_eq!(Standing::of(&audited, NOW + 8 * 86_400), Standing::SetBack);
+    }
+
+    #[test]
+    fn t17_what_was_proved_and_said_before_is_gone_after_a_restart_too() {
+        let (world, locker) = World::new();
+        let (device, pack) = (VerifyingKey([1; 32]), PackHash([2; 32]));
+        let challenge = Challenge { pack, len: 9, parts: [0..1, 1..2] };
+        let prove = |locker: &Locker| {
+            let (inner, now_s) = (locker.inner(), locker.inner().env().now_ms() / 1_000);
+            assert_eq!(inner.note_proof(&device, &challenge, Proof::Given, now_s).unwrap(), Proof::Given);
+        };
+        let looked_at = |locker: &Locker| {
+            let (inner, now_s) = (locker.inner(), locker.inner().env().now_ms() / 1_000);
+            let snapshot = inner.store().unwrap().read().unwrap();
+            let says = says(&snapshot, &device, &pack, now_s).unwrap();
+            (inner.standing_of(&snapshot, &device).unwrap(), says)
+        };
+        locker.inner().note_said(&device, &[pack]).unwrap();
+        prove(&locker);
+        assert_eq!(looked_at(&locker), (Standing::Proved, true));
+        let inner = locker.inner();
+        inner.store().unwrap().write(|txn| note_set_back(txn, &device, NOW)).unwrap();
+        drop(inner);
+        assert_eq!(looked_at(&locker), (Standing::SetBack, false));
+        drop(locker);
+        let locker = world.open("first");
+        assert_eq!(looked_at(&locker), (Standing::SetBack, false));
+        // It proves something: only what it says since counts.
+        prove(&locker);
+        assert_eq!(looked_at(&locker), (Standing::Proved, false));
+        locker.inner().note_said(&device, &[pack]).unwrap();
+        assert_eq!(looked_at(&locker), (Standing::Proved, true));
     }
 }

@@ -9,6 +9,7 @@ use locker_net::{Find, Found, Handle, NodeAddress, PortMapping, Prefer, Reached,
 use tokio::time::timeout;
 
 use super::router;
+use crate::Error;
 use crate::node::Hub;
 use crate::report::Check;
 
@@ -138,6 +139,16 @@ fn judge_lan(lan: Lan) -> Check {
             "Let UDP port 24765 in from the local network.",
         ),
     }
+}
+
+/// What is said of the meeting points where no node can be started that visits them.
+pub(super) fn unvisited(error: &Error) -> Check {
+    Check::failed(
+        BOOTSTRAP,
+        "The meeting points were not visited.",
+        error.to_string(),
+        "Look at what the system says, put it right and run `locker doctor` again.",
+    )
 }
 
 /// Whether the meeting points answer.

@@ -17,6 +17,7 @@ use locker_sync::pairing::{Enrol, Grant};
 use crate::Error;
 use crate::keys::{LogAndObjects, named_objects, person_log};
 use crate::locker::Inner;
+use crate::newcomers;
 use crate::rebirth::Doubt;
 
 /// Entries or objects, each in its bytes.
@@ -56,6 +57,7 @@ impl Inner {
         made: &Made,
     ) -> Result<(Vec<Entry>, Roster), Error> {
         let keys = self.keys();
+        let before = Roster::read(keys.person, &entries);
         persons::put(txn, &keys.person, &made.id, &made.entry);
         for (_, object) in &made.objects {
             objects::put(txn, object);
@@ -63,6 +65,7 @@ impl Inner {
         entries.push(Entry::read(&keys.person, &made.entry).map_err(Error::Refused)?);
         let roster = Roster::read(keys.person, &entries);
         let now_ms = self.env().now_ms();
+        newcomers::note(txn, &keys.device_id(), (&before, &roster), now_ms)?;
         space.set_roster(&mut txn.rows_mut(keys.tag), keys.person, &roster, now_ms)?;
         Ok((entries, roster))
     }

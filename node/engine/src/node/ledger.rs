@@ -38,6 +38,7 @@ pub(crate) use self::secrets::Unopened;
 use crate::Error;
 use crate::keys::{named_objects, one_genesis, person_log};
 use crate::locker::Inner;
+use crate::newcomers;
 use crate::rebirth::{Doubt, Rebirth, Sign};
 use crate::replicas::{self, Grounds, Reachable};
 use crate::share::Register;
@@ -289,12 +290,14 @@ impl Inner {
                 taken.asks.push(Ask::Object(hash));
             }
         }
-        let roster = Roster::read(person, &log);
+        let now_ms = self.env().now_ms();
+        let (before, roster) = (Roster::read(person, &log[..log.len() - 1]), Roster::read(person, &log));
         if roster.replaced.contains_key(&own) {
-            Doubt::note(txn, Sign::Replaced, self.env().now_ms())?;
+            Doubt::note(txn, Sign::Replaced, now_ms)?;
         }
+        newcomers::note(txn, &own, (&before, &roster), now_ms)?;
         let tag = self.space_tag();
-        let report = space.set_roster(&mut txn.rows_mut(tag), person, &roster, self.env().now_ms())?;
+        let report = space.set_roster(&mut txn.rows_mut(tag), person, &roster, now_ms)?;
         self.note_taken(txn, space, &report.taken, taken)?;
         Ok(Fate::Durable)
     }

@@ -17,6 +17,7 @@ use locker_sync::message::v1::LogKind;
 
 use super::hub::Hub;
 use crate::Error;
+use crate::copies::note_set_back;
 use crate::locker::Inner;
 
 /// Chains that are remembered of one device: the authors of a space, in three logs, and some.
@@ -29,6 +30,8 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Remembered {
     devices: HashMap<VerifyingKey, BTreeMap<(Log, VerifyingKey), Mark>>,
     unsaved: BTreeSet<Chain>,
+    /// Devices that were found set back, and when: what is known of their copies is still to be put right.
+    back: BTreeMap<VerifyingKey, u64>,
 }
 
 impl Remembered {
@@ -48,6 +51,7 @@ impl Remembered {
         offered: Option<u64>,
         now_s: u64,
     ) {
+        self.back.insert(*device, now_s);
         self.set(device, log, author, |mark| {
             *mark = Mark { count: offered.map_or(0, |seq| seq.saturating_add(1)), went_back_at: now_s };
         });
@@ -111,7 +115,7 @@ pub(super) async fn run(hub: Arc<Hub>) {
 impl Hub {
     /// Writes down what is new.
     pub(super) async fn save_remembered(self: &Arc<Self>) {
-        if self.with_remembered(|known| !known.unsaved.is_empty()) {
+        if self.with_remembered(|known| !known.unsaved.is_empty() || !known.back.is_empty()) {
             let hub = Arc::clone(self);
             // If the store is in trouble, it is tried again with the next.
             let _ = self.blocking(move |inner| inner.save_remembered(&hub)).await;
@@ -161,17 +165,28 @@ impl Inner {
         })
     }
 
-    /// What is new is taken only once it is this writer's turn: nobody writes an older mark over a newer one.
+    /// What is new is taken only once it is this writer's turn: nobody writes an older mark over a newer one. With the mark
+    /// that a device went back goes, in the same commit, what it proved and said before.
     fn save_remembered(&self, hub: &Hub) -> Result<(), Error> {
-        let mut marks = Vec::new();
+        let (mut marks, mut back) = (Vec::new(), BTreeMap::new());
         let saved = self.store()?.write(|txn| {
-            marks = hub.with_remembered(Remembered::take_unsaved);
+            (marks, back) =
+                hub.with_remembered(|known| (known.take_unsaved(), std::mem::take(&mut known.back)));
             marks.iter().for_each(|(chain, mark)| remembered::put(txn, chain, mark));
-            Ok(())
+            // A device that stores asks nobody for proofs, and could never take it back.
+            if self.depot().is_none() {
+                for (device, at_s) in &back {
+                    note_set_back(txn, device, *at_s)?;
+                }
+            }
+            Ok::<_, Error>(())
         });
         if saved.is_err() {
             let chains = marks.into_iter().map(|(chain, _)| chain);
-            hub.with_remembered(|known| known.unsaved.extend(chains));
+            hub.with_remembered(|known| {
+                known.unsaved.extend(chains);
+                known.back.extend(back);
+            });
         }
         saved
     }

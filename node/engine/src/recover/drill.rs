@@ -49,7 +49,7 @@ struct Sandbox(PathBuf);
 
 impl Sandbox {
     /// A folder in which there is nothing, below the home: what was left by a drill that was killed goes. Where the home can only
-    /// be read it is one among the temporary files of the system: all in it is sealed with a key that nobody keeps.
+    /// be read, or that folder is somebody else's, it is one among the temporary files of the system: all in it is sealed with a key that nobody keeps.
     fn new(home: &Path, env: &Env) -> Result<Self, Error> {
         let path = home.join("run").join("drill");
         let emptied = match std::fs::remove_dir_all(&path) {
@@ -70,7 +70,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // The next drill removes what is left.
+        // What is left below the home the next drill removes.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -9,7 +9,7 @@ pub struct Held {
     pub device: String,
     /// Its name.
     pub name: String,
-    /// Whether it is this device: then the others hold it, and only they decide.
+    /// Whether it is this device: then the others hold it, and they decide, or who has the 24 words.
     pub this: bool,
     /// Files that it put into the trash.
     pub removed: u64,

@@ -50,8 +50,8 @@ fn wanted(is_pinned: bool, standing: Option<Standing>, named_s: u64) -> Packs {
 /// A device that failed wrote a file, and nobody else has got it: found by the walker of the simulation, as "Safe: all
 /// here".
 #[test]
-fn what_only_a_failed_or_removed_device_has_is_waited_for_and_no_copy_of_it_counts() {
-    for standing in [Some(Standing::Failed), None] {
+fn what_only_a_failed_set_back_or_removed_device_has_is_waited_for_and_no_copy_of_it_counts() {
+    for standing in [Some(Standing::Failed), Some(Standing::SetBack), None] {
         let packs = wanted(true, standing, LONG_AGO_S);
         assert_eq!((packs.wanted, packs.wanted_bytes, packs.least, packs.proved), (1, LEN.into(), 0, 0));
         let sentence = sentence(3, 9, &packs, Some(0));

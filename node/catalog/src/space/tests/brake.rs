@@ -554,3 +554,14 @@ fn only_the_last_decisions_under_a_root_key_are_looked_at() {
         assert_eq!(!world.space.is_apart(), ends, "{after} after it");
     }
 }
+
+/// Goal: another device of the person decides as ever, whatever it says of the words.
+#[test]
+fn a_root_sig_about_another_device_changes_nothing() {
+    let mut world = World::new(1_000, |n| format!("text {n}"));
+    world.trash(0..600);
+    let Op::Confirm(confirm) = world.confirm(Decision::Allow) else { panic!("no confirm") };
+    world.write_own(vec![Op::Confirm(Confirm { root_sig: Some([9; 64]), ..confirm })]);
+    assert!(!world.space.is_apart());
+    world.check();
+}
