@@ -44,6 +44,10 @@ pub(crate) fn allow(inner: &Inner, device: Option<&str>, words: Option<&Secret>)
         Err(Error::NoSuch(_)) if root.is_some() && device.is_none() => None,
         held => Some(held?),
     };
+    let own_name = match &held {
+        Some(_) => None,
+        None => crate::status::devices(inner)?.into_iter().find(|one| one.this).map(|one| one.name),
+    };
     inner.commit(|change| {
         let own = inner.keys().device_id();
         let hold =
@@ -65,7 +69,7 @@ pub(crate) fn allow(inner: &Inner, device: Option<&str>, words: Option<&Secret>)
         change.push(Op::Confirm(allowed))?;
         Ok(match (&held, &hold) {
             (Some(held), Some(hold)) => decided(held, hold),
-            _ => Decided { device: own.to_string(), name: "this device".into(), files: 0 },
+            _ => Decided { device: own.to_string(), name: own_name.unwrap_or_default(), files: 0 },
         })
     })
 }
@@ -205,7 +209,8 @@ fn choose(inner: &Inner, device: Option<&str>, has_words: bool) -> Result<Held, 
     let nothing = || Error::NoSuch("nothing is held that a decision here could end".into());
     if let Some(device) = device {
         held.retain(|one| one.device.starts_with(device) || one.name == device);
-    } else if held.iter().any(|one| one.this == has_words) {
+    } else if has_words || held.iter().any(|one| !one.this) {
+        // The words are for this device, and nobody else's deed is allowed by the way.
         held.retain(|one| one.this == has_words);
     }
     let first = held.pop().ok_or_else(nothing)?;

@@ -72,8 +72,6 @@ pub(crate) const LIST_THREADS_MAX: usize = 4;
 pub(crate) const STATE_HASH_QUICK_NODES: u64 = 20_000;
 /// Keys that this home had before and remembers, for what it wrote under them.
 pub(crate) const REBIRTHS_MAX: usize = 64;
-/// Devices that came in lately of which a device remembers when it heard of them.
-pub(crate) const NEWCOMERS_MAX: usize = 64;
 /// Drives that a device knows.
 pub(crate) const DRIVES_MAX: usize = 64;
 /// Files that a drill draws by lot and reads …

@@ -14,7 +14,6 @@ use locker_store::{Reads, Snapshot, WriteTxn};
 
 use crate::Error;
 use crate::keys::{person_log, short_id};
-use crate::limits::NEWCOMERS_MAX;
 use crate::locker::Inner;
 use crate::report::{Device, Notice};
 
@@ -40,10 +39,10 @@ impl Newcomer {
 }
 
 /// Notes the devices that a change of the person log brought in, this one excepted: `before` and `after` are what the log came
-/// to and comes to. Forgets those that were ended, and those of which it was told long enough.
+/// to and comes to. Forgets those of which it was told long enough, and no other: what ended a device may turn out not to count.
 ///
 /// # Errors
-/// [`Error::Integrity`] if the setting is damaged.
+/// What the store gives.
 pub(crate) fn note(
     txn: &mut WriteTxn<'_>,
     own: &VerifyingKey,
@@ -51,13 +50,13 @@ pub(crate) fn note(
     now_ms: u64,
 ) -> Result<(), Error> {
     let was = read(txn)?;
-    let is_other = |device: &VerifyingKey| device != own && !after.removed.contains_key(device);
     let mut noted = was.clone();
-    noted.retain(|one| one.is_told(now_ms) && is_other(&one.device));
-    for device in after.brought_in.difference(&before.brought_in) {
-        let is_new = is_other(device) && noted.iter().all(|one| one.device != *device);
-        // Those that came first stay: nobody pushes one out by bringing in others.
-        if is_new && noted.len() < NEWCOMERS_MAX {
+    noted.retain(|one| one.is_told(now_ms));
+    let was_in =
+        |device: &VerifyingKey| before.brought_in.contains(device) && !before.removed.contains_key(device);
+    for device in &after.brought_in {
+        let is_new = device != own && !after.removed.contains_key(device) && !was_in(device);
+        if is_new && noted.iter().all(|one| one.device != *device) {
             noted.push(Newcomer { device: *device, heard_ms: now_ms });
         }
     }
@@ -72,7 +71,7 @@ pub(crate) fn note(
 /// What is to be told of devices that came in, of those that came first before others. `devices` are all of the person.
 ///
 /// # Errors
-/// [`Error::Integrity`] if the setting or the person log is damaged.
+/// [`Error::Integrity`] if the person log is damaged.
 pub(crate) fn notices(inner: &Inner, snapshot: &Snapshot, devices: &[Device]) -> Result<Vec<Notice>, Error> {
     let now_ms = inner.env().now_ms();
     let mut noted = read(snapshot)?;
@@ -88,27 +87,29 @@ pub(crate) fn notices(inner: &Inner, snapshot: &Snapshot, devices: &[Device]) ->
         // Who was ended can end nobody; `status` names that as a problem.
         return Ok(Vec::new());
     }
+    noted.retain(|one| one.device != own && !roster.removed.contains_key(&one.device));
     let mut notices = Vec::new();
-    for one in noted {
-        if one.device == own || roster.removed.contains_key(&one.device) {
-            continue;
-        }
+    for one in &noted {
         let Some(at) = roster.arrivals.get(&one.device) else { continue };
-        if let Some(op) = op_at(&log, at) {
-            notices.extend(notice(&one, at, op, devices));
-        }
+        notices.push(notice(one, at, op_at(&log, at, &one.device), devices));
     }
     Ok(notices)
 }
 
-/// The operation that stands at a place of the log.
-fn op_at<'a>(log: &'a [Entry], at: &OpOrder) -> Option<&'a Op> {
+/// The operation that brought a device in, which stands at a place of the log. A forked author may have others there.
+fn op_at<'a>(log: &'a [Entry], at: &OpOrder, device: &VerifyingKey) -> Option<&'a Op> {
     let place = (at.entry.hlc, at.entry.author, at.entry.seq);
-    let entry = log.iter().find(|entry| (entry.body.hlc, entry.author, entry.seq) == place)?;
-    entry.body.ops.get(usize::from(at.index))
+    let entries = log.iter().filter(|entry| (entry.body.hlc, entry.author, entry.seq) == place);
+    let mut ops = entries.filter_map(|entry| entry.body.ops.get(usize::from(at.index)));
+    ops.find(|op| match op {
+        Op::AddDevice { device: new, .. }
+        | Op::ReplaceDevice { device: new, .. }
+        | Op::Recover { device: new, .. } => new.device == *device,
+        _ => false,
+    })
 }
 
-fn notice(one: &Newcomer, at: &OpOrder, op: &Op, devices: &[Device]) -> Option<Notice> {
+fn notice(one: &Newcomer, at: &OpOrder, op: Option<&Op>, devices: &[Device]) -> Notice {
     let id = one.device.to_string();
     let (name, by) = (name_of(&one.device, devices), name_of(&at.entry.author, devices));
     let command = format!("locker device revoke {}", beginning(&id, devices));
@@ -118,27 +119,26 @@ fn notice(one: &Newcomer, at: &OpOrder, op: &Op, devices: &[Device]) -> Option<N
         when.push_str(&format!(" (heard of here on {heard})"));
     }
     let (code, message) = match op {
-        Op::AddDevice { .. } => (
-            "device_added",
-            format!("The device {name:?} was added on {by:?} {when}. If that was not you: {command}"),
-        ),
-        Op::ReplaceDevice { .. } => (
+        Some(Op::ReplaceDevice { .. }) => (
             "device_replaced",
             format!(
                 "The device {name:?} goes on under a new key that was added on {by:?} {when}: its home was put back from an \
                  older copy, or copied. If you did neither: {command}"
             ),
         ),
-        Op::Recover { .. } => (
+        Some(Op::Recover { .. }) => (
             "device_recovered",
             format!(
                 "The device {name:?} came in by the 24 words {when}. If that was not you, somebody else has them: {command}, \
                  then locker phrase change"
             ),
         ),
-        _ => return None,
+        _ => (
+            "device_added",
+            format!("The device {name:?} was added on {by:?} {when}. If that was not you: {command}"),
+        ),
     };
-    Some(Notice { code: code.into(), message, device: id, at: one.heard_ms })
+    Notice { code: code.into(), message, device: id, at: one.heard_ms }
 }
 
 fn name_of(device: &VerifyingKey, devices: &[Device]) -> String {
@@ -163,9 +163,11 @@ fn day(unix_ms: u64) -> String {
     }
 }
 
+/// What is noted. It is told and nothing else hangs on it: what cannot be read counts for nothing, and is written anew with the
+/// next entry.
 fn read<R: Reads>(reads: &R) -> Result<Vec<Newcomer>, Error> {
-    let Some(bytes) = settings::get(reads, SETTING)? else { return Ok(Vec::new()) };
-    decode(&bytes).map_err(|why| Error::damaged("what is known of devices that came in", why))
+    let bytes = settings::get(reads, SETTING)?;
+    Ok(bytes.and_then(|bytes| decode(&bytes).ok()).unwrap_or_default())
 }
 
 fn encode(noted: &[Newcomer]) -> Vec<u8> {

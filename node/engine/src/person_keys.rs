@@ -68,19 +68,42 @@ pub(crate) fn in_use<'a>(
     boxes(entries, roster).iter().rev().find_map(|boxes| boxes.starts)
 }
 
-/// Whether the PUK in use is due to be changed: a removed device was given it, or an active one was not, or it is sealed to
-/// other words than those that count. That comes of removals, of devices that join, and of new words, at the same time on
-/// devices that do not hear of one another.
+/// For whom the PUK in use is.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Reach {
+    /// A removed device was given it, or it is sealed to other words than those that count.
+    is_out: bool,
+    /// An active device was not given it.
+    is_short: bool,
+    /// For how many it was begun, the root among them.
+    boxes: usize,
+}
+
+impl Reach {
+    /// Whether it is due to be changed.
+    pub(crate) fn is_overdue(self) -> bool {
+        self.is_out || self.is_short
+    }
+
+    /// Whether another one helps, if it can be sealed to so many of the active devices.
+    pub(crate) fn is_helped_by(self, usable: usize, active: usize) -> bool {
+        self.is_out || (self.is_short && (usable == active || usable + 1 > self.boxes))
+    }
+}
+
+/// For whom the PUK in use is. That it is for others than it should be comes of removals, of devices that join, and of new words,
+/// at the same time on devices that do not hear of one another.
 ///
 /// Cost: that of reading the log once for each device that joined.
-pub(crate) fn is_overdue(person: &PersonId, entries: &[Entry], roster: &Roster) -> bool {
+pub(crate) fn reach(person: &PersonId, entries: &[Entry], roster: &Roster) -> Reach {
     let boxes = boxes(entries, roster);
-    let Some(start) = boxes.iter().rev().find(|boxes| boxes.starts.is_some()) else { return false };
+    let Some(start) = boxes.iter().rev().find(|boxes| boxes.starts.is_some()) else {
+        return Reach::default();
+    };
     let begun = Roster::read(*person, known_to(entries, &start.entry.id));
     // A box for the root, and one for each device, but for those whose keys had not come.
-    if begun.root != roster.root || start.names.len() <= begun.active.len() {
-        return true;
-    }
+    let is_short = start.names.len() <= begun.active.len();
+    let is_of_other_words = begun.root != roster.root;
     let mut given = begun.active;
     for one in &boxes {
         let Some(device) = one.device else { continue };
@@ -91,7 +114,11 @@ pub(crate) fn is_overdue(person: &PersonId, entries: &[Entry], roster: &Roster) 
             given.insert(device);
         }
     }
-    given.iter().any(|device| roster.removed.contains_key(device)) || !roster.active.is_subset(&given)
+    Reach {
+        is_out: is_of_other_words || given.iter().any(|device| roster.removed.contains_key(device)),
+        is_short: is_short || !roster.active.is_subset(&given),
+        boxes: start.names.len(),
+    }
 }
 
 /// Opens, with one of some key pairs, the PUKs that were started and are not among `held`, as far as there are boxes for them.
@@ -225,31 +252,30 @@ pub(crate) fn root_box<R: Reads>(
         Op::SetRoot { root, root_box, .. } if *root == roster.root => Some(*root_box),
         _ => None,
     });
-    box_key(reads, named.next_back())
+    let damaged = |why| Error::damaged("a key that the person log names", why);
+    let name = named.next_back().ok_or_else(|| damaged(Refusal::Key))?;
+    // It comes after the entry that names it.
+    let object = objects::get(reads, &name)?.ok_or_else(not_heard_yet)?;
+    BoxPublicKey::from_named(&object, &name).map_err(damaged)
 }
 
-/// The key pairs to which keys are sealed for devices, by the log.
+/// The key pairs to which keys are sealed for devices, by the log, as far as they are here: who has not shown one, or shows
+/// what is none, keeps nobody from sealing to the others. It gets the keys when the next are begun.
 ///
 /// # Errors
-/// As [`root_box`].
-pub(crate) fn device_boxes<R: Reads>(
+/// What the store gives.
+pub(crate) fn usable_boxes<R: Reads>(
     reads: &R,
     entries: &[Entry],
     devices: impl IntoIterator<Item = VerifyingKey>,
 ) -> Result<Vec<BoxPublicKey>, Error> {
-    devices.into_iter().map(|vk| box_key(reads, box_name(entries, &vk))).collect()
-}
-
-/// Whether the key to which keys are sealed for a device is here: it comes after the entry that brings the device in.
-///
-/// # Errors
-/// What the store gives.
-pub(crate) fn holds_box<R: Reads>(
-    reads: &R,
-    entries: &[Entry],
-    device: &VerifyingKey,
-) -> Result<bool, Error> {
-    Ok(box_name(entries, device).map_or(Ok(false), |name| objects::holds(reads, &name))?)
+    let mut usable = Vec::new();
+    for device in devices {
+        let Some(name) = box_name(entries, &device) else { continue };
+        let object = objects::get(reads, &name)?;
+        usable.extend(object.and_then(|object| BoxPublicKey::from_named(&object, &name).ok()));
+    }
+    Ok(usable)
 }
 
 fn box_name(entries: &[Entry], vk: &VerifyingKey) -> Option<ObjectHash> {
@@ -264,14 +290,6 @@ fn box_name(entries: &[Entry], vk: &VerifyingKey) -> Option<ObjectHash> {
         }
         _ => None,
     })
-}
-
-fn box_key<R: Reads>(reads: &R, name: Option<ObjectHash>) -> Result<BoxPublicKey, Error> {
-    let name = name.ok_or_else(|| Error::damaged("a key that the person log names", Refusal::Key))?;
-    // It comes after the entry that names it.
-    let object = objects::get(reads, &name)?.ok_or_else(not_heard_yet)?;
-    BoxPublicKey::from_named(&object, &name)
-        .map_err(|why| Error::damaged("a key that the person log names", why))
 }
 
 /// All generations of the person's keys: the newest one, and by the ways back those before it.

@@ -18,7 +18,7 @@ use crate::Error;
 use crate::keys::{not_heard_yet, person_log};
 use crate::locker::Inner;
 use crate::node::Hub;
-use crate::person_keys::{device_boxes, in_use, root_box};
+use crate::person_keys::{in_use, root_box, usable_boxes};
 use crate::rebirth::Doubt;
 use crate::recover::{GENERATIONS, read_phrase};
 use crate::report::{Created, Secret};
@@ -104,7 +104,7 @@ pub(crate) fn change(inner: &Inner, old: &Secret, new: &Secret) -> Result<(), Er
         }
         // The key so far is in a box that the old words open.
         let next = next_keys(keys.person_keys()?, inner.env());
-        let mut recipients = device_boxes(change.txn(), &entries, roster.active.iter().copied())?;
+        let mut recipients = usable_boxes(change.txn(), &entries, roster.active.iter().copied())?;
         recipients.push(root_box(change.txn(), &entries, &roster)?);
         let place = inner.person_place(&entries)?;
         let made = author(place).renew_key(&next, &recipients, &mut **dice()).map_err(Error::Refused)?;

@@ -11,7 +11,7 @@ use crate::Error;
 use crate::create::device_name;
 use crate::keys::{devices, person_log};
 use crate::locker::Inner;
-use crate::person_keys::{device_boxes, holds_box, root_box};
+use crate::person_keys::{root_box, usable_boxes};
 use crate::rebirth::Doubt;
 use crate::report::Device;
 use crate::rotate::{next_keys, person_frontier};
@@ -42,14 +42,8 @@ pub(crate) fn revoke(inner: &Inner, id: &str) -> Result<Device, Error> {
             ));
         }
         let next = next_keys(keys.person_keys()?, inner.env());
-        // Who has not shown its key yet gets the next one: whoever brings in a device that never does keeps nobody in.
-        let mut stay = Vec::new();
-        for vk in roster.active.iter().filter(|vk| **vk != device) {
-            if holds_box(change.txn(), &entries, vk)? {
-                stay.push(*vk);
-            }
-        }
-        let mut recipients = device_boxes(change.txn(), &entries, stay)?;
+        let stay = roster.active.iter().copied().filter(|vk| *vk != device);
+        let mut recipients = usable_boxes(change.txn(), &entries, stay)?;
         recipients.push(root_box(change.txn(), &entries, &roster)?);
         let place = inner.person_place(&entries)?;
         let author = Author { person: keys.person, device: &keys.device, place };

@@ -13,7 +13,7 @@ use locker_store::keyring;
 
 use crate::keys::{not_heard_yet, person_log};
 use crate::locker::Inner;
-use crate::person_keys::{device_boxes, in_use, is_overdue, root_box};
+use crate::person_keys::{in_use, reach, root_box, usable_boxes};
 use crate::rebirth::Doubt;
 use crate::writer::Change;
 use crate::{Env, Error};
@@ -40,11 +40,11 @@ pub(crate) fn is_due(inner: &Inner) -> Result<bool, Error> {
     let person = inner.keys().person;
     let entries = person_log(&inner.store()?.read()?, &person)?;
     let roster = Roster::read(person, &entries);
-    Ok(roster.active.contains(&inner.keys().device_id()) && is_overdue(&person, &entries, &roster))
+    Ok(roster.active.contains(&inner.keys().device_id()) && reach(&person, &entries, &roster).is_overdue())
 }
 
 /// Starts a new key of the person, for exactly the devices that are there, if the one in use is another's too
-/// ([`is_overdue`]). One durable commit. Says whether it did.
+/// ([`reach`]). One durable commit. Says whether it did.
 ///
 /// # Errors
 /// [`Error::Network`] if the key in use, or that of a device, has not come yet; else as any change.
@@ -54,7 +54,8 @@ pub(crate) fn renew(inner: &Inner) -> Result<bool, Error> {
         Doubt::refuse(change.txn())?;
         let entries = person_log(change.txn(), &keys.person)?;
         let roster = Roster::read(keys.person, &entries);
-        if !is_overdue(&keys.person, &entries, &roster) || !roster.active.contains(&keys.device_id()) {
+        let reach = reach(&keys.person, &entries, &roster);
+        if !reach.is_overdue() || !roster.active.contains(&keys.device_id()) {
             return Ok(false);
         }
         let held = keys.person_keys()?.newest().box_keys().public().hash();
@@ -62,7 +63,10 @@ pub(crate) fn renew(inner: &Inner) -> Result<bool, Error> {
             return Err(not_heard_yet());
         }
         let next = next_keys(keys.person_keys()?, inner.env());
-        let mut recipients = device_boxes(change.txn(), &entries, roster.active.iter().copied())?;
+        let mut recipients = usable_boxes(change.txn(), &entries, roster.active.iter().copied())?;
+        if !reach.is_helped_by(recipients.len(), roster.active.len()) {
+            return Err(not_heard_yet());
+        }
         recipients.push(root_box(change.txn(), &entries, &roster)?);
         let place = inner.person_place(&entries)?;
         let author = Author { person: keys.person, device: &keys.device, place };

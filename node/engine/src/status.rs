@@ -475,8 +475,8 @@ fn set_back(inner: &Inner, snapshot: &Snapshot, devices: &[Device]) -> Result<Ve
         Some(Problem {
             code: Refusal::Rollback.code().into(),
             message: format!(
-                "the device {:?} came back with less than it had before, as after a restore from a backup; what it \
-                 said that it holds is not to be relied on until it is checked there with `locker verify`",
+                "the device {:?} came back with less than it had before, as after a restore from a backup; its copies count \
+                 again when it has proved them, which `locker audit` asks for",
                 device.name
             ),
         })

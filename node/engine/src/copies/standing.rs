@@ -84,7 +84,8 @@ fn set_back(audited: &mut Audited, now_s: u64) {
 /// # Errors
 /// What reading gives.
 pub(crate) fn note_set_back(txn: &mut WriteTxn<'_>, device: &VerifyingKey, now_s: u64) -> Result<(), Error> {
-    let mut audited = audits::of(txn, device)?;
+    // What cannot be read is written anew.
+    let mut audited = audits::of(txn, device).unwrap_or_default();
     set_back(&mut audited, now_s);
     audits::put(txn, device, &audited);
     // One proof is no word for what it lost: a replica is asked in every session what it holds, and says it again.

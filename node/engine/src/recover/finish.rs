@@ -18,7 +18,7 @@ use super::UNFINISHED;
 use crate::Error;
 use crate::keys::person_log;
 use crate::locker::Inner;
-use crate::person_keys::{device_boxes, holds_box};
+use crate::person_keys::usable_boxes;
 use crate::rotate::{next_keys, person_frontier};
 
 impl Inner {
@@ -63,14 +63,8 @@ impl Inner {
             let ended = if keeps_devices { Default::default() } else { roster.admitted() };
             let removals =
                 ended.iter().map(|vk| Removal { device: *vk, frontier: person_frontier(&entries, vk) });
-            let mut kept = Vec::new();
-            for vk in roster.active.iter().filter(|vk| !ended.contains(vk)) {
-                // One whose key has not come gets the keys when the next are begun: they are overdue, then.
-                if holds_box(change.txn(), &entries, vk)? {
-                    kept.push(*vk);
-                }
-            }
-            let recipients = device_boxes(change.txn(), &entries, kept)?;
+            let kept = roster.active.iter().copied().filter(|vk| !ended.contains(vk));
+            let recipients = usable_boxes(change.txn(), &entries, kept)?;
             let next = next_keys(keys.person_keys()?, self.env());
             let generation = u32::try_from(roster.generation).ok().and_then(|g| g.checked_add(1));
             let generation = generation.ok_or(Error::Refused(Refusal::Limit))?;
