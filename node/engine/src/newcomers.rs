@@ -83,15 +83,19 @@ pub(crate) fn notices(inner: &Inner, snapshot: &Snapshot, devices: &[Device]) ->
     let own = keys.device_id();
     let log = person_log(snapshot, &keys.person)?;
     let roster = Roster::read(keys.person, &log);
-    if roster.removed.contains_key(&own) {
-        // Who was ended can end nobody; `status` names that as a problem.
+    if roster.removed.contains_key(&own) || !roster.brought_in.contains(&own) {
+        // Who was ended, or came in by what does not count, can end nobody; `status` names that as a problem.
         return Ok(Vec::new());
     }
     noted.retain(|one| one.device != own && !roster.removed.contains_key(&one.device));
     let mut notices = Vec::new();
     for one in &noted {
         let Some(at) = roster.arrivals.get(&one.device) else { continue };
-        notices.push(notice(one, at, op_at(&log, at, &one.device), devices));
+        let op = op_at(&log, at, &one.device);
+        // The device with which the log begins was brought in by nobody.
+        if op.is_some() || at.entry.author != one.device {
+            notices.push(notice(one, at, op, devices));
+        }
     }
     Ok(notices)
 }

@@ -75,7 +75,7 @@ pub(crate) struct Reach {
     is_out: bool,
     /// An active device was not given it.
     is_short: bool,
-    /// For how many it was begun, the root among them.
+    /// For how many of those it was begun that are active still, the root among them.
     boxes: usize,
 }
 
@@ -104,6 +104,7 @@ pub(crate) fn reach(person: &PersonId, entries: &[Entry], roster: &Roster) -> Re
     // A box for the root, and one for each device, but for those whose keys had not come.
     let is_short = start.names.len() <= begun.active.len();
     let is_of_other_words = begun.root != roster.root;
+    let (most, gone) = (begun.active.len() + 1, begun.active.difference(&roster.active).count());
     let mut given = begun.active;
     for one in &boxes {
         let Some(device) = one.device else { continue };
@@ -117,7 +118,7 @@ pub(crate) fn reach(person: &PersonId, entries: &[Entry], roster: &Roster) -> Re
     Reach {
         is_out: is_of_other_words || given.iter().any(|device| roster.removed.contains_key(device)),
         is_short: is_short || !roster.active.is_subset(&given),
-        boxes: start.names.len(),
+        boxes: start.names.len().min(most).saturating_sub(gone),
     }
 }
 

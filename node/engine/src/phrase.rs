@@ -70,7 +70,7 @@ pub(crate) fn other_words() -> Error {
 /// open nothing of, with all that begins with it, and the next generation of slots.
 ///
 /// # Errors
-/// As [`draft`]; [`Error::Network`] if the key in use, or that of a device, has not come yet; [`Error::Restored`]; else as
+/// As [`draft`]; [`Error::Network`] if the key in use has not come yet; [`Error::Restored`]; else as
 /// any change.
 pub(crate) fn change(inner: &Inner, old: &Secret, new: &Secret) -> Result<(), Error> {
     let (old, new) = (check(inner, old)?, read_phrase(new)?);

@@ -43,7 +43,7 @@ pub(crate) fn is_due(inner: &Inner) -> Result<bool, Error> {
     Ok(roster.active.contains(&inner.keys().device_id()) && reach(&person, &entries, &roster).is_overdue())
 }
 
-/// Starts a new key of the person, for exactly the devices that are there, if the one in use is another's too
+/// Starts a new key of the person, for exactly the devices that are there, as far as their keys are here, if the one in use is another's too
 /// ([`reach`]). One durable commit. Says whether it did.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use locker_crypto::id::{PackHash, VerifyingKey};
 use locker_store::audits::{self, Audited};
-use locker_store::{Reads, WriteTxn, replicas};
+use locker_store::{Reads, StoreError, WriteTxn, replicas};
 
 use super::Challenge;
 use crate::Error;
@@ -85,7 +85,10 @@ fn set_back(audited: &mut Audited, now_s: u64) {
 /// What reading gives.
 pub(crate) fn note_set_back(txn: &mut WriteTxn<'_>, device: &VerifyingKey, now_s: u64) -> Result<(), Error> {
     // What cannot be read is written anew.
-    let mut audited = audits::of(txn, device).unwrap_or_default();
+    let mut audited = match audits::of(txn, device) {
+        Err(StoreError::Corrupt { .. }) => Audited::default(),
+        read => read?,
+    };
     set_back(&mut audited, now_s);
     audits::put(txn, device, &audited);
     // One proof is no word for what it lost: a replica is asked in every session what it holds, and says it again.

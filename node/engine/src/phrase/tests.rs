@@ -105,6 +105,8 @@ fn t27_who_came_back_by_old_words_is_told() {
     pass(&first, &back);
     let told = ended(&back).unwrap();
     assert!(told.contains("came back by words that had been changed"), "{told}");
+    let notices = back.status(StateHash::IfQuick).unwrap().notices;
+    assert!(notices.is_empty(), "what is no device warns of those that are: {notices:?}");
     assert_eq!(ended(&first), None);
     assert_eq!(ended(&world.open("second")), None);
 }
