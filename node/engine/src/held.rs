@@ -39,39 +39,41 @@ pub(crate) fn list(inner: &Inner) -> Result<Vec<Held>, Error> {
 /// others; what committing gives.
 pub(crate) fn allow(inner: &Inner, device: Option<&str>, words: Option<&Secret>) -> Result<Decided, Error> {
     let root = words.map(|words| crate::phrase::check(inner, words)).transpose()?;
-    let held = match choose(inner, device, root.is_some()) {
-        // What the others hold of this device is not always known here: the words allow all of it up to now.
-        Err(Error::NoSuch(_)) if root.is_some() && device.is_none() => None,
-        held => Some(held?),
-    };
-    let own_name = match &held {
-        Some(_) => None,
-        None => crate::status::devices(inner)?.into_iter().find(|one| one.this).map(|one| one.name),
-    };
-    inner.commit(|change| {
-        let own = inner.keys().device_id();
-        let hold =
-            held.as_ref().map(|held| still_held(change.look(|space, rows| space.held_back(rows))?, held));
-        let hold = hold.transpose()?;
-        let allowed = match &hold {
-            Some(hold) => confirm(hold, Decision::Allow),
-            None => {
-                let (heads, _) = change.ends()?;
-                let last_seq = heads.iter().find(|head| head.author == own).map_or(0, |head| head.seq);
-                Confirm { author: own, first_seq: 0, last_seq, decision: Decision::Allow, root_sig: None }
-            }
-        };
+    match (choose(inner, device, root.is_some()), &root) {
+        // What the others hold of this device is not always known here.
+        (Err(Error::NoSuch(_)), Some(root)) if device.is_none() => allow_so_far(inner, root),
+        (held, root) => allow_hold(inner, &held?, root.as_ref()),
+    }
+}
+
+fn allow_hold(inner: &Inner, held: &Held, root: Option<&Root>) -> Result<Decided, Error> {
+    let hold = inner.commit(|change| {
+        let hold = still_held(change.look(|space, rows| space.held_back(rows))?, held)?;
+        let allowed = confirm(&hold, Decision::Allow);
         // What an earlier key of this device took away is that of another device: this one decides by itself.
-        let allowed = match &root {
-            Some(root) if allowed.author == own => with_words(inner, change, root, allowed)?,
-            _ => allowed,
+        let allowed = match root.filter(|_| hold.author == inner.keys().device_id()) {
+            Some(root) => with_words(inner, change, root, allowed)?,
+            None => allowed,
         };
         change.push(Op::Confirm(allowed))?;
-        Ok(match (&held, &hold) {
-            (Some(held), Some(hold)) => decided(held, hold),
-            _ => Decided { device: own.to_string(), name: own_name.unwrap_or_default(), files: 0 },
-        })
-    })
+        Ok(hold)
+    })?;
+    Ok(decided(held, &hold))
+}
+
+/// Allows all that this device took away up to now.
+fn allow_so_far(inner: &Inner, root: &Root) -> Result<Decided, Error> {
+    let own = inner.keys().device_id();
+    let listed = crate::status::devices(inner)?.into_iter().find(|one| one.this);
+    inner.commit(|change| {
+        let (heads, _) = change.ends()?;
+        let last_seq = heads.iter().find(|head| head.author == own).map_or(0, |head| head.seq);
+        let all = Confirm { author: own, first_seq: 0, last_seq, decision: Decision::Allow, root_sig: None };
+        let allowed = with_words(inner, change, root, all)?;
+        change.push(Op::Confirm(allowed))
+    })?;
+    let name = listed.map_or_else(|| crate::keys::short_id(&own), |one| one.name);
+    Ok(Decided { device: own.to_string(), name, files: 0 })
 }
 
 /// A decision about what this device took away, under the root key. The space hears which key that is: one that was opened by
@@ -242,4 +244,36 @@ fn decided(held: &Held, hold: &Hold) -> Decided {
 fn confirm(hold: &Hold, decision: Decision) -> Confirm {
     let Hold { author, first_seq, last_seq, .. } = *hold;
     Confirm { author, first_seq, last_seq, decision, root_sig: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_mesh::{World, id, pass};
+
+    /// T84: words given without a name are for this device alone: what another one took away is not allowed by the way, and all
+    /// that this one did is, though nothing is known here to be held.
+    #[test]
+    fn t84_the_words_are_for_this_device_and_no_other() {
+        let (world, first) = World::new();
+        let second = world.join(&first, "second");
+        for n in 0..30 {
+            world.add(&first, &format!("{n}.txt"));
+        }
+        pass(&first, &second);
+        for n in 0..30 {
+            first.remove(&format!("{n}.txt")).unwrap();
+        }
+        pass(&first, &second);
+        assert_eq!(second.held().unwrap().len(), 1);
+        let (stranger, _) = World::new();
+        assert!(matches!(second.allow_held(None, Some(&stranger.phrase)), Err(Error::PhraseRefused(_))));
+        let allowed = second.allow_held(None, Some(&world.phrase)).unwrap();
+        assert_eq!((&allowed.device, allowed.files), (&id(&second), 0));
+        let held = second.held().unwrap();
+        assert_eq!((held.len(), &held[0].device), (1, &id(&first)), "another device's deed was allowed");
+        // Named, it is.
+        assert_eq!(second.allow_held(Some(&id(&first)), Some(&world.phrase)).unwrap().files, 30);
+        assert!(second.held().unwrap().is_empty());
+    }
 }

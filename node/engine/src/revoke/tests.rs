@@ -2,6 +2,7 @@
 //! temporary folders, whose logs, objects and packs are handed over without a network, to the ended device too.
 
 use locker_crypto::epoch::Bundle;
+use locker_crypto::person;
 use locker_store::objects;
 use locker_sync::message::v1::Ask;
 use locker_sync::session::Fate;
@@ -10,6 +11,7 @@ use rand_core::{Rng, SeedableRng};
 
 use crate::limits::BUNDLES_PER_EPOCH_MAX;
 use crate::node::Asker;
+use crate::person_keys::usable_boxes;
 use crate::report::StateHash;
 use crate::test_mesh::{World, id, names, pass};
 use crate::{Error, Locker};
@@ -108,6 +110,26 @@ fn a_key_that_has_not_come_yet_is_no_damage() {
     pass(&first, &second);
     let held = second.inner().keys().person_keys().unwrap().newest().box_keys().public().hash();
     assert_eq!(held, inner.keys().person_keys().unwrap().newest().box_keys().public().hash());
+}
+
+/// A key that is none keeps nobody from sealing to the others: whoever brings in such a device could not be ended else.
+#[test]
+fn what_is_no_key_is_passed_over() {
+    let (world, first) = World::new();
+    let ids = [&first, &world.join(&first, "second")].map(|one| one.inner().keys().device_id());
+    let inner = first.inner();
+    let store = inner.store().unwrap();
+    let name = store.write::<_, Error>(|txn| Ok(objects::put(txn, b"no key"))).unwrap();
+    let snapshot = store.read().unwrap();
+    let mut entries = crate::keys::person_log(&snapshot, &inner.keys().person).unwrap();
+    let usable = |entries: &[_]| usable_boxes(&snapshot, entries, ids).unwrap().len();
+    assert_eq!(usable(&entries), 2);
+    for op in entries.iter_mut().flat_map(|entry| &mut entry.body.ops) {
+        if let person::Op::AddDevice { device, .. } = op {
+            device.box_key = name;
+        }
+    }
+    assert_eq!(usable(&entries), 1);
 }
 
 /// T32, T25: what an ended device writes, and whom it brings in, has no effect where its end is known, whatever it knew.
