@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -29,7 +29,7 @@ use self::content::Sealer;
 use self::gather::Gatherer;
 use self::plan::{Job, Planner};
 use crate::limits::{BATCHES_QUEUED, IN_FLIGHT_BYTES, IN_FLIGHT_JOBS, PACK_WRITERS};
-use crate::locker::Inner;
+use crate::locker::{ImportTurn, Inner};
 use crate::organise::ensure_folder;
 use crate::progress::Meter;
 use crate::report::{Added, Observer};
@@ -75,13 +75,12 @@ pub(crate) fn add(inner: &Inner, paths: &[&Path], to: &str, observer: &dyn Obser
 }
 
 /// The turn to import; waits for the import that runs, as long as somebody wants that.
-fn turn<'a>(inner: &'a Inner, meter: &Meter<'_>) -> Result<MutexGuard<'a, ()>, Error> {
+fn turn<'a>(inner: &'a Inner, meter: &Meter<'_>) -> Result<ImportTurn<'a>, Error> {
     loop {
-        if let Some(turn) = inner.try_import_turn() {
+        if let Some(turn) = inner.import_turn_within(TURN_LOOK) {
             return Ok(turn);
         }
         meter.go_on()?;
-        std::thread::park_timeout(TURN_LOOK);
     }
 }
 

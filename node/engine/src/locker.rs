@@ -71,6 +71,9 @@ const TRY_AGAIN_LOOKS: usize = 20;
 #[derive(Clone)]
 pub struct Locker(Arc<Inner>);
 
+/// The turn to import: nothing else is imported while it is held.
+pub(crate) type ImportTurn<'a> = parking_lot::MutexGuard<'a, ()>;
+
 /// What the rooms share.
 pub(crate) struct Inner {
     store: RwLock<Option<Store>>,
@@ -83,8 +86,9 @@ pub(crate) struct Inner {
     umask: u32,
     /// The home space between two transactions; `None` when it must be opened again from its rows.
     space: Mutex<Option<Space>>,
-    /// Held by the import that runs.
-    importing: Mutex<()>,
+    /// Held by the import that runs. Of a kind that goes to whoever waits for it: passes of `gc` one after the other would
+    /// else keep an import from its turn.
+    importing: parking_lot::Mutex<()>,
     /// Held by who brings a drive up to date.
     driving: Mutex<()>,
     /// Who relies on content, and who lets it go.
@@ -222,7 +226,7 @@ impl Locker {
             env,
             umask,
             space: Mutex::new(None),
-            importing: Mutex::new(()),
+            importing: parking_lot::Mutex::new(()),
             driving: Mutex::new(()),
             turns: Turns::default(),
             freeing: Freeing::default(),
@@ -534,17 +538,18 @@ impl Inner {
     }
 
     /// The turn to import; waits for the import that runs.
-    pub(crate) fn import_turn(&self) -> MutexGuard<'_, ()> {
-        self.importing.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn import_turn(&self) -> ImportTurn<'_> {
+        self.importing.lock()
     }
 
     /// The turn to import, if no import runs.
-    pub(crate) fn try_import_turn(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.importing.try_lock() {
-            Ok(turn) => Some(turn),
-            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+    pub(crate) fn try_import_turn(&self) -> Option<ImportTurn<'_>> {
+        self.importing.try_lock()
+    }
+
+    /// The turn to import, if it can be had within `wait`.
+    pub(crate) fn import_turn_within(&self, wait: Duration) -> Option<ImportTurn<'_>> {
+        self.importing.try_lock_for(wait)
     }
 
     /// Something was committed. To be called while the space is held, so that the count belongs to the state.

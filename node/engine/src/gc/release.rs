@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::sync::MutexGuard;
 use std::time::Duration;
 
 use locker_crypto::file_ref::FileRef;
@@ -16,7 +15,7 @@ use super::decide::Facts;
 use super::{Look, Manners, Pass};
 use crate::Error;
 use crate::limits::{NEED_ROWS, RELEASE_PACKS};
-use crate::locker::Inner;
+use crate::locker::{ImportTurn, Inner};
 
 /// Longest that a pass waits for content that others read.
 const WAIT: Duration = Duration::from_secs(30);
@@ -37,7 +36,7 @@ impl Pass<'_> {
         store: &Store,
         packs: &[&Facts],
         mut state: u64,
-        import: Option<MutexGuard<'_, ()>>,
+        import: Option<ImportTurn<'_>>,
     ) -> Result<Look, Error> {
         if packs.is_empty() {
             return Ok(Look::Done);
