@@ -9,7 +9,7 @@ PACKAGES := build-essential python3-pip time b3sum
 # What experiments of the laboratory need; one that misses something says so and is left out.
 LAB_PACKAGES := e2fsprogs xfsprogs btrfs-progs libfaketime iproute2 nftables miniupnpd-nftables
 
-.PHONY: run test gate deep bench media tools lab-tools release lab simulate crowd liar help
+.PHONY: run test gate deep bench media tools lab-tools release lab simulate crowd liar crossing help
 
 # Which schedules are simulated: the first seed, and how many.
 SEEDS := 1 200
@@ -41,6 +41,10 @@ simulate: tools ## run whole nodes on a simulated network, clock and dice: make 
 liar: tools ## let replicas that lost one pack in a hundred be found out over 30 simulated days
 	cargo build --manifest-path tests/simulation/Cargo.toml --target-dir "$(abspath $(TARGET))" --profile lab --locked
 	"$(abspath $(TARGET))/lab/simulate" liar 1 40
+
+crossing: tools ## let two devices dial each other at the same moment, in 200 pairs
+	cargo build --manifest-path tests/simulation/Cargo.toml --target-dir "$(abspath $(TARGET))" --profile lab --locked
+	"$(abspath $(TARGET))/lab/simulate" crossing 1 200
 
 crowd: tools ## run 200 simulated nodes for 24 simulated hours
 	cargo build --manifest-path tests/simulation/Cargo.toml --target-dir "$(abspath $(TARGET))" --profile lab --locked

@@ -19,8 +19,9 @@ mod roster;
 mod write;
 
 pub use boxes::{
-    KEY_BOX_LEN, PUK_BACK_LEN, dedup_meta_key, master_meta_key, name_meta_key, open_back, open_dedup,
-    open_key_box, open_meta, open_name, seal_back, seal_dedup, seal_key_box, seal_meta, seal_name,
+    KEY_BOX_LEN, PUK_BACK_LEN, dedup_meta_key, master_meta_key, meta_generation, name_meta_key, open_back,
+    open_dedup, open_key_box, open_meta, open_name, seal_back, seal_dedup, seal_key_box, seal_meta,
+    seal_name,
 };
 pub use entry::{Body, DEPS_MAX, Entry, Envelope, HEADER_LEN, Head, OPS_MAX};
 pub use op::{DEVICE_NAME_LEN_MAX, Enrolment, Frontier, Op, Removal};

@@ -1,12 +1,15 @@
 //! Tests of `epoch`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use curve25519_dalek::montgomery::MontgomeryPoint;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use serde_json::Value;
 
 use super::*;
-use crate::id::{SpaceId, VerifyingKey};
-use crate::sealed_box::BoxPublicKey;
+use crate::id::{BoxTag, SpaceId, VerifyingKey};
+use crate::sealed_box::{BoxPublicKey, ENC_LEN, X25519_LEN};
 use crate::secret::SigningSeed;
 use crate::sign::{Domain, Signing};
 
@@ -160,9 +163,9 @@ fn bundles_that_are_not_the_one_form_are_refused() {
     assert_eq!(refused(&changed), Refusal::Sig);
 }
 
-/// A minter cannot hand out a secret that the epoch id does not name.
+/// T75: a minter cannot hand out a secret that the epoch id does not name, so no two members get two of them.
 #[test]
-fn a_box_with_another_secret_is_refused() {
+fn t75_a_box_with_another_secret_is_refused() {
     let secret = EpochSecret::new([7; 32]);
     let keys = BoxKeys::from_seed(&BoxSeed::new([1; 32]));
     let mut bundle = sealed(&secret, std::slice::from_ref(&keys));
@@ -171,6 +174,61 @@ fn a_box_with_another_secret_is_refused() {
     let other = keys.public().seal(&info, vk.as_bytes(), &[8; 32], &mut dice(4));
     bundle.replace_sealed(keys.public(), &other);
     assert_eq!(bundle.open(&SPACE, &keys).err(), Some(Refusal::Epoch));
+}
+
+/// What is seen of each X25519 part: its two highest bits, of which a key sets no more than the lower one, and
+/// whether it is on the curve, as every key is and half of all bytes are.
+type Seen = Vec<(u8, bool)>;
+
+fn seen(parts: &[[u8; X25519_LEN]]) -> Seen {
+    parts.iter().map(|part| (part[31] >> 6, MontgomeryPoint(*part).to_edwards(0).is_some())).collect()
+}
+
+/// How often it is told right which of two kinds a bundle is of: one half of each teaches a table that counts every
+/// combination of what is seen, which judges the other half.
+fn told(one: &[Seen], other: &[Seen]) -> f64 {
+    let half = one.len() / 2;
+    let mut table: BTreeMap<&Seen, i64> = BTreeMap::new();
+    one[..half].iter().for_each(|seen| *table.entry(seen).or_default() -= 1);
+    other[..half].iter().for_each(|seen| *table.entry(seen).or_default() += 1);
+    let is_other = |seen: &Seen| table.get(seen).copied().unwrap_or(0) > 0;
+    let right = one[half..].iter().filter(|seen| !is_other(seen)).count()
+        + other[half..].iter().filter(|seen| is_other(seen)).count();
+    right as f64 / (one.len() - half + other.len() - half) as f64
+}
+
+/// T75: nobody tells from the X25519 parts of a bundle's boxes how many of them are real. Method: 10,000 bundles,
+/// half of them with one real box of four, half with three; right in at most 52 of 100. Fillers of random bytes, the
+/// control, are told in more than 85.
+#[test]
+fn t75_the_number_of_real_boxes_is_not_told_by_their_x25519_parts() {
+    let (members, mut dice) = (members(3), dice(75));
+    let (mut one, mut three, mut of_bytes) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
+    let (mut all, end) = (BTreeSet::new(), BoxTag::LEN + ENC_LEN);
+    for round in 0..10_000 {
+        let real = if round % 2 == 0 { 1 } else { 3 };
+        let secret = EpochSecret::random(&mut dice);
+        let recipients = members[..real].iter().map(BoxKeys::public);
+        let bundle = Bundle::seal(&SPACE, &secret, &author(), recipients, &mut dice).unwrap();
+        assert_eq!(bundle.len(), 4);
+        let bytes = bundle.encode();
+        let boxes = bytes[86..86 + 4 * BOX_LEN].chunks_exact(BOX_LEN);
+        let parts: Vec<[u8; X25519_LEN]> =
+            boxes.map(|sealed| sealed[end - X25519_LEN..end].try_into().unwrap()).collect();
+        parts.iter().for_each(|part| assert!(all.insert(*part), "one key for two boxes"));
+        let into = if real == 1 { &mut one } else { &mut three };
+        into.push(seen(&parts));
+        // The same with fillers that are no boxes, among the others in any order.
+        let mut careless = parts;
+        careless[real..].iter_mut().for_each(|part| dice.fill_bytes(part));
+        let turn = dice.next_u32() as usize % 4;
+        careless.rotate_left(turn);
+        of_bytes[real / 2].push(seen(&careless));
+    }
+    let share = told(&one, &three);
+    assert!(share <= 0.52, "{share}");
+    let control = told(&of_bytes[0], &of_bytes[1]);
+    assert!(control > 0.85, "{control}");
 }
 
 /// T12: every bit of a box and of the way back counts.

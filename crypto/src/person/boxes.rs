@@ -144,6 +144,16 @@ pub fn open_meta(keys: &PersonKeys, meta_key: &str, stored: &[u8]) -> Result<Vec
     keys.open_data(meta_key.as_bytes(), stored)
 }
 
+/// Returns the generation of the key under which a value stands that [`seal_meta`] or [`seal_dedup`] made; `None` if
+/// that is none of the generations: one beside them, or one that is not held.
+pub fn meta_generation(keys: &PersonKeys, meta_key: &str, stored: &[u8]) -> Option<u32> {
+    let opens = |key: &PersonKey| {
+        let opened = aead::xopen_prefixed(key.data_key().expose(), meta_key.as_bytes(), stored);
+        opened.map(Zeroizing::new).is_ok()
+    };
+    (0..=keys.generation()).rev().find(|n| keys.get(*n).is_some_and(opens))
+}
+
 /// Returns the key under which generation `g` of the rendezvous master stands in the home space for the devices that a
 /// recovery keeps, sealed by [`seal_meta`]: `r/<g>`.
 pub fn master_meta_key(g: u32) -> String {

@@ -317,6 +317,26 @@ fn the_dedup_secret_of_the_home_space_opens_with_the_persons_keys_only() {
     }
 }
 
+/// T95: which key a value was sealed under tells who holds that key: whoever could open what was begun with it.
+#[test]
+fn t95_a_value_tells_the_generation_of_its_key() {
+    let key = |n: u8| PersonKey::new([n; 32]);
+    let mut keys = PersonKeys::from_generations(vec![key(1), key(2), key(3)]).unwrap();
+    keys.set_beside(vec![key(4)]);
+    for n in 0..3 {
+        let stored = seal_dedup(keys.get(n).unwrap(), 7, &DedupSecret::new([9; 32]), &mut dice(1));
+        assert_eq!(meta_generation(&keys, &dedup_meta_key(7), &stored), Some(n));
+        assert_eq!(meta_generation(&keys, &dedup_meta_key(8), &stored), None, "another place");
+        let stored = seal_meta(keys.get(n).unwrap(), "r/1", b"slots", &mut dice(2));
+        assert_eq!(meta_generation(&keys, "r/1", &stored), Some(n));
+    }
+    for other in [key(4), key(5)] {
+        let stored = seal_meta(&other, "r/1", b"slots", &mut dice(3));
+        assert_eq!(meta_generation(&keys, "r/1", &stored), None);
+    }
+    assert_eq!(meta_generation(&keys, "r/1", b"in clear"), None);
+}
+
 #[test]
 fn a_recovery_brings_in_a_device_and_starts_a_generation() {
     let mut alice = Alice::new();

@@ -22,4 +22,4 @@ pub(crate) use self::free::{free, keep_to_rule, pin};
 pub(crate) use self::lease::Freeing;
 pub use self::rule::Rule;
 pub(crate) use self::rule::Ruled;
-pub(crate) use self::standing::{Proof, Standing, Unanswered, note_set_back};
+pub(crate) use self::standing::{Proof, Standing, note_set_back};

@@ -20,6 +20,7 @@ use locker_store::{Reads, persons};
 use crate::Error;
 use crate::checked;
 use crate::depot::{Charge, Slots};
+use crate::older_keys::{Moment, OlderKeys};
 use crate::person_keys::BESIDE;
 
 /// Setting: whose locker this is.
@@ -30,7 +31,11 @@ pub(crate) const HOME_SPACE: Setting = Setting::engine(1);
 /// What a device holds of the person's secrets.
 enum Held {
     /// The person's keys, all generations: it reads and writes.
-    Keys(PersonKeys),
+    Keys {
+        keys: PersonKeys,
+        /// The older generations under which devices still find one another, the newest first.
+        older: Vec<u32>,
+    },
     /// The slots under which it is found, and nothing else: it stores.
     Slots(Slots),
 }
@@ -75,7 +80,9 @@ impl Keys {
             let keys = |numbered: &[(u32, PersonKey)]| numbered.iter().map(|(_, key)| key.clone()).collect();
             let mut held = PersonKeys::from_generations(keys(generations)).map_err(|_| missing())?;
             held.set_beside(keys(beside));
-            Held::Keys(held)
+            // A change that is not noted yet is heard from the moment at which the keys are here.
+            let older = OlderKeys::read(reads)?.follow(held.generation(), Moment::default());
+            Held::Keys { older: older.generations().collect(), keys: held }
         };
         let dedup = keyring::newest::<DedupSecret, _>(reads)?;
         let dedup = dedup.map_or_else(OnceLock::new, |(_, secret)| OnceLock::from(secret));
@@ -108,16 +115,17 @@ impl Keys {
     /// [`Error::Blind`] on a device that only stores.
     pub(crate) fn person_keys(&self) -> Result<&PersonKeys, Error> {
         match &self.held {
-            Held::Keys(keys) => Ok(keys),
+            Held::Keys { keys, .. } => Ok(keys),
             Held::Slots(_) => Err(Error::blind(&self.person)),
         }
     }
 
-    /// The secrets under which the person's other devices find this one, the first in use first: of the newest person key
-    /// and the one before; of its slots on a device that only stores. `now_s` is unix seconds.
+    /// The secrets under which the person's other devices find this one, the first in use first: of the newest person
+    /// key and those before it that are heard still; of its slots on a device that only stores. `now_s` is unix
+    /// seconds.
     pub(crate) fn doors(&self, now_s: u64) -> Vec<RendezvousSecret> {
         match &self.held {
-            Held::Keys(_) => self.doors_of(&self.device_id()),
+            Held::Keys { .. } => self.doors_of(&self.device_id()),
             Held::Slots(slots) => slots.doors(now_s),
         }
     }
@@ -125,7 +133,7 @@ impl Keys {
     /// Of which generation the slot is under which a device is found that only stores; 0 on one that reads.
     pub(crate) fn slot_generation(&self) -> u32 {
         match &self.held {
-            Held::Keys(_) => 0,
+            Held::Keys { .. } => 0,
             Held::Slots(slots) => slots.generation(),
         }
     }
@@ -133,8 +141,10 @@ impl Keys {
     /// The secrets under which another device of the person that reads is found; none where this one only stores.
     pub(crate) fn doors_of(&self, device: &VerifyingKey) -> Vec<RendezvousSecret> {
         match &self.held {
-            Held::Keys(keys) => {
-                keys.newest_first().take(2).map(|key| key.device_rendezvous(device)).collect()
+            Held::Keys { keys, older } => {
+                let older = older.iter().filter_map(|generation| keys.get(*generation));
+                let heard = std::iter::once(keys.newest()).chain(older);
+                heard.map(|key| key.device_rendezvous(device)).collect()
             }
             Held::Slots(_) => Vec::new(),
         }

@@ -17,6 +17,7 @@
 //! | `recover` | everything back from the phrase |
 //! | `drives` | folders that keep everything without a process |
 //! | `revoke`, `rotate`, `person_keys` | a device ended; the keys that follow; how the person's keys are handed on |
+//! | `older_keys` | under which older keys of the person devices still find one another |
 //! | `newcomers` | devices that came in lately: noted when they are heard of, told by `status` |
 //! | `care`, `scrub` | packs in which damage was met; when which pack is looked at in the background |
 //!
@@ -48,6 +49,7 @@ mod locker;
 mod needs;
 mod newcomers;
 mod node;
+mod older_keys;
 mod open;
 mod organise;
 mod path;
@@ -86,7 +88,7 @@ pub use error::Error;
 pub use join::{JoinAs, JoinOptions};
 pub use listing::ListOptions;
 pub use locker::{InitOptions, Locker, VerifyOptions};
-pub use node::{Node, NodeOptions};
+pub use node::{Node, NodeOptions, Signals, Woken};
 pub use open::{OpenOptions, link_needs_passphrase, open_link};
 pub use process::{guard_process, hear_interrupts};
 pub use recover::{DrillOptions, RecoverFrom, RecoverOptions};

@@ -58,6 +58,10 @@ pub(crate) const PROOF_FRESH_S: u64 = 7 * 86_400;
 pub(crate) const LEASE_S: u32 = 86_400;
 /// How long a replica is still found under the slot that it had before the present one, in seconds: 90 days.
 pub(crate) const OLDER_SLOT_S: u64 = 90 * 86_400;
+/// For how many days at least, by the clock and of running, a key of the person is heard that another one followed …
+pub(crate) const OLDER_KEY_DAYS: u32 = 90;
+/// … and how many of them at once, with the one in use half as many as a knock holds; the oldest go first.
+pub(crate) const OLDER_KEYS_MAX: u32 = 15;
 /// Most copies on other devices that can be asked for.
 pub(crate) const COPIES_MAX: u32 = 8;
 /// Packs that a reader keeps open; with more it begins anew.
@@ -115,9 +119,6 @@ pub(crate) const LOOKS_MAX: u32 = 4;
 pub(crate) const SUSPECTS_MAX: usize = 1_024;
 /// How long `verify` waits to have the database alone, so that its pages can be checked as well as its rows.
 pub(crate) const EXCLUSIVE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// How far the clock of this device may be from the median of others before it is told, in milliseconds: 5 minutes.
-pub(crate) const CLOCK_APART_MS: u64 = 5 * 60 * 1_000;
 
 /// Files and folders that can be pinned.
 pub(crate) const PINNED_MAX: usize = 1_024;

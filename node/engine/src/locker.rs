@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::care::Suspects;
 use crate::config::Config;
-use crate::copies::{Freeing, Ruled, Unanswered};
+use crate::copies::{Freeing, Ruled};
 use crate::depot::Depot;
 use crate::gc::{Manners, Turns};
 use crate::join::JoinOptions;
@@ -95,7 +95,6 @@ pub(crate) struct Inner {
     turns: Turns,
     /// Packs that are being let go.
     freeing: Freeing,
-    unanswered: Unanswered,
     pin_heads: PinHeads,
     noted: Noted,
     /// What this device is to keep.
@@ -230,7 +229,6 @@ impl Locker {
             driving: Mutex::new(()),
             turns: Turns::default(),
             freeing: Freeing::default(),
-            unanswered: Unanswered::default(),
             pin_heads: PinHeads::default(),
             noted: Noted::default(),
             ruled,

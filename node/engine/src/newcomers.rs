@@ -127,7 +127,7 @@ fn notice(one: &Newcomer, at: &OpOrder, op: Option<&Op>, devices: &[Device]) -> 
             "device_replaced",
             format!(
                 "The device {name:?} goes on under a new key that was added on {by:?} {when}: its home was put back from an \
-                 older copy, or copied. If you did neither: {command}"
+                 older copy, or copied, or its clock was ahead. If none of this is so: {command}"
             ),
         ),
         Some(Op::Recover { .. }) => (

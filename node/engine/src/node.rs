@@ -4,6 +4,7 @@
 //! stopping: no new connections, sessions say goodbye, fetches are given up, the network is closed, the runtime ends.
 
 mod again;
+mod anew;
 mod audit;
 mod away;
 mod begins;
@@ -41,10 +42,12 @@ use std::time::Duration;
 
 use locker_crypto::id::PackHash;
 use locker_net::{Clock, Config, Handle, Limits, NodeAddress, Role, both_transports};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
+use self::hub::Inherited;
 use self::threads::Threads;
 
+pub use self::anew::{Signals, Woken};
 pub(crate) use self::audit::audit;
 #[cfg(test)]
 pub(crate) use self::dialer::Tried;
@@ -56,6 +59,7 @@ pub(crate) use self::ledger::{Asker, Incoming, Unopened};
 pub(crate) use self::lost::Fetched;
 pub(crate) use self::seek::Source as Whence;
 use crate::join::JoinAs;
+use crate::locker::Inner;
 use crate::report::{Guide, Observer, Paired};
 use crate::{Error, Locker};
 
@@ -107,8 +111,12 @@ impl NodeOptions {
 
 /// A running node of an open locker. Stops when it is dropped.
 pub struct Node {
+    /// `None` if it could not be started anew.
     threads: Option<Threads>,
     hub: Arc<Hub>,
+    options: NodeOptions,
+    /// When its transport key is to be replaced.
+    due: Instant,
 }
 
 impl Node {
@@ -123,38 +131,39 @@ impl Node {
                     .into(),
             ));
         }
-        let threads = Threads::start(&options)?;
+        let (threads, hub) = Self::begin(&locker.inner(), &options, Inherited::default())?;
+        Ok(Self { threads: Some(threads), hub, options, due: anew::due() })
+    }
+
+    /// Starts everything, and tells the locker.
+    fn begin(
+        inner: &Arc<Inner>,
+        options: &NodeOptions,
+        inherited: Inherited,
+    ) -> Result<(Threads, Arc<Hub>), Error> {
+        let threads = Threads::start(options)?;
         let waits = threads.waits();
-        let hub = waits.block_on(Hub::start(locker.inner(), config(options), waits.clone()))?;
-        locker.inner().set_node(Some(Arc::clone(&hub)));
-        Ok(Self { threads: Some(threads), hub })
+        let started = Hub::start(Arc::clone(inner), config(options.clone()), waits.clone(), inherited);
+        let hub = waits.block_on(started)?;
+        inner.set_node(Some(Arc::clone(&hub)));
+        Ok((threads, hub))
+    }
+
+    /// Ends everything, in order.
+    fn end(&mut self) {
+        self.hub.inner().set_node(None);
+        if let Some(threads) = self.threads.take() {
+            threads.waits().block_on(async {
+                // Whoever does not end in time is ended with the threads.
+                let _ = tokio::time::timeout(STOP_TIME, self.hub.stop()).await;
+            });
+            threads.end();
+        }
     }
 
     /// The addresses on which the node listens, as others write them down.
     pub fn listen(&self) -> Vec<String> {
         self.hub.listen()
-    }
-
-    /// Waits until the system asks this process to end (SIGINT, SIGTERM).
-    ///
-    /// # Errors
-    /// [`Error::Network`] if the system does not tell of it, or the network has ended by itself.
-    pub fn wait_for_signal(&self) -> Result<(), Error> {
-        let Some(threads) = &self.threads else { return Ok(()) };
-        let failed = |e: std::io::Error| Error::Network(format!("signals cannot be heard: {e}"));
-        threads.waits().block_on(async {
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-            let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-            let mut stopping = self.hub.stopping();
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = stopping.wait_for(|stop| *stop) => {
-                    return Err(Error::Network("the network of this node has ended".into()));
-                }
-            }
-            Ok(())
-        })
     }
 }
 
@@ -255,14 +264,7 @@ pub(crate) async fn with_net<T>(
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.hub.inner().set_node(None);
-        if let Some(threads) = self.threads.take() {
-            threads.waits().block_on(async {
-                // Whoever does not end in time is ended with the threads.
-                let _ = tokio::time::timeout(STOP_TIME, self.hub.stop()).await;
-            });
-            threads.end();
-        }
+        self.end();
     }
 }
 

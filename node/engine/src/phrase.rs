@@ -9,10 +9,10 @@ use locker_catalog::roster::Roster;
 use locker_crypto::Refusal;
 use locker_crypto::id::NodeId;
 use locker_crypto::identity::Root;
-use locker_crypto::person::{self, Author};
+use locker_crypto::person::{self, Author, Entry};
 use locker_crypto::phrase::Phrase;
 use locker_crypto::secret::RendezvousMaster;
-use locker_store::keyring;
+use locker_store::{Reads, StoreError, keyring};
 
 use crate::Error;
 use crate::keys::{not_heard_yet, person_log};
@@ -32,11 +32,19 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Draws 24 new words for who shows the old ones. They are nobody's until they take the place of those.
 ///
 /// # Errors
-/// [`Error::Phrase`] for what are no words; [`Error::PhraseRefused`] for others; [`Error::Network`] on a device that has not
-/// heard from the others yet: it could not change them.
+/// [`Error::Phrase`] for what are no words; [`Error::PhraseRefused`] for others; and what would stand in the way of
+/// changing them: [`Error::Network`] on a device that has not heard from the others yet, [`Error::Restored`],
+/// [`Error::Limit`], [`Error::ReadOnly`].
 pub(crate) fn draft(inner: &Inner, old: &Secret) -> Result<Created, Error> {
-    check(inner, old)?;
+    let root = read_phrase(old)?;
     let keys = inner.keys();
+    {
+        let store = inner.store()?;
+        ready(inner, &store.read()?, &root)?;
+        if store.is_read_only() {
+            return Err(StoreError::ReadOnly.into());
+        }
+    }
     keys.dedup()?;
     let phrase = Phrase::generate(&mut **inner.env().dice());
     let device_id = keys.device_id().to_string();
@@ -66,33 +74,45 @@ pub(crate) fn other_words() -> Error {
     )
 }
 
+/// The entries of the log of the person, what they come to, and the next generation of slots, if nothing stands in the
+/// way of changing the words.
+///
+/// # Errors
+/// As [`draft`]; what reading gives.
+fn ready<R: Reads>(inner: &Inner, reads: &R, old: &Root) -> Result<(Vec<Entry>, Roster, u32), Error> {
+    let keys = inner.keys();
+    let entries = person_log(reads, &keys.person)?;
+    let roster = Roster::read(keys.person, &entries);
+    if roster.root != old.verifying_key() {
+        return Err(other_words());
+    }
+    Doubt::refuse(reads)?;
+    let held = keys.person_keys()?.newest().box_keys().public().hash();
+    if in_use(&entries, &roster) != Some(held) {
+        return Err(not_heard_yet());
+    }
+    let generation = u32::try_from(roster.generation).ok().and_then(|g| g.checked_add(1));
+    // Beyond, who recovers would not look.
+    let generation = generation.filter(|g| *g < GENERATIONS).ok_or_else(|| {
+        Error::Limit("the words of a locker can be changed, and it be recovered, 15 times together".into())
+    })?;
+    // What else is read and dated on the way. The box of the new root is made there; the present one's is not needed.
+    inner.person_place(&entries)?;
+    usable_boxes(reads, &entries, roster.active.iter().copied())?;
+    keyring::all::<RendezvousMaster, _>(reads)?;
+    Ok((entries, roster, generation))
+}
+
 /// Puts new words in the place of the old ones, in one durable commit: the new root, a key of the person that the old words
 /// open nothing of, with all that begins with it, and the next generation of slots.
 ///
 /// # Errors
-/// As [`draft`]; [`Error::Network`] if the key in use has not come yet; [`Error::Restored`]; else as
-/// any change.
+/// As [`draft`]; else as any change.
 pub(crate) fn change(inner: &Inner, old: &Secret, new: &Secret) -> Result<(), Error> {
     let (old, new) = (check(inner, old)?, read_phrase(new)?);
     inner.commit(|change| {
         let keys = inner.keys();
-        Doubt::refuse(change.txn())?;
-        let entries = person_log(change.txn(), &keys.person)?;
-        let roster = Roster::read(keys.person, &entries);
-        if roster.root != old.verifying_key() {
-            return Err(other_words());
-        }
-        let held = keys.person_keys()?.newest().box_keys().public().hash();
-        if in_use(&entries, &roster) != Some(held) {
-            return Err(not_heard_yet());
-        }
-        let generation = u32::try_from(roster.generation).ok().and_then(|g| g.checked_add(1));
-        // Beyond, who recovers would not look.
-        let generation = generation.filter(|g| *g < GENERATIONS).ok_or_else(|| {
-            Error::Limit(
-                "the words of a locker can be changed, and it be recovered, 15 times together".into(),
-            )
-        })?;
+        let (entries, _, generation) = ready(inner, change.txn(), &old)?;
         let author = |place| Author { person: keys.person, device: &keys.device, place };
 
         let place = inner.person_place(&entries)?;

@@ -245,3 +245,6 @@ fn readable(dir: &Dir) -> std::io::Result<std::os::fd::OwnedFd> {
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, ".", flags, rustix::fs::Mode::empty())?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,9 @@ const AWAITED_TIME: Duration = Duration::from_secs(35);
 /// How long nothing may come before what is missing is given up.
 const STILL_TIME: Duration = Duration::from_secs(45);
 /// How long the devices that are here may take to store that they were succeeded.
-const TELL_TIME: Duration = Duration::from_secs(10);
+const TELL_TIME: Duration = Duration::from_secs(30);
+/// Pause between two questions whether they hold what they are to.
+const CONFIRM_PAUSE: Duration = Duration::from_millis(300);
 
 /// Where somebody who has something of the person is.
 #[derive(Clone, Debug)]
@@ -422,13 +424,17 @@ fn why_not(now: &Gathered) -> String {
     }
 }
 
-/// Waits until whoever is here has stored that this is a device now, and was given the keys that
-/// the log names with it.
+/// Waits until whoever is here has stored that this is a device now, and shows that it holds the keys that the log names
+/// with it. That they were sent is not enough: what is on its way when the network ends does not arrive.
 fn tell(hub: &Hub, here: &BTreeSet<VerifyingKey>, named: &[ObjectHash]) {
-    let start = Instant::now();
-    // Whoever does not hear of it now hears of it from another device.
-    while !hub.are_told(here, named) && start.elapsed() < TELL_TIME {
-        hub.runtime().block_on(hub.gathers(LOOK));
+    let (start, mut asked) = (Instant::now(), None::<Instant>);
+    // Whoever does not hear of it now hears of it from another device, or from this one as soon as its node runs.
+    while !hub.are_told(here) && start.elapsed() < TELL_TIME {
+        if asked.is_none_or(|at| at.elapsed() >= CONFIRM_PAUSE) {
+            hub.hand_on(named);
+            asked = Some(Instant::now());
+        }
+        hub.runtime().block_on(hub.gathers(CONFIRM_PAUSE));
     }
 }
 

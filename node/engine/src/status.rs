@@ -52,6 +52,7 @@ pub(crate) fn status(inner: &Inner, hash: StateHash) -> Result<Status, Error> {
     problems.extend(replicas::problems(&replicas));
     problems.extend(replicas::unfound(&replicas, inner.words_generation(&snapshot)?));
     problems.extend(own::ahead(inner, &snapshot)?);
+    problems.extend(own::doubted(inner));
     problems.extend(inner.turns().trouble().map(|why| Problem {
         code: "E_GC".into(),
         message: format!("giving back room ended early, and nothing more was removed: {why}"),

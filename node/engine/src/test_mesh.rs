@@ -1,6 +1,6 @@
 //! Several devices of one person in one test, whose logs, objects and packs are handed over without a network.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::identity::DeviceKeys;
@@ -85,6 +85,21 @@ impl World {
         let path = self.path(name);
         std::fs::write(&path, bytes).unwrap();
         locker.add(&[&path], "", &Silent).unwrap()
+    }
+}
+
+/// Copies a home that is closed.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    std::fs::DirBuilder::new().mode(0o700).create(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() {
+            copy_folder(&path, &to.join(name));
+        } else {
+            std::fs::copy(&path, to.join(&name)).unwrap();
+            std::fs::set_permissions(to.join(&name), std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use locker_catalog::clock::Now;
 use locker_catalog::epochs::member_set_hash;
 use locker_catalog::operation::{Body, EntryRef, Epoch, NodeKind, Op, Role};
 use locker_catalog::roster::Roster;
@@ -375,14 +374,15 @@ impl<'s> Change<'_, 's> {
         Doubt::refuse(self.txn)?;
         let rows = self.rows();
         match self.space.own_state(&rows, now_ms)? {
-            // Ahead of a clock that may itself be behind: only others could tell which. What is written follows what is
-            // known, as from a doubtful clock, and `status` says so; refusing would make the device useless.
+            // Ahead of a clock that may itself be behind: only others can tell which, and then there is another key.
+            // Until then what is written follows what is known, and `status` says so; refusing would make the device
+            // useless.
             OwnState::Fine | OwnState::Ahead => {}
             OwnState::Removed => return Err(Error::Refused(Refusal::Frontier)),
             OwnState::Forked => return Err(Error::Refused(Refusal::Fork)),
         }
         let deps = self.space.deps_for_new_entry(&rows)?;
-        let hlc = self.space.next_hlc(&rows, &deps, Now::Trusted(now_ms))?.map_err(Error::Refused)?;
+        let hlc = self.space.next_hlc(&rows, &deps, self.inner.now())?.map_err(Error::Refused)?;
         Ok(Body { hlc, deps, ops })
     }
 
@@ -418,7 +418,7 @@ impl<'s> Change<'_, 's> {
         if packs.is_empty() && drops.is_empty() {
             return Ok(());
         }
-        if Doubt::read(self.txn)?.is_some() {
+        if Doubt::stops(self.txn)? {
             return if drops.is_empty() { Ok(()) } else { Err(Error::Restored) };
         }
         let keys = self.inner.keys();

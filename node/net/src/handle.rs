@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -20,7 +20,7 @@ use crate::config::{Config, Env};
 use crate::connection::{Connection, ConnectionId};
 use crate::driver::{Command, Driver, Way, Which};
 use crate::event::Events;
-use crate::limits::Limits;
+use crate::limits::{Limits, Tries};
 use crate::metrics::{Figures, Shared};
 use crate::nat::PortMapping;
 use crate::pace::{Pace, Paces};
@@ -143,6 +143,7 @@ pub struct Handle {
     metrics: Shared,
     limits: Arc<Limits>,
     paces: Arc<Paces>,
+    tries: Arc<Mutex<Tries>>,
 }
 
 impl Handle {
@@ -157,7 +158,8 @@ impl Handle {
     ) -> Self {
         let limits = Arc::new(config.limits.clone());
         let paces = Arc::new(Paces::new(config.upload_limit, config.download_limit));
-        Self { commands, transport_key, listening, standing, reached, metrics, limits, paces }
+        let tries = Arc::new(Mutex::new(Tries::new(limits.pairing_failures_per_minute)));
+        Self { commands, transport_key, listening, standing, reached, metrics, limits, paces, tries }
     }
 
     /// Returns the transport key of this node, for the certificate and the transcript of the handshake.
@@ -361,11 +363,28 @@ impl Handle {
         self.send(Command::HandshakeFailed(connection.origin())).await
     }
 
-    /// Replaces the addresses from which good sessions came before: they pass first when the node is full.
+    /// Counts a try to pair for the source of a connection, until [`Handle::pairing_begun`]; returns whether it may be
+    /// made ([`Limits::pairing_failures_per_minute`]).
+    pub fn may_pair(&self, connection: &Connection) -> bool {
+        self.tries().begin(connection.origin().source(), Instant::now())
+    }
+
+    /// Says that message 1 of a try to pair passed: it is none that failed.
+    pub fn pairing_begun(&self, connection: &Connection) {
+        self.tries().passed(&connection.origin().source());
+    }
+
+    fn tries(&self) -> MutexGuard<'_, Tries> {
+        self.tries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the addresses from which good sessions came before: they pass first when the node is full, and do
+    /// not wait after failures.
     ///
     /// # Errors
     /// [`Gone`].
     pub async fn set_known_sources(&self, remotes: Vec<IpAddr>) -> Result<(), Gone> {
+        self.tries().set_known(remotes.iter().copied());
         self.send(Command::SetKnownSources(remotes)).await
     }
 

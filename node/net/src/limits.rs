@@ -2,8 +2,10 @@
 //! loopback, where every node has one address, can set them; a test reads the defaults back.
 
 mod admission;
+mod tries;
 
 pub(crate) use admission::{Admission, Refused, count, subtract};
+pub(crate) use tries::Tries;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -27,6 +29,8 @@ pub struct Limits {
     pub failure_wait: Duration,
     /// The longest wait. Default 10 minutes.
     pub failure_wait_max: Duration,
+    /// Tries to pair of one source in a minute that do not pass message 1; further ones are refused unheard. Default 5.
+    pub pairing_failures_per_minute: u32,
 
     /// Established connections in all. Default 512.
     pub connections: usize,
@@ -130,6 +134,7 @@ impl Default for Limits {
             failures_per_minute: 40,
             failure_wait: Duration::from_secs(60),
             failure_wait_max: Duration::from_secs(600),
+            pairing_failures_per_minute: 5,
             connections: 512,
             connections_per_source: 32,
             connections_per_network: 128,

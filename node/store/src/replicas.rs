@@ -159,10 +159,21 @@ mod tests {
     use super::*;
     use crate::test_kit::{Place, begin};
 
-    /// Goal: of those that a replica told of, none is asked for less often than another, wherever their hashes lie. Method:
-    /// packs in clusters, each drawn 3,000 times on the average; the greatest difference is 5 standard deviations.
+    /// splitmix64 (Steele, Lea, Flood 2014).
+    fn dice(mut state: u64) -> impl FnMut(u64) -> u64 {
+        move |n| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (mixed ^ (mixed >> 31)) % n
+        }
+    }
+
+    /// T55: of those that a replica told of, none is asked for less often than another, wherever their hashes lie.
+    /// Method: packs in clusters, each drawn 3,000 times on the average; the greatest difference is 5 standard
+    /// deviations.
     #[test]
-    fn every_pack_is_as_likely_as_any_other() {
+    fn t55_every_pack_is_as_likely_as_any_other() {
         let place = Place::new();
         let store = begin(&place.home);
         let one = VerifyingKey([1; 32]);
@@ -176,14 +187,7 @@ mod tests {
             .unwrap();
         let snapshot = store.read().unwrap();
         let kept: BTreeSet<PackHash> = packs.into_iter().collect();
-        let mut state = 7_u64;
-        let mut below = |n: u64| {
-            // splitmix64 (Steele, Lea, Flood 2014).
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            (mixed ^ (mixed >> 31)) % n
-        };
+        let mut below = dice(7);
         for count in [1, 4] {
             let mut drawn: BTreeMap<PackHash, i64> = BTreeMap::new();
             let rounds = 3_000 * kept.len() / count;
@@ -197,6 +201,42 @@ mod tests {
             }
             assert!(drawn.keys().eq(kept.iter()));
             assert!(drawn.values().all(|n| (n - 3_000).abs() < 5 * 55), "{drawn:?}");
+        }
+    }
+
+    /// T55: who lost one pack in a hundred is asked for one of them in at least 99 cases of 100: within 30 days by
+    /// one question after the other, 24 a day, and in a single day by 480 at once. Method: 200 holders of 100 packs,
+    /// and of 1,000.
+    #[test]
+    fn t55_a_lost_pack_in_a_hundred_is_asked_for_in_time() {
+        for (count, questions, at_once) in [(100_u64, 30 * 24, 1), (1_000, 480, 480)] {
+            let place = Place::new();
+            let store = begin(&place.home);
+            let one = VerifyingKey([1; 32]);
+            let pack = |n: u64| PackHash(*blake3::hash(&n.to_le_bytes()).as_bytes());
+            let packs: Vec<PackHash> = (0..count).map(pack).collect();
+            store
+                .write::<_, StoreError>(|txn| {
+                    put_packs(txn, &one, &packs, 5);
+                    Ok(())
+                })
+                .unwrap();
+            let snapshot = store.read().unwrap();
+            let (mut below, mut missed) = (dice(55), 0);
+            for _ in 0..200 {
+                let mut lost = BTreeSet::new();
+                while (lost.len() as u64) < count / 100 {
+                    lost.insert(pack(below(count)));
+                }
+                let is_found = (0..questions / at_once).any(|_| {
+                    let every = |_: &PackHash| Ok(true);
+                    let view = snapshot.view();
+                    let asked = view.sample_packs(REPLICA_PACKS, one.as_bytes(), at_once, &every, &mut below);
+                    asked.unwrap().iter().any(|pack| lost.contains(pack))
+                });
+                missed += u32::from(!is_found);
+            }
+            assert!(missed <= 2, "{missed} of 200 holders of {count} packs were not found out");
         }
     }
 

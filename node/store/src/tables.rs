@@ -34,7 +34,7 @@
 //! | `stats` | keyed hash of the absolute path 16 | dev u64, inode u64, size u64, mtime_ns i64, ctime_ns i64, ContentHash 32 |
 //! | `addresses` | device_vk 32 | for each place, the last first, at most 4: IPv6 or mapped IPv4 16, port u16 |
 //! | `leases` | PackHash 32 | u32: for how many seconds another device was promised that the pack stays here |
-//! | `audits` | device_vk 32 | last proof u64, last failure u64 (unix seconds, 0 never), misses in a row u32, proofs u64 |
+//! | `audits` | device_vk 32 | last proof, last failure u64, misses u32, proofs, set back u64, a silence if any |
 //! | `manifests` | SpaceTag 16, ChunkTag 16, part u16 | plain bytes of a manifest chunk whose pack is away, at most 60,000 a part |
 //! | `link-uses` | LinkTag 16 | u64: how often the link was used here |
 //! | `rows/…` | SpaceTag 16, then the catalog's key | the catalog's value; one table for each table of the catalog |

@@ -19,7 +19,7 @@ pub const REFUSAL_DELAY_MS: u64 = 50;
 pub const DOORS_MAX: usize = 4_096;
 /// MACs in a knock.
 pub const KNOCK_MACS: usize = 32;
-/// Knocks of one recovery per node.
+/// Knocks of one search of a recovery that a node may not know; further ones it is spared.
 pub const RECOVERY_KNOCKS_MAX: usize = 16;
 /// Life of a server's nonce, in seconds.
 pub const NONCE_LIFE_S: u64 = 600;
@@ -38,8 +38,6 @@ pub const UNTAKEN_BYTES_MAX: u64 = 2 * CREDIT_BYTES;
 pub const PUSH_INTERVAL_MS: u64 = 20;
 /// Time between two frontier exchanges, in milliseconds.
 pub const FRONTIER_INTERVAL_MS: u64 = 600_000;
-/// After this time a gap is shown and other peers are asked, in milliseconds.
-pub const GAP_PATIENCE_MS: u64 = 60_000;
 /// Entries per author, space and minute, by arrival; then the sender is slowed.
 pub const AUTHOR_ENTRIES_PER_MINUTE: u32 = 600;
 /// Authors in one frontier.
@@ -84,7 +82,7 @@ mod tests {
         assert_eq!((FRAME_LEN_MAX, LONG_FRAME_LEN_MAX, BLOB_STREAMS), (64 * kib, 1_114_112, 8));
         assert_eq!((NODE_FLIGHT_BYTES, SESSION_FLIGHT_BYTES), (64 * mib, 32 * mib));
         assert_eq!((CREDIT_BYTES, AUTHOR_ENTRIES_PER_MINUTE, AUTHORS_MAX), (mib, 600, 512));
-        assert_eq!((PUSH_INTERVAL_MS, FRONTIER_INTERVAL_MS, GAP_PATIENCE_MS), (20, 600_000, 60_000));
+        assert_eq!((PUSH_INTERVAL_MS, FRONTIER_INTERVAL_MS), (20, 600_000));
         assert_eq!((TICKET_LIFE_S, TICKET_RUNS_MAX, CONFIRM_TIME_S), (10 * 60, 3, 2 * 60));
     }
 }

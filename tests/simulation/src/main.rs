@@ -5,6 +5,7 @@
 
 mod canary;
 mod crash;
+mod crossing;
 mod crowd;
 mod device;
 mod dice;
@@ -38,9 +39,11 @@ fn main() -> ExitCode {
             tell(&crowd::run(seed, nodes, number(3).unwrap_or(24)))
         }
         (Some("liar"), Some(first), Some(count)) => tell(&liar::run(first, count)),
+        (Some("crossing"), Some(first), Some(count)) => tell(&crossing::run(first, count)),
         _ => {
             eprintln!(
-                "simulate one SEED | simulate many FIRST COUNT | simulate crowd SEED NODES [HOURS] | simulate liar FIRST COUNT"
+                "simulate one SEED | simulate many FIRST COUNT | simulate crowd SEED NODES [HOURS] \
+                 | simulate liar FIRST COUNT | simulate crossing FIRST COUNT"
             );
             ExitCode::from(2)
         }

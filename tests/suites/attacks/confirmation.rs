@@ -6,19 +6,23 @@ use std::time::{Duration, Instant};
 
 use locker_crypto::encode::Writer;
 use locker_crypto::id::{EpochId, LinkTag, PackHash, SpaceTag, VerifyingKey};
+use locker_crypto::rendezvous::{Address, Transport};
+use locker_crypto::secret::Ticket;
+use locker_engine::NodeOptions;
 use locker_net::blob::{GET, GetPack, GroupRanges};
-use locker_net::{ConnectionId, Handle, Prefer, Protocol, REFUSAL};
+use locker_net::{ConnectionId, Handle, Limits, Prefer, Protocol, REFUSAL};
 use locker_sync::handshake::KNOCK_LEN;
 use locker_sync::message::v1::{Ask, LogKind, Message, Pull};
 use locker_sync::message::{encode_frame, kind};
+use locker_sync::pairing::{NewDevice, Role};
 use locker_tests::Dice;
 use tokio::io::AsyncReadExt;
 
 use super::holder::{Holder, share};
 use super::member::Member;
 use super::statistics::{ks_p, median};
-use super::stranger::{Answer, Stranger, ask, runtime, within};
-use super::world::{Device, options};
+use super::stranger::{Answer, Stranger, ask, dice, runtime, within};
+use super::world::{Device, limits, options};
 
 /// How far apart the medians of two classes may be.
 const MEDIANS_APART_MAX: Duration = Duration::from_millis(1);
@@ -274,6 +278,36 @@ fn t37_strangers_get_one_answer_for_everything() {
         assert!(u64::from_le_bytes(size) >= 300_000);
         assert!(device.locker.store_looks() > looks);
         drop(session);
+    });
+}
+
+/// Goal: whoever does not know the ticket is heard five times a minute, and then not even with the right one; no other
+/// source waits for it. Method: five wrong first messages and the right one from one address, and it from another.
+#[test]
+fn t37_who_guesses_at_a_ticket_is_heard_five_times() {
+    let mut device = Device::new();
+    let pairing_failures_per_minute = Limits::default().pairing_failures_per_minute;
+    let limits = Limits { pairing_failures_per_minute, ..limits() };
+    device.start(NodeOptions { limits: Some(limits), ..options(Vec::new()) });
+    runtime().block_on(async {
+        let inviting = device.invite();
+        let first = |ticket: &Ticket| NewDevice::start(ticket, Role::Full, "guest", &mut dice()).unwrap().1;
+        // Over QUIC a node comes from the very address on which it listens.
+        let is_quic = |address: &Address| address.transport == Transport::Quic;
+        let quic: Vec<_> = device.addresses().into_iter().filter(is_quic).collect();
+        let guesser = Stranger::start().await;
+        let on = guesser.dial(&quic, Prefer::Quic).await.id;
+        for n in 0..5_u8 {
+            let wrong = first(&Ticket::new([n; Ticket::LEN]));
+            assert_eq!(ask(&guesser.net, on, Protocol::Pair, &wrong).await.bytes, REFUSAL, "{n}");
+        }
+        let right = first(&inviting.ticket);
+        assert_eq!(ask(&guesser.net, on, Protocol::Pair, &right).await.bytes, REFUSAL);
+        let other = Stranger::at("127.0.0.2:0".parse().unwrap()).await;
+        let on = other.dial(&quic, Prefer::Quic).await.id;
+        let right = first(&inviting.ticket);
+        assert_ne!(ask(&other.net, on, Protocol::Pair, &right).await.bytes, REFUSAL);
+        tokio::task::spawn_blocking(move || drop(inviting)).await.unwrap();
     });
 }
 

@@ -12,15 +12,15 @@
 //! | T3 | two-key ciphertext | `crypto::chunk` |
 //! | T4 | confirmation of a file by a thief of the disk | `crypto::chunk`; `end_to_end::secrecy` |
 //! | T14 | a ciphertext as one's own | `crypto::entry`; [`forged`] |
-//! | T16 | names as paths | `catalog::name`; `refusals::paths` |
-//! | T17 | rollback by a peer | `sync::session`; `replica::set_back` |
+//! | T16 | names as paths, links in the way of what is written | `catalog::name`, `catalog::tree`; `engine::place`; `refusals::paths` |
+//! | T17 | rollback by a peer | `sync::session`; `engine::copies::standing`; `replica::set_back`, `two_devices::set_back` |
 //! | T19 | splices | `crypto::entry`; `sync::session`; [`forged`] |
 //! | T20 | a foreign person key | `crypto::person`; `sync::session` |
 //! | T21 | injected entries | `catalog::access`, `catalog::space`; `engine::depot`; [`forged`] |
 //! | T22 | 100,000 turned bits | `crypto::entry`; `sync::session`; `engine::depot`; [`forged`] |
-//! | T23, T32, T95 | who was revoked reads on, or is let in; who was off meanwhile | `engine::revoke`; `recovery::revoked`; `sync::handshake` |
+//! | T23, T32, T95 | who was revoked reads on, or is let in; who was off meanwhile | `engine::revoke`, `engine::older_keys`; `recovery::revoked`; `sync::handshake` |
 //! | T27 | a stolen phrase, and new words in its place | `engine::phrase`; `recovery::phrase`; `sync::handshake`; `catalog::roster`, `crypto::person` |
-//! | T23, T25, T27, T28, T50, T52, T53, T73, T93, T94 | members and trees | `catalog`; `crypto::person`; `engine::depot`, `engine::newcomers`; `two_devices::pairing` |
+//! | T23, T25, T27, T28, T50, T52, T53, T73, T93, T94 | members and trees | `catalog`; `crypto::person`; `engine::depot`, `engine::newcomers`, `engine::rebirth`, `engine::gc` (forks); `two_devices::pairing`, `two_devices::reborn`, `laboratory::clocks` |
 //! | T29 | lapsed and early tokens | `crypto::capability`; `sync::session`, `sync::handshake` |
 //! | T30 | spliced tokens | `crypto::capability` |
 //! | T33 | substituted capsules | `crypto::capsule` |
@@ -35,23 +35,23 @@
 //! | T47 | what a node tells of itself, and to whom it speaks | [`wire`], [`traces`]; `net` (strangers) |
 //! | T48 | beacons of a household | `net::rendezvous::lan` |
 //! | T49 | a key, or all of the DHT, in hostile hands | [`hostile_dht`]; `net` (eclipse), `net::rendezvous::shelf`; `two_devices::lan` |
-//! | T55 | a replica that lost packs, or is silent | `engine::copies` (what it is asked), `engine::copies::standing`; `two_devices::copies`; the simulation (`simulate liar`) |
+//! | T55 | a replica that lost packs, or is silent | `engine::copies` (what it is asked), `engine::copies::standing`; `store::replicas` (how often), `net::blob` (wrong bytes); `two_devices::copies`; the simulation (`simulate liar`) |
 //! | T57, T58 | the disk, its rows and its modes | `store`; `end_to_end::secrecy`, `damage` |
 //! | T59 | pitfalls of ed25519 | `crypto::sign`; `tidy::arrows` |
 //! | T65 | boxes of one mechanism | `crypto::sealed_box`; `tidy::arrows` |
-//! | T67, T90 | recovery that fails, or takes another's data; the locator dies with the devices | `recovery` |
+//! | T67, T90 | recovery that fails, or takes another's data; the locator dies with the devices | `recovery`; `net::rendezvous::schedule`, `engine::depot` |
 //! | T68 | signatures and keys of another kind | `crypto::sign`, `crypto::derive` |
 //! | T70, T71 | low-order keys; depositors | `crypto::sealed_box`, `crypto::person`, `crypto::capsule`; `sync::session` |
 //! | T74 | older and newer versions | `crypto::entry`, `crypto::capability`, `crypto::link`; `catalog::operation`, `catalog::space`; `sync::session`; `net` (strangers) |
-//! | T75 | other keys of an epoch in one box | `crypto::epoch`; `catalog::epochs`; `engine::depot` |
+//! | T75 | other keys of an epoch in one box | `crypto::epoch`; `catalog::space`; `engine::depot`, `engine::node::ledger`; `recovery::revoked` |
 //! | T78 | keys in memory after the locker is closed | `engine::locker::forgotten` |
 //! | T82 | a device followed from day to day | [`traces`]; `net` (streams) |
 //! | T84 | much removed or overwritten at once | `catalog::brake`, `catalog::space`; `two_devices::held`; `household` |
 //! | T83 | an impostor at an old address | [`impostor`]; `sync::handshake` |
-//! | T86 | copies let go at the same moment, on old proofs or promises | `engine::copies`; `two_devices::copies`, `replica::copies` |
+//! | T86 | copies let go at the same moment, on old proofs or promises | `engine::copies::lease`, `engine::node::leases`, `engine::gc`; `net::blob`; `two_devices::copies`, `replica::copies`, `laboratory::clocks` |
 //! | T87 | relays for everybody | `net` (relays), `net::limits`; `nat` |
 //! | T91 | the dedup secret after a removal | `engine::revoke` |
-//! | T89 | a kill between any two steps | `crash`; the simulation |
+//! | T89 | a kill between any two steps | `crash`, `two_devices::kills`; the simulation |
 
 #![allow(
     clippy::unwrap_used,

@@ -23,7 +23,9 @@ use super::keeper::Keeper;
 use super::stranger::{dice, runtime};
 use super::world::{Device, limits};
 
-const RESTARTS: usize = 30;
+const DAYS: usize = 30;
+/// Days after which it is not only started anew, but as a new process would be.
+const DAYS_UP: usize = 5;
 const DAY_MS: u64 = 86_400_000;
 const BEACON_PORT: u16 = 24_765;
 
@@ -187,7 +189,7 @@ fn beacon(capture: &Capture, known: usize) -> Vec<u8> {
 }
 
 /// Goal: nothing that a stranger sees of a node today was seen of it on another day, but its address. Method: one device,
-/// 30 restarts a day apart, on some days with a change of address; everybody who can looks at it: a node of the DHT at
+/// 30 days with a start or a new transport key on each, on some with a change of address; everybody who can looks at it: a node of the DHT at
 /// what it publishes and tells, somebody who dials TCP and QUIC at its keys and certificates, somebody on the local network
 /// at its beacons. Every field is noted with the day, and none may stand for two.
 #[test]
@@ -204,16 +206,21 @@ fn t82_no_field_that_a_stranger_sees_repeats() {
         let own = own.map(|text| hex::decode(text).unwrap());
         let mut seen = Seen { days: BTreeMap::new(), own, day: 0 };
         let mut constants = BTreeSet::new();
-        for day in 0..RESTARTS {
+        for day in 0..DAYS {
             seen.day = day;
             ahead_ms.store(day as u64 * DAY_MS, Ordering::Relaxed);
             let (records, packets) = (keeper.notes().puts.len(), capture.with(<[_]>::len));
-            device.start(NodeOptions {
-                bootstrap: vec![keeper.node_address()],
-                lan: true,
-                limits: Some(limits()),
-                ..NodeOptions::default()
-            });
+            if day % DAYS_UP == 0 {
+                device.stop();
+                device.start(NodeOptions {
+                    bootstrap: vec![keeper.node_address()],
+                    lan: true,
+                    limits: Some(limits()),
+                    ..NodeOptions::default()
+                });
+            } else {
+                device.start_anew();
+            }
             // 1. The DHT.
             seen.note_records(&keeper, records);
             // 2. Identify.
@@ -245,15 +252,14 @@ fn t82_no_field_that_a_stranger_sees_repeats() {
                 assert!(add.args(["addr", "add", &address, "dev", "lan0"]).status().unwrap().success());
                 seen.note_records(&keeper, records);
             }
-            device.stop();
         }
         let repeated = seen.days.iter().filter(|(_, days)| days.len() > 1);
         let repeated: Vec<_> = repeated.map(|((field, _), days)| (*field, days)).collect();
         assert_eq!(repeated, Vec::new());
         for field in ["PeerId", "Noise key", "TLS certificate"] {
-            assert_eq!(seen.values(field), RESTARTS, "{field}");
+            assert_eq!(seen.values(field), DAYS, "{field}");
         }
-        assert!(seen.values("beacon id") >= 8 * RESTARTS && seen.values("key of a record") >= 3 * RESTARTS);
+        assert!(seen.values("beacon id") >= 8 * DAYS && seen.values("key of a record") >= 3 * DAYS);
         // What identify says beside is the same for every node there is.
         assert_eq!(constants.len(), 1, "{constants:?}");
         assert_eq!(constants.first().unwrap().0, "locker/1");

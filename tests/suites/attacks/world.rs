@@ -41,6 +41,11 @@ impl Device {
         self.node = Some(Node::start(&self.locker, options).unwrap());
     }
 
+    /// Starts its node anew, as it does by itself once a day.
+    pub(crate) fn start_anew(&mut self) {
+        self.node.as_mut().unwrap().start_anew().unwrap();
+    }
+
     /// Stops its node.
     pub(crate) fn stop(&mut self) {
         self.node = None;
@@ -145,6 +150,7 @@ pub(crate) fn limits() -> Limits {
         knocking: 4_096,
         knocking_per_source: 4_096,
         failures_per_minute: u32::MAX,
+        pairing_failures_per_minute: u32::MAX,
         connections_per_source: 512,
         connections_per_network: 512,
         connections_per_peer: 64,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use locker_tests::deeds::{Script, Told};
 use locker_tests::files::{flip, walk, write};
@@ -23,6 +23,7 @@ struct Clock(&'static str);
 const RIGHT: Clock = Clock("");
 const AHEAD: Clock = Clock("+10y");
 const BEHIND: Clock = Clock("-10y");
+const A_LITTLE_AHEAD: Clock = Clock("+6m");
 
 impl Clock {
     /// Puts a command under this clock. Files keep the times that they have, and time passes as fast as it does.
@@ -77,7 +78,7 @@ fn a_clock_that_jumps_loses_nothing() {
     AHEAD.set(&mut command, &library);
     Outcome::of(command).ok();
     let events = home.json(["history", "at the end"])["events"].take();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let told = Duration::from_millis(events[0]["time"].as_u64().unwrap());
     assert!(told > now + Duration::from_secs(9 * 365 * 86_400), "{told:?}, {now:?}");
 }
@@ -139,6 +140,70 @@ fn devices_meet_when_a_clock_that_was_wrong_is_right() {
     up_b.stop().ok();
 }
 
+/// Goal: what a device wrote ten years ahead of time it shows itself at once, and all others as soon as it has met
+/// two of them under a clock that is right: it goes on under a new key. Under a clock that is six minutes off those
+/// of two others it says so, and dates nothing by it. Method: one of three paired devices writes alone under the
+/// wrong clock, and is started under the right one.
+#[test]
+fn t94_who_wrote_ahead_of_time_begins_anew_and_a_clock_that_is_off_dates_nothing() {
+    let Some(library) = library("a device that wrote ahead of time") else { return };
+    let meeting = Meeting::start();
+    let (a, b, c) = (Home::new(), Home::empty(), Home::empty());
+    let up_a = Up::start(&a, &["--bootstrap", meeting.address()]);
+    a.pair_with(&b, &meeting, "second");
+    a.pair_with(&c, &meeting, "third");
+    let up_c = Up::start(&c, &[]);
+    let start_b = |clock: Clock| {
+        let mut command = b.command(["--json", "up", "--listen", ANYWHERE, "--no-lan"]);
+        clock.set(&mut command, &library);
+        Up::run(command)
+    };
+    let up_b = start_b(RIGHT);
+    c.wait_synced();
+    b.wait_synced();
+    up_b.stop().ok();
+
+    let (path, bytes) = (b.beside("ahead.bin"), vec![7; 300_000]);
+    write(&path, &bytes);
+    let mut command = b.command(["--json".as_ref(), "add".as_ref(), path.as_os_str()]);
+    AHEAD.set(&mut command, &library);
+    Outcome::of(command).ok();
+    assert_eq!(b.paths(), ["ahead.bin"], "an own entry was put off");
+    let has_trouble = |code: &str| b.json(["status"])["problems"].to_string().contains(code);
+    assert!(has_trouble("E_TIME"));
+    let own_id = || {
+        let devices = b.json(["device", "ls"])["devices"].take();
+        let own = devices.as_array().unwrap().iter().find(|device| device["this"] == true);
+        own.unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let old = own_id();
+    let up_b = start_b(RIGHT);
+    // It holds its clock against those of others every minute.
+    wait_for("a new key", Duration::from_secs(180), || (own_id() != old).then_some(()));
+    for home in [&a, &b, &c] {
+        wait_for("what was written again", Duration::from_secs(60), || {
+            (home.paths() == ["ahead.bin"]).then_some(())
+        });
+        home.wait_synced();
+        assert_eq!(home.ok(["cat", "ahead.bin"]).out, bytes);
+    }
+    let status = b.json(["status"]);
+    assert_eq!((&status["reborn"]["was"], has_trouble("E_TIME")), (&old.into(), false), "{status}");
+
+    up_b.stop().ok();
+    let up_b = start_b(A_LITTLE_AHEAD);
+    wait_for("a clock that is doubted", Duration::from_secs(60), || has_trouble("E_TIME").then_some(()));
+    b.ok(["mkdir", "dated"]);
+    let events = b.json(["history", "dated"])["events"].take();
+    let dated = Duration::from_millis(events[0]["time"].as_u64().unwrap());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    assert!(dated < now + Duration::from_secs(60), "{dated:?}, {now:?}");
+    a.wait_for_path("dated");
+    for up in [up_a, up_b, up_c] {
+        up.stop().ok();
+    }
+}
+
 /// Goal: what a drive has lost is found when it was not read for long, and comes anew. Method: a file of a pack is damaged; the
 /// drive is brought up to date at once, and a month later.
 #[test]
@@ -164,4 +229,41 @@ fn what_a_drive_lost_comes_anew_after_a_month() {
     let (missing, new_bytes) = update(Clock("+30d"));
     assert!(missing == 0 && new_bytes > 40_000, "{missing} {new_bytes}");
     assert_eq!(std::fs::read(&pack).unwrap(), whole);
+}
+
+/// T86: a device on whose word another one let go keeps its promise to the end by its own count of seconds, started
+/// under a clock that is two days fast, and again under one that is right. Method: two devices; the one lets go, and
+/// so the other may not.
+#[test]
+fn t86_a_holder_whose_clock_is_two_days_fast_keeps_its_promise() {
+    let Some(library) = library("a holder whose clock is fast") else { return };
+    let meeting = Meeting::start();
+    let (holder, other) = (Home::new(), Home::empty());
+    let path = holder.beside("film.bin");
+    write(&path, &Dice::of("a holder whose clock is two days fast").bytes(3_000_000));
+    holder.ok(["add".as_ref(), path.as_os_str()]);
+    let up_holder = Up::start(&holder, &["--bootstrap", meeting.address()]);
+    holder.pair_with(&other, &meeting, "second");
+    let up_other = Up::start(&other, &[]);
+    other.wait_synced();
+    for home in [&holder, &other] {
+        wait_for("two copies", Duration::from_secs(20), || {
+            (home.json(["status"])["copies"]["least"] == 2).then_some(())
+        });
+    }
+    let freed = other.json(["free", "--copies", "1", "film.bin"]);
+    assert_eq!((&freed["files"], &freed["holders"]), (&1.into(), &1.into()), "{freed}");
+    up_holder.stop().ok();
+    for clock in [Clock("+2d"), RIGHT] {
+        let mut command = holder.command(["--json", "up", "--listen", ANYWHERE, "--no-lan"]);
+        clock.set(&mut command, &library);
+        let up = Up::run(command);
+        let refused = holder.run_json(["free", "--copies", "1", "film.bin"]);
+        assert_eq!(refused.code(), Some(4), "{refused:?}");
+        let reason = refused.json()["kept"][0]["reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains("promised"), "{:?}: {reason}", clock.0);
+        up.stop().ok();
+    }
+    assert_eq!(holder.json(["verify"])["bad"], 0);
+    up_other.stop().ok();
 }

@@ -10,7 +10,7 @@ use locker_tests::faults::{FailingFolder, Fault, How, Kind};
 use locker_tests::files::{write, write_big};
 use locker_tests::lab::{FileSystem, Mounted, has_disks, scratch};
 use locker_tests::wait::wait_for;
-use locker_tests::{Dice, Home, Up, tree};
+use locker_tests::{Dice, Home, Outcome, Up, tree};
 
 use crate::disk_server;
 
@@ -156,6 +156,56 @@ fn a_read_only_disk_is_read_and_not_written() {
         let _disk = Mounted::mount(image, &folder.join("disk"), "defaults").unwrap();
         home.ok(["restore", "source/4"]);
         assert_eq!(home.json(["verify"])["bad"], 0);
+    });
+}
+
+/// Goal: the recovery is rehearsed on a device whose disk can only be read too, as it is before it fails for good; what
+/// is thrown away lies elsewhere then, and nothing of it is left. Method: a drive on another disk is all that others
+/// have; `TMPDIR` is a folder of the test's own.
+#[test]
+fn the_recovery_is_rehearsed_on_a_read_only_disk() {
+    on_a_disk("the_recovery_is_rehearsed_on_a_read_only_disk", 192, |folder, image, disk| {
+        let mut dice = Dice::of("rehearsal on a read-only disk");
+        let home = Home::at(disk.path().join("home"));
+        let (source, drive, temporary) = (folder.join("source"), folder.join("drive"), folder.join("tmp"));
+        for n in 0..3 {
+            write(&source.join(n.to_string()), &dice.bytes(300_000));
+        }
+        std::fs::create_dir(&temporary).unwrap();
+        let words = folder.join("words.txt");
+        write(&words, home.json(["init"])["phrase"].as_str().unwrap().as_bytes());
+        home.ok(["add".as_ref(), source.as_os_str()]);
+        home.ok(["drive".as_ref(), "init".as_ref(), drive.as_os_str()]);
+        let drill = |words: &Path| {
+            let mut command = home.command(["--json", "drill", "--no-lan", "--phrase-file"]);
+            command.arg(words).env("TMPDIR", &temporary);
+            let outcome = Outcome::of(command);
+            let left: Vec<_> = std::fs::read_dir(&temporary).unwrap().collect();
+            assert!(left.is_empty(), "{left:?}: {outcome:?}");
+            outcome
+        };
+        let look = |how: &str| {
+            let told = drill(&words).ok().json();
+            let counts = ["files", "covered", "read"].map(|name| told[name].as_u64().unwrap());
+            assert_eq!(counts, [3, 3, 3], "{how}: {told:#}");
+            assert!(told["missing"].as_array().unwrap().is_empty(), "{how}: {told:#}");
+            assert!(told["sentence"].as_str().unwrap().contains("all 3 files come back"), "{how}: {told:#}");
+        };
+        disk.remount("ro");
+        look("remounted");
+        // The words of somebody else are refused as ever.
+        let (stranger, others) = (Home::empty(), folder.join("others.txt"));
+        write(&others, stranger.json(["init"])["phrase"].as_str().unwrap().as_bytes());
+        drill(&others).refused(4, "E_DENIED");
+        disk.unmount();
+        let disk = Mounted::mount(image, &folder.join("disk"), "ro").unwrap();
+        look("from the start");
+        // Nothing has changed on either side.
+        disk.remount("rw");
+        home.ok(["mkdir", "after"]);
+        assert_eq!(home.json(["verify"])["bad"], 0);
+        assert!(!home.path().join("run/drill").exists());
+        assert_eq!(home.json(["device", "ls"])["devices"].as_array().unwrap().len(), 2);
     });
 }
 

@@ -1,5 +1,6 @@
 //! A device that was lost is ended: it is let in no more, and opens nothing that is written after.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use locker_tests::files::write;
@@ -7,10 +8,21 @@ use locker_tests::wait::wait_for;
 use locker_tests::{Home, Meeting, Up};
 use serde_json::Value;
 
+use super::whole::Owner;
+
 /// Three devices of one person that are up and equal, and the meeting point.
-fn three() -> (Meeting, [Home; 3], [Up; 3], [String; 3]) {
+struct Three {
+    _meeting: Meeting,
+    homes: [Home; 3],
+    ups: [Up; 3],
+    ids: [String; 3],
+    words: PathBuf,
+}
+
+fn three() -> Three {
     let meeting = Meeting::start();
-    let homes = [Home::new(), Home::empty(), Home::empty()];
+    let Owner { home, words } = Owner::new();
+    let homes = [home, Home::empty(), Home::empty()];
     let first = Up::start(&homes[0], &["--bootstrap", meeting.address()]);
     let ids = [1, 2].map(|n| {
         let joined = homes[0].pair_with(&homes[n], &meeting, ["", "second", "third"][n]);
@@ -21,7 +33,8 @@ fn three() -> (Meeting, [Home; 3], [Up; 3], [String; 3]) {
     let own = homes[0].json(["device", "ls"])["devices"].clone();
     let own = own.as_array().unwrap().iter().find(|one| one["this"] == true).unwrap()["id"].clone();
     let [second, third] = ids;
-    (meeting, homes, ups, [own.as_str().unwrap().into(), second, third])
+    let ids = [own.as_str().unwrap().into(), second, third];
+    Three { _meeting: meeting, homes, ups, ids, words }
 }
 
 fn add(home: &Home, name: &str) {
@@ -34,11 +47,12 @@ fn listed(home: &Home, id: &str) -> Value {
     devices.as_array().unwrap().iter().find(|one| one["id"] == id).unwrap_or(&Value::Null).clone()
 }
 
-/// T23, T32, T95: the third device is revoked while the second is off. Its sessions end, it is refused, what is written after does not come to it, and the
-/// others go on with new keys, also one that was off.
+/// T23, T32, T95: the third device is revoked while the second is off. Its sessions end, it is refused, what is written
+/// after does not come to it, and the others go on with new keys, also one that was off, and missed another change.
 #[test]
 fn t23_t32_t95_a_revoked_device_is_let_in_no_more_and_gets_nothing() {
-    let (_meeting, [one, two, three], [up_one, up_two, up_three], [_, _, id]) = three();
+    let Three { _meeting, homes, ups, ids: [_, _, id], words } = three();
+    let ([one, two, three], [up_one, up_two, up_three]) = (homes, ups);
     add(&one, "before.txt");
     three.wait_for_path("before.txt");
     two.wait_for_path("before.txt");
@@ -48,6 +62,8 @@ fn t23_t32_t95_a_revoked_device_is_let_in_no_more_and_gets_nothing() {
     wait_for("the session to end", Duration::from_secs(10), || {
         (listed(&one, &id)["online"] == false).then_some(())
     });
+    // New words change the key of the person once more: the second one holds neither the present one nor the one before.
+    one.json(["phrase", "change", "--phrase-file", words.to_str().unwrap()]);
     add(&one, "after.txt");
     // The one that was off meets the first, and gets new keys and new files.
     let up_two = Up::start(&two, &[]);
@@ -75,7 +91,7 @@ fn t23_t32_t95_a_revoked_device_is_let_in_no_more_and_gets_nothing() {
 /// Goal: a new name is told on every device; what is no name, and what is no device, is refused.
 #[test]
 fn a_device_gets_a_new_name_everywhere() {
-    let (_meeting, [one, two, _three], ups, [own, second, _]) = three();
+    let Three { _meeting, homes: [one, two, _three], ups, ids: [own, second, _], words: _ } = three();
     let told = one.json(["device", "rename", &second[..10], "kitchen"]);
     assert_eq!(told["name"], "kitchen");
     for home in [&one, &two] {

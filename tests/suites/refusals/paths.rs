@@ -62,9 +62,9 @@ fn things_in_the_locker() {
     bench.finish("locker");
 }
 
-/// Goal: names that some system would misread cannot be made here, each with its sentence.
+/// Goal: names that some system would misread cannot be made here (T16), each with its sentence.
 #[test]
-fn names_that_cannot_be() {
+fn t16_names_that_cannot_be() {
     let mut bench = Bench::new();
     let long = "n".repeat(256);
     let names = [

@@ -42,6 +42,8 @@ fn passphrases() {
     {
         write(&bench.home.beside(name), text.as_bytes());
     }
+    let long = bench.home.beside("long");
+    write(&long, "word ".repeat(820).as_bytes());
     let home = bench.home.beside("closed");
     let run = |bench: &Bench, json: bool, file: Option<&str>, arguments: &[&str]| {
         let mut command = bench.home.program().command();
@@ -60,6 +62,7 @@ fn passphrases() {
     refuse("init without a passphrase", None, &init, 8, "E_LOCKED");
     refuse("init with an empty passphrase", Some("empty"), &init, 2, "E_USAGE");
     refuse("init with a passphrase file that is not there", Some("nowhere"), &init, 1, "E_IO");
+    refuse("init with a passphrase that is too long", Some("long"), &init, 2, "E_USAGE");
     assert!(!home.exists(), "a refused init made something");
     run(&bench, false, Some("right"), &init).ok();
     let mut refuse = |what: &str, file: Option<&str>, arguments: &[&str], exit: i32, name: &str| {
@@ -68,6 +71,11 @@ fn passphrases() {
     };
     refuse("the wrong passphrase", Some("wrong"), &["ls"], 4, "E_PASSPHRASE");
     refuse("no passphrase", None, &["ls"], 8, "E_LOCKED");
+    refuse("a passphrase that is too long", Some("long"), &["ls"], 2, "E_USAGE");
+    let share = ["share", "/", "--link-passphrase-file", long.to_str().unwrap()];
+    refuse("a passphrase that is too long for a link", Some("right"), &share, 2, "E_USAGE");
+    let allow = ["held", "allow", "--phrase-file", long.to_str().unwrap()];
+    refuse("words from a file that is too long", Some("right"), &allow, 2, "E_USAGE");
     refuse("the passphrase of the locker for a link", Some("right"), &["share", "/"], 2, "E_USAGE");
     run(&bench, false, Some("right"), &["ls"]).ok();
     let (papers, of_link) = (bench.home.beside("papers"), bench.home.beside("wrong"));

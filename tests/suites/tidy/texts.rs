@@ -103,3 +103,26 @@ fn the_lock_file_knows_one_source() {
     assert!(packages.len() > 20);
     assert_none("packages from elsewhere", &complaints);
 }
+
+/// T80: one version each of what keys and bytes on disk stand on, so that one set of checks holds everywhere; the one that
+/// makes boxes is fixed to the last digit. Both lock files.
+#[test]
+fn t80_one_version_of_each_primitive() {
+    let root: toml::Table = text("Cargo.toml".as_ref()).unwrap().parse().unwrap();
+    let wanted = root["workspace"]["dependencies"]["hpke"]["version"].as_str().unwrap();
+    assert!(wanted.starts_with('='), "hpke is not fixed to one version: {wanted}");
+    for file in ["Cargo.lock", "tests/simulation/Cargo.lock"] {
+        let lock: toml::Table = text(file.as_ref()).unwrap().parse().unwrap();
+        let versions = |name: &str| -> Vec<&str> {
+            let packages = lock["package"].as_array().unwrap().iter();
+            packages
+                .filter(|package| package["name"].as_str() == Some(name))
+                .map(|package| package["version"].as_str().unwrap())
+                .collect()
+        };
+        for name in ["ed25519-dalek", "x25519-dalek", "hpke", "blake3", "redb"] {
+            assert_eq!(versions(name).len(), 1, "{file}: {name} {:?}", versions(name));
+        }
+        assert_eq!(versions("hpke"), [wanted.trim_start_matches('=')], "{file}");
+    }
+}

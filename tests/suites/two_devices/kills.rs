@@ -1,11 +1,13 @@
-//! A device that is killed again and again while content comes in: nothing that came is sent a second time, up to what
-//! was on its way at the moment of the kill.
+//! A device that is killed again and again while content comes in: nothing that came is sent a second time, up to
+//! what was on its way at the moment of the kill. And one that is killed while it takes content in itself and others
+//! listen.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use locker_tests::files::write_big;
+use locker_tests::files::{write, write_big};
 use locker_tests::wait::wait_for;
 use locker_tests::{Dice, Home, Meeting, Tree, Up};
+use serde_json::Value;
 
 /// Kills in one run: `LOCKER_KILLS`, else 10; at most 50.
 fn kills() -> u64 {
@@ -132,6 +134,102 @@ fn a_kill_at_any_step_of_a_fetch_loses_nothing() {
         assert_eq!(b.ok(["cat", &file]).out, std::fs::read(a.beside(&file)).unwrap());
     }
     assert_eq!(b.json(["verify"])["bad"], 0);
+    up_a.stop().ok();
+    up_b.stop().ok();
+}
+
+/// The codes of what a device warns of.
+fn problems(home: &Home) -> Vec<String> {
+    let problems = home.json(["status"])["problems"].as_array().unwrap().clone();
+    problems.iter().map(|problem| problem["code"].as_str().unwrap().to_owned()).collect()
+}
+
+/// T89: a device is killed in the middle of imports while another one listens. What was not committed was told to
+/// nobody: no number is used again for something else, so neither finds a fork, or less than it was told, and the
+/// device goes on under its own key. What it acknowledged is on both. Method: it is killed at steps of the write, and
+/// at random moments.
+#[test]
+fn t89_a_kill_during_imports_told_nobody_what_was_not_committed() {
+    let mut dice = Dice::of("t89_a_kill_during_imports_told_nobody_what_was_not_committed");
+    let meeting = Meeting::start();
+    let (a, b) = (Home::new(), Home::empty());
+    let up_a = Up::start(&a, &["--bootstrap", meeting.address()]);
+    a.pair_with(&b, &meeting, "second");
+    let up_b = Up::start(&b, &[]);
+    b.wait_synced();
+    up_a.stop().ok();
+    let own = |home: &Home| {
+        let devices = home.json(["device", "ls"])["devices"].as_array().unwrap().clone();
+        devices.into_iter().find(|device| device["this"] == true).unwrap()["id"].clone()
+    };
+    let (id, mut saved) = (own(&a), Vec::new());
+    // How many hits are let by: a start commits too. No step: at a random moment.
+    let points = [
+        ("pack-written", 0),
+        ("pack-dir-synced", 1),
+        ("db-before-commit", 30),
+        ("db-written", 33),
+        ("db-after-commit", 36),
+        ("ack-before", 2),
+        ("", 0),
+        ("", 0),
+    ];
+    for (round, (point, hits)) in (0_u8..).zip(points) {
+        let what = if point.is_empty() { "a random moment" } else { point };
+        // Each start has an address of its own, as the connections of a killed node stand for a while.
+        let place = |n: u8| format!("127.0.0.{}:0", 2 + 2 * round + n);
+        let steps =
+            if point.is_empty() { String::new() } else { format!("{point}={hits}*off->return(kill)") };
+        let mut up = a.start(["--json", "up", "--listen", &place(0), "--no-lan"], &steps);
+        up.event("ready");
+        let source = a.beside(format!("round-{round}"));
+        for n in 0..120 {
+            let len = 1_000 + usize::try_from(dice.below(40_000)).unwrap();
+            write(&source.join(format!("{n}.bin")), &dice.bytes(len));
+        }
+        if point.is_empty() {
+            let mut adding = a.start(["add".as_ref(), "-v".as_ref(), source.as_os_str()], "");
+            let (start, moment) = (Instant::now(), Duration::from_millis(20 + dice.below(400)));
+            while start.elapsed() < moment && adding.is_running() {
+                std::thread::park_timeout(Duration::from_micros(500));
+            }
+            assert!(up.kill().was_killed());
+            saved.extend(adding.finish().saved());
+        } else {
+            // One after the other: each is an entry, and the other device hears of each at once.
+            let mut left = 0..120;
+            while up.is_running() {
+                let n = left.next().unwrap_or_else(|| panic!("{point} is not reached"));
+                let file = source.join(format!("{n}.bin"));
+                let to = format!("round-{round}-{n}");
+                a.run(["mkdir", &to]);
+                let added = a.run(["add".as_ref(), file.as_os_str(), "--to".as_ref(), to.as_ref()]);
+                if added.code() == Some(0) {
+                    saved.push(format!("{to}/{n}.bin"));
+                }
+            }
+            assert!(up.finish().was_killed(), "{what}");
+        }
+        let up = Up::start_at(&a, &place(1), &[]);
+        a.wait_equal(&b);
+        for home in [&a, &b] {
+            let problems = problems(home);
+            let is_told = |code: &str| problems.iter().any(|told| told == code);
+            assert!(!is_told("E_FORK") && !is_told("E_ROLLBACK"), "after {what}: {problems:?}");
+            let paths = home.paths();
+            for path in &saved {
+                assert!(paths.contains(path), "after {what}: {path} was acknowledged");
+            }
+        }
+        assert_eq!((own(&a), &a.json(["status"])["reborn"]), (id.clone(), &Value::Null), "after {what}");
+        up.stop().ok();
+    }
+    assert!(saved.len() > 20, "only {} files were acknowledged", saved.len());
+    let up_a = Up::start_at(&a, "127.0.0.40:0", &[]);
+    b.wait_synced();
+    for home in [&a, &b] {
+        assert_eq!(home.json(["verify"])["bad"], 0);
+    }
     up_a.stop().ok();
     up_b.stop().ok();
 }

@@ -1,4 +1,4 @@
-//! A home that is put back from a backup, or copied: the device goes on under a new key, and nothing that was told as saved
+//! T93: a home that is put back from a backup, or copied: the device goes on under a new key, and nothing that was told as saved
 //! is lost, whichever of the homes it was told in.
 
 use std::time::Duration;
@@ -78,7 +78,7 @@ fn settle(homes: &[&Home]) {
 /// byte-equal, an edit on each side is kept, and work goes on. Method: the device that made the locker, which wrote after
 /// the backup was made, and again after it was put back, before it met anybody.
 #[test]
-fn a_device_put_back_goes_on_under_a_new_key() {
+fn t93_a_device_put_back_goes_on_under_a_new_key() {
     let mut dice = Dice::of("a_device_put_back_goes_on_under_a_new_key");
     let (meeting, a, b, up_a, up_b) = pair();
     let mut saved = Saved::default();
@@ -136,7 +136,7 @@ fn a_device_put_back_goes_on_under_a_new_key() {
 /// Goal: a home and its copy that both run, both write and both meet the other device become two devices, and all three
 /// show everything. Method: the device that joined; both start at once.
 #[test]
-fn a_copied_home_becomes_a_device_of_its_own() {
+fn t93_a_copied_home_becomes_a_device_of_its_own() {
     let mut dice = Dice::of("a_copied_home_becomes_a_device_of_its_own");
     let (_meeting, a, b, up_a, up_b) = pair();
     b.wait_synced();

@@ -1,4 +1,4 @@
-//! A device that comes back with less than it had: another one names it.
+//! T17: a device that comes back with less than it had: another one names it.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn rollbacks(home: &Home) -> usize {
 /// Goal: a device whose home was put back from a backup is named by another one that has been started anew since, also
 /// after the next start, and is brought up to date. Method: an old copy of the home takes the place of the home.
 #[test]
-fn a_device_put_back_from_a_backup_is_named_after_restarts_too() {
+fn t17_a_device_put_back_from_a_backup_is_named_after_restarts_too() {
     let (_meeting, a, b, up_a, up_b) = pair();
     put(&a, "", "early.txt", "early");
     b.wait_for_path("early.txt");

@@ -138,7 +138,7 @@ impl Space {
             }
         }
         self.authors.persons = persons;
-        self.judge_anew(rows, Vec::new(), &mut run)?;
+        self.judge_anew(rows, Vec::new(), None, &mut run)?;
         run.report.outcome = Outcome::Taken;
         self.take_waiting(rows, &mut run)?;
         Ok(run.report)
@@ -224,6 +224,33 @@ impl Space {
             self.take_waiting(rows, &mut run)?;
         }
         Ok(run.report)
+    }
+
+    /// Puts off entries of others that were taken in although their time has not come: all of them, by a clock that was
+    /// ahead, or those of the key before, when this device begins anew under another one. The tree is replayed without
+    /// them. Says how many. In a space that itself began ahead of the time none is: nothing would be left.
+    ///
+    /// # Errors
+    /// As [`Space::accept`].
+    pub fn put_off_ahead(&mut self, rows: &mut dyn WriteRows, now_ms: u64) -> Result<usize, RowError> {
+        let Some(first) = clock::first_ahead(now_ms) else { return Ok(0) };
+        if !self.has_begun(rows, now_ms)? {
+            return Ok(0);
+        }
+        let mut early = Vec::new();
+        for (order, name) in row::places(rows, PLACES, &first.to_be_bytes(), None)? {
+            let place = row::place_key(&order, &name.id);
+            if order.author != self.own && rows.get(DEFERRED, &place)?.is_none() {
+                rows.put(DEFERRED, &place, &[])?;
+                early.push(order);
+            }
+        }
+        if let Some(first) = early.first() {
+            self.judge_anew(rows, Vec::new(), Some(*first), &mut Run::new(now_ms))?;
+            // What was held of them is counted when they are taken in.
+            self.free(rows, &early)?;
+        }
+        Ok(early.len())
     }
 
     /// Finds where an entry stands: author, chain, deps, clock.
@@ -315,7 +342,7 @@ impl Space {
     /// Lets newly held entries take effect.
     fn count(&mut self, rows: &mut dyn WriteRows, new: Vec<EntryRow>, run: &mut Run) -> Result<(), RowError> {
         if self.bears_on_others(rows, &new)? {
-            return self.judge_anew(rows, new, run);
+            return self.judge_anew(rows, new, None, run);
         }
         let entries: Vec<&EntryRow> = new.iter().collect();
         self.apply(rows, &entries)?;
@@ -337,18 +364,19 @@ impl Space {
         Ok(false)
     }
 
-    /// Resolves everything and replays the tree from the first entry that is judged differently.
+    /// Resolves everything and replays the tree from the first entry that is judged differently, or from `from` on if
+    /// that is earlier.
     fn judge_anew(
         &mut self,
         rows: &mut dyn WriteRows,
         new: Vec<EntryRow>,
+        mut from: Option<EntryOrder>,
         run: &mut Run,
     ) -> Result<(), RowError> {
         let before = Before { access: self.access.clone(), forks: self.forks.clone() };
         let names: BTreeSet<EntryId> = new.iter().map(|entry| entry.id).collect();
         self.settle(rows)?;
         self.end_confirmed(rows)?;
-        let mut from = None;
         let mut joining = new;
         self.compare_branches(rows, &before, &names, &mut joining, &mut from)?;
         self.compare_verdicts(rows, &before, &names, &mut from)?;

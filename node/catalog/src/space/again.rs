@@ -1,5 +1,5 @@
-//! Entries of the person's own devices that do not count, and what was written again of them
-//! (`docs/spec/04-spaces.md`, "Written again").
+//! Entries of the person's own devices that do not count, or were written ahead of time, and what was written again of
+//! them (`docs/spec/04-spaces.md`, "Written again").
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,20 @@ fn marked(op: &Op) -> Option<EntryId> {
     Some(EntryId(id))
 }
 
-/// An entry that does not count.
+/// Whether an entry that counts says of another one that it was written again.
+fn is_written_again(rows: &dyn ReadRows, id: &EntryId) -> Result<bool, RowError> {
+    Ok(tree::meta(rows, NodeId::ROOT, &format!("{MARK}{id}"))?.is_some())
+}
+
+/// Names the entries of an author, up to one, that wait for their time, in total order: the last ones, as clocks grow
+/// along a chain. Of a forked author those of all branches.
+fn waiting_up_to(rows: &dyn ReadRows, tip: &EntryRef) -> Result<Vec<EntryRef>, RowError> {
+    let places = row::places(rows, row::DEFERRED, &[], None)?.into_iter();
+    let names = places.map(|(_, name)| name);
+    Ok(names.filter(|name| name.author == tip.author && name.seq <= tip.seq).collect())
+}
+
+/// An entry that does not count, or whose time has not come.
 pub struct LostEntry<'a> {
     space: &'a Space,
     rows: &'a dyn ReadRows,
@@ -64,7 +77,7 @@ impl Space {
                 if self.is_of_counting_branch(&name) {
                     continue;
                 }
-                if tree::meta(rows, NodeId::ROOT, &format!("{MARK}{}", name.id))?.is_none() {
+                if !is_written_again(rows, &name.id)? {
                     let entry = row::named(rows, &name)?;
                     if !row::is_deferred(rows, &entry)? {
                         found.push((entry.order(), name));
@@ -76,13 +89,73 @@ impl Space {
         Ok(found.into_iter().map(|(_, name)| name).collect())
     }
 
-    /// Names an entry and all before it in its branch, down to the first number that is forked.
+    /// Lists what waits for its time at the end of a branch and was not written again, in total order: what this device
+    /// wrote under a key that it had before, while its clock was ahead.
+    ///
+    /// Cost: one look for each entry that waits there; its body is not read.
+    ///
+    /// # Errors
+    /// [`RowError`] as the store gives it.
+    pub fn put_off(&self, rows: &dyn ReadRows, tip: &EntryRef) -> Result<Vec<EntryRef>, RowError> {
+        let waiting = waiting_up_to(rows, tip)?;
+        if waiting.is_empty() {
+            return Ok(waiting);
+        }
+        let (branch, mut found) = (self.branch(rows, tip)?, Vec::new());
+        for name in waiting.into_iter().filter(|name| branch.contains(&name.id)) {
+            if !is_written_again(rows, &name.id)? {
+                found.push(name);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where the author of an entry that waits for its time is to end, once that is written again, so that it has no
+    /// effect when that comes: before all that waits. `None` if more waits that is not written again, which would be
+    /// lost then; if the author ended already, or the entry does not wait. Nor does a forked one end: what another home
+    /// goes on writing with its key counts.
+    ///
+    /// Cost: that of [`Space::put_off`] at most.
+    ///
+    /// # Errors
+    /// [`RowError`] as the store gives it.
+    pub fn end_before(&self, rows: &dyn ReadRows, name: &EntryRef) -> Result<Option<EntryRef>, RowError> {
+        let EntryRef { author, .. } = *name;
+        let is_over = self.forks.contains_key(&author) || self.access.removed_authors().contains_key(&author);
+        if is_over || !row::is_deferred(rows, &row::named(rows, name)?)? {
+            return Ok(None);
+        }
+        // Written again from the first on: of what is left the last one is.
+        for other in waiting_up_to(rows, &EntryRef { seq: u64::MAX, ..*name })?.iter().rev() {
+            if other.id != name.id && !is_written_again(rows, &other.id)? {
+                return Ok(None);
+            }
+        }
+        let none = EntryRef { author, seq: 0, id: EntryId::ZERO };
+        Ok(Some(self.frontier_of(rows, &author)?.unwrap_or(none)))
+    }
+
+    /// Names an entry and all before it in its branch, down to the first number that is forked, or that waits for its
+    /// time; with it what waited there as well, and was written again before its time came.
     ///
     /// # Errors
     /// [`RowError`] as the store gives it.
     pub fn branch(&self, rows: &dyn ReadRows, tip: &EntryRef) -> Result<BTreeSet<EntryId>, RowError> {
         let first = self.forks.get(&tip.author).map_or(u64::MAX, |fork| fork.first);
-        let (mut branch, mut at) = (BTreeSet::new(), *tip);
+        let mut waiting = waiting_up_to(rows, tip)?;
+        waiting.retain(|name| name.seq < first);
+        let (mut branch, mut at): (BTreeSet<EntryId>, _) =
+            (waiting.iter().map(|name| name.id).collect(), *tip);
+        let mut before = waiting.iter().map(|name| name.seq).min();
+        while let Some(seq) = before.and_then(|seq| seq.checked_sub(1)) {
+            let held = row::held(rows, &tip.author, seq)?;
+            let [id] = held[..] else { break };
+            if !is_written_again(rows, &id)? {
+                break;
+            }
+            branch.insert(id);
+            before = Some(seq);
+        }
         while at.seq >= first {
             let Some(entry) = row::entry(rows, &at)? else { break };
             branch.insert(at.id);
@@ -92,7 +165,7 @@ impl Space {
         Ok(branch)
     }
 
-    /// Reads an entry that [`Space::uncounted`] names.
+    /// Reads an entry that [`Space::uncounted`] or [`Space::put_off`] names.
     ///
     /// # Errors
     /// [`RowError`] as the store gives it.

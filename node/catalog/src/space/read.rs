@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::ops::ControlFlow;
 
 use locker_crypto::Refusal;
-use locker_crypto::id::{PersonId, VerifyingKey};
+use locker_crypto::id::{EntryId, PersonId, VerifyingKey};
 
 use super::Space;
 use super::knowledge::Knowledge;
@@ -170,6 +170,22 @@ impl Space {
         }
     }
 
+    /// Says whether this device wrote ahead of a time that enough others agree on: it then goes on under another key,
+    /// and writes that again. Of a space that itself began ahead of it nothing can be written earlier.
+    ///
+    /// # Errors
+    /// As [`Space::heads`].
+    pub fn is_ahead_of(&self, rows: &dyn ReadRows, agreed_ms: u64) -> Result<bool, RowError> {
+        Ok(self.own_state(rows, agreed_ms)? == OwnState::Ahead && self.has_begun(rows, agreed_ms)?)
+    }
+
+    /// Whether the space had begun at a time.
+    pub(super) fn has_begun(&self, rows: &dyn ReadRows, now_ms: u64) -> Result<bool, RowError> {
+        let Some(author) = self.authors.genesis else { return Ok(false) };
+        let genesis = row::named(rows, &EntryRef { author, seq: 0, id: EntryId(self.id.0) })?;
+        Ok(!clock::is_ahead(genesis.body.hlc, now_ms))
+    }
+
     /// The role of this device.
     pub fn own_role(&self) -> Role {
         self.access.role_of(&self.own)
@@ -231,6 +247,24 @@ impl Space {
         Ok(row::held(rows, &name.author, name.seq)?.contains(&name.id))
     }
 
+    /// Whether an author had another one's entry of this number, or a later one, when it wrote the last entry that is
+    /// held of it. Of a forked author that may be one of any branch.
+    ///
+    /// # Errors
+    /// As [`Space::heads`].
+    pub fn had(
+        &self,
+        rows: &dyn ReadRows,
+        author: &VerifyingKey,
+        (other, seq): (&VerifyingKey, u64),
+    ) -> Result<bool, RowError> {
+        let Some(head) = row::head(rows, author)? else { return Ok(false) };
+        if author == other {
+            return Ok(head.seq >= seq);
+        }
+        Ok(row::named(rows, &head)?.known.reaches(other, seq))
+    }
+
     /// Number of entries that wait for their time.
     ///
     /// # Errors
@@ -242,6 +276,19 @@ impl Space {
             ControlFlow::Continue(())
         })?;
         Ok(count)
+    }
+
+    /// Whether an entry waits whose time has come.
+    ///
+    /// # Errors
+    /// As [`Space::heads`].
+    pub fn has_due(&self, rows: &dyn ReadRows, now_ms: u64) -> Result<bool, RowError> {
+        let mut first = None;
+        rows.scan(row::DEFERRED, &[], None, &mut |key, _| {
+            first = Some(row::place_of(key));
+            ControlFlow::Break(())
+        })?;
+        Ok(first.transpose()?.is_some_and(|(order, _)| !clock::is_ahead(order.hlc, now_ms)))
     }
 
     /// Authors of which two entries share a number, with the first such number.
@@ -288,7 +335,11 @@ impl Space {
         author: &VerifyingKey,
         mut end: Option<u64>,
     ) -> Result<Option<(EntryRef, EntryOrder)>, RowError> {
+        // Of a chain that is not forked the end waits: it need not be read entry by entry, for years perhaps. Where that
+        // begins is looked up only if something waits.
+        let mut may_jump = !self.forks.contains_key(author);
         while let Some(seq) = end {
+            let mut next = seq;
             for id in row::held(rows, author, seq)? {
                 let name = EntryRef { author: *author, seq, id };
                 if self.is_of_counting_branch(&name) {
@@ -296,9 +347,12 @@ impl Space {
                     if !row::is_deferred(rows, &entry)? {
                         return Ok(Some((name, entry.order())));
                     }
+                    if std::mem::take(&mut may_jump) {
+                        next = row::first_deferred(rows, author)?.map_or(seq, |first| first.min(seq));
+                    }
                 }
             }
-            end = seq.checked_sub(1);
+            end = next.checked_sub(1);
         }
         Ok(None)
     }

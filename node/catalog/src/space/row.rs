@@ -187,6 +187,20 @@ pub(super) fn is_deferred(rows: &dyn ReadRows, row: &EntryRow) -> Result<bool, R
     Ok(rows.get(DEFERRED, &place_key(&row.order(), &row.id))?.is_some())
 }
 
+/// The number of the first entry of an author, by the clock, that waits for its time.
+pub(super) fn first_deferred(rows: &dyn ReadRows, author: &VerifyingKey) -> Result<Option<u64>, RowError> {
+    let mut found = None;
+    rows.scan(DEFERRED, &[], None, &mut |key, _| {
+        let place = place_of(key);
+        if place.as_ref().is_ok_and(|(_, name)| name.author != *author) {
+            return ControlFlow::Continue(());
+        }
+        found = Some(place);
+        ControlFlow::Break(())
+    })?;
+    Ok(found.transpose()?.map(|(_, name)| name.seq))
+}
+
 pub(super) fn put_head(rows: &mut dyn WriteRows, head: &EntryRef) -> Result<(), RowError> {
     let mut w = Writer::new();
     w.array(3).u64(VERSION).u64(head.seq).bytes(head.id.as_ref());

@@ -3,6 +3,7 @@
 //! compared with a naive reading of all entries at once; and the attack rows that concern whole spaces.
 
 mod again;
+mod ahead;
 mod attacks;
 mod brake;
 mod history;
@@ -21,8 +22,9 @@ fn histories() -> u64 {
     std::env::var("LOCKER_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
 }
 
+/// T93: of forked authors too.
 #[test]
-fn every_order_of_delivery_gives_one_state() {
+fn t93_every_order_of_delivery_gives_one_state() {
     let mut forks = 0;
     let mut refused = 0;
     for seed in 0..histories() {

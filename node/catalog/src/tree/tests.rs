@@ -100,6 +100,22 @@ fn paths(rows: &MemoryRows) -> Vec<String> {
     found
 }
 
+/// T16: what could be a path, a drive or a device to some system is no name, whoever signed it: nothing is there
+/// under it, what was there keeps its name, and both are told.
+#[test]
+fn t16_operations_with_a_refused_name_have_no_effect() {
+    for name in ["..", ".", "", "a/b", "a\\b", "C:x", "\0", "CON", "x."] {
+        let good = entry(1, 1, 0, &[], vec![place(id(2), NodeId::ROOT, "good", 0)]);
+        let made = entry(2, 1, 1, &[], vec![place(id(1), NodeId::ROOT, name, 0)]);
+        let renamed = entry(3, 1, 2, &[], vec![place(id(2), NodeId::ROOT, name, 0)]);
+        let rows = deliver(&[good, made.clone(), renamed.clone()]);
+        assert_eq!(paths(&rows), ["good"], "{name:?}");
+        for refused in [made, renamed] {
+            assert_eq!(problems_of(&rows, &refused.order).unwrap(), [(0, Refusal::Name)], "{name:?}");
+        }
+    }
+}
+
 /// T52: an edit, a create and a move inside beat a concurrent delete, in whichever order the two arrive.
 #[test]
 fn t52_what_the_trasher_did_not_know_lives() {

@@ -65,7 +65,8 @@ impl Arguments {
         // Who has no locker is not asked for its words.
         context.ask(Request::Devices, &watch)?;
         let old = secret_input::phrase(phrase_file.as_deref())?;
-        let drafted = reply_of!(context.ask(Request::DraftPhrase { old: old.clone() }, &watch)?, Drafted);
+        let drafted = context.ask(Request::DraftPhrase { old: old.clone() }, &watch).map_err(not_begun)?;
+        let drafted = reply_of!(drafted, Drafted);
         if let Some(path) = &sheet {
             let now = i64::try_from(Env::system().now_ms()).unwrap_or(i64::MAX);
             sheet::write(path, &drafted, &time(now))?;
@@ -94,16 +95,55 @@ fn change(context: &Context, old: Secret, new: Secret, watch: &Watch) -> Result<
         context.terminal.say("They take the place of the old ones when you have answered.");
         check_words(new.expose()).map_err(|e| Failure::io("cannot read the answer", &e))?;
     }
-    let behind = context.ask(Request::ChangePhrase { old, new }, watch).map_err(|mut failure| {
-        let why = failure.message;
-        failure.message = match failure.code.as_str() {
-            "E_DENIED" | "E_PHRASE" | "E_LIMIT" | "E_FULL" => {
-                format!("the words were not changed, the old ones still count: {why}")
-            }
-            _ => format!("it is not known whether the new words count: {why}"),
-        };
-        failure.hint = "Keep both papers; `locker drill` takes the words that count.".into();
-        failure
-    })?;
+    let behind = context.ask(Request::ChangePhrase { old, new }, watch).map_err(failed)?;
     Ok(reply_of!(behind, PhraseChanged))
+}
+
+/// A change that was refused before new words were told.
+fn not_begun(mut failure: Failure) -> Failure {
+    if failure.code == "E_LIMIT" {
+        failure.hint = "The words stay as they are. Nothing was changed.".into();
+    }
+    failure
+}
+
+/// A change that failed after the new words were told, as the person is to hear of it.
+fn failed(failure: Failure) -> Failure {
+    let why = &failure.message;
+    let message = match failure.code.as_str() {
+        // What stands in the way is found before anything is written.
+        "E_DENIED" | "E_PHRASE" | "E_LIMIT" | "E_FULL" | "E_NETWORK" | "E_ROLLBACK" => {
+            format!("the words were not changed, the old ones still count: {why}")
+        }
+        _ => format!("it is not known whether the new words count: {why}"),
+    };
+    let hint = match failure.code.as_str() {
+        "E_NETWORK" | "E_ROLLBACK" => {
+            format!("{} Keep the old paper: the new words count for nothing.", failure.hint)
+        }
+        _ => "Keep both papers; `locker drill` takes the words that count.".into(),
+    };
+    Failure { message, hint, ..failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use locker_engine::Error;
+
+    use super::*;
+
+    /// Goal: whoever wrote new words down hears whether they count, and why not.
+    #[test]
+    fn a_change_that_failed_is_told_with_its_cause() {
+        let told = failed(Error::Network("nothing was heard yet".into()).into());
+        let message = "the words were not changed, the old ones still count: nothing was heard yet";
+        assert_eq!((told.message.as_str(), told.code.as_str()), (message, "E_NETWORK"));
+        assert!(told.hint.contains("`locker up`") && told.hint.ends_with("the new words count for nothing."));
+        assert!(failed(Error::Restored.into()).message.starts_with("the words were not changed"));
+        // What was written then may stand.
+        let broken = std::io::Error::other("broken");
+        let told = failed(Failure::io("cannot write", &broken));
+        assert_eq!(told.message, "it is not known whether the new words count: cannot write: broken");
+        assert!(told.hint.starts_with("Keep both papers"));
+    }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use locker_engine::{Env, InitOptions, Locker, Node, Vault};
+use locker_engine::{Env, InitOptions, Locker, Node, Signals, Vault, Woken};
 use serde_json::json;
 
 use super::init;
@@ -59,19 +59,36 @@ impl Arguments {
             }
         }
         let locker = context.open()?;
-        let node = Node::start(&locker, options)?;
+        let mut signals = Signals::hear()?;
+        let mut node = Node::start(&locker, options)?;
         // Only what works is remembered.
         self.network.remember(&context.home)?;
         self.rates.remember(&context.home)?;
         let server = Server::start(&context.home, &locker)?;
-        let listen = node.listen();
+        let mut listen = node.listen();
         let device_id = locker.device_id();
         let ready = json!({ "event": "ready", "device_id": device_id, "listen": listen });
-        terminal.result(&ready, || {
-            let places: String = listen.iter().map(|address| format!("\n  {address}")).collect();
-            format!("This device is up. Ctrl-C stops it.{places}")
-        })?;
-        node.wait_for_signal()?;
+        terminal.result(&ready, || format!("This device is up. Ctrl-C stops it.{}", in_lines(&listen)))?;
+        while node.wait(&mut signals)? == Woken::Due {
+            match server.between_commands(|| node.start_anew()) {
+                // Others serve commands meanwhile: a minute later, then.
+                None => continue,
+                Some(Err(error)) => {
+                    terminal.say(&format!(
+                        "the network could not be started anew, which is tried again every minute: {error}"
+                    ));
+                    continue;
+                }
+                Some(Ok(())) => {}
+            }
+            if node.listen() != listen {
+                listen = node.listen();
+                let moved = json!({ "event": "listening", "listen": listen });
+                terminal.result(&moved, || {
+                    format!("This device goes on under a new name in the network.{}", in_lines(&listen))
+                })?;
+            }
+        }
         std::thread::spawn(|| {
             std::thread::park_timeout(STOP_TIME);
             std::process::exit(0);
@@ -82,4 +99,8 @@ impl Arguments {
         server.stop();
         Ok(())
     }
+}
+
+fn in_lines(addresses: &[String]) -> String {
+    addresses.iter().map(|address| format!("\n  {address}")).collect()
 }

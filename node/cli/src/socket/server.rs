@@ -94,6 +94,7 @@ impl Write for Client {
 pub(crate) struct Server {
     home: PathBuf,
     ends: Arc<Ends>,
+    places: Arc<Places>,
     thread: JoinHandle<()>,
 }
 
@@ -111,11 +112,18 @@ impl Server {
         };
         let listener = listen().map_err(|e| Failure::io("cannot listen on the locker's socket", &e))?;
         let ends = Arc::new(Ends::default());
+        let places = Arc::new(Places::default());
         let thread = {
-            let (ends, locker) = (Arc::clone(&ends), locker.clone());
-            std::thread::spawn(move || accept(&listener, &locker, &ends))
+            let (ends, places, locker) = (Arc::clone(&ends), Arc::clone(&places), locker.clone());
+            std::thread::spawn(move || accept(&listener, &locker, &places, &ends))
         };
-        Ok(Self { home: home.to_path_buf(), ends, thread })
+        Ok(Self { home: home.to_path_buf(), ends, places, thread })
+    }
+
+    /// Does something while no command is served; those that come meanwhile wait. `None`, and nothing done, if one is.
+    pub(crate) fn between_commands<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        (*taken == 0).then(work)
     }
 
     /// Stops what clients asked for and can be stopped in order; they get what was done so far.
@@ -143,8 +151,7 @@ struct Places {
     freed: Condvar,
 }
 
-fn accept(listener: &UnixListener, locker: &Locker, ends: &Arc<Ends>) {
-    let places = Arc::new(Places::default());
+fn accept(listener: &UnixListener, locker: &Locker, places: &Arc<Places>, ends: &Arc<Ends>) {
     let mut clients: Vec<JoinHandle<()>> = Vec::new();
     for stream in listener.incoming() {
         if ends.stopping.load(Ordering::SeqCst) {
@@ -161,7 +168,7 @@ fn accept(listener: &UnixListener, locker: &Locker, ends: &Arc<Ends>) {
         }
         *taken += 1;
         drop(taken);
-        let (locker, places, ends) = (locker.clone(), Arc::clone(&places), Arc::clone(ends));
+        let (locker, places, ends) = (locker.clone(), Arc::clone(places), Arc::clone(ends));
         clients.push(std::thread::spawn(move || {
             serve(Client { stream, ends, patience: PATIENCE, is_over: false }, &locker);
             *places.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;

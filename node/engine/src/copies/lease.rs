@@ -95,3 +95,6 @@ impl Inner {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

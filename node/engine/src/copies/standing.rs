@@ -1,10 +1,7 @@
 //! What proofs and failures of a device come to.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use locker_crypto::id::{PackHash, VerifyingKey};
-use locker_store::audits::{self, Audited};
+use locker_store::audits::{self, Audited, Silence};
 use locker_store::{Reads, StoreError, WriteTxn, replicas};
 
 use super::Challenge;
@@ -96,57 +93,45 @@ pub(crate) fn note_set_back(txn: &mut WriteTxn<'_>, device: &VerifyingKey, now_s
     Ok(())
 }
 
-/// Questions that were not answered, one of each device: it is asked that one again, and not another, until it answers or
-/// need not, else whoever is silent about what it lost would be asked something else the next time. Held by an open locker;
-/// after a start it begins anew.
-#[derive(Default)]
-pub(crate) struct Unanswered(Mutex<BTreeMap<VerifyingKey, Silence>>);
-
-#[derive(Clone)]
-struct Silence {
-    challenge: Challenge,
-    misses: u32,
-    last_s: u64,
+/// What a device is to be asked again now. It is asked the one question that it did not answer, and not another, until
+/// it answers or need not: else whoever is silent about what it lost would be asked something else the next time.
+fn due(audited: &Audited, now_s: u64) -> Option<Challenge> {
+    let is_due = |silence: &Silence| is_apart(silence, now_s) || now_s < silence.last_s;
+    let silence = audited.silence.filter(is_due)?;
+    let parts = silence.parts.map(|[from, to]| from..to);
+    Some(Challenge { pack: silence.pack, len: silence.len, parts })
 }
 
-impl Unanswered {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<VerifyingKey, Silence>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Whether a silence is long enough ago for another one to count.
+fn is_apart(silence: &Silence, now_s: u64) -> bool {
+    silence.misses == 0 || now_s.saturating_sub(silence.last_s) >= MISS_PAUSE_S
+}
 
-    /// What a device is to be asked again now.
-    pub(crate) fn due(&self, device: &VerifyingKey, now_s: u64) -> Option<Challenge> {
-        let silence = self.lock().get(device)?.clone();
-        (now_s.saturating_sub(silence.last_s) >= MISS_PAUSE_S).then_some(silence.challenge)
-    }
+/// Forgets what a device need not answer any more. Returns whether there was such a thing.
+fn forget(audited: &mut Audited, pack: &PackHash) -> bool {
+    audited.silence.take_if(|silence| silence.pack == *pack).is_some()
+}
 
-    /// Forgets what a device need not answer any more.
-    pub(crate) fn forget(&self, device: &VerifyingKey, pack: &PackHash) {
-        let mut silences = self.lock();
-        if silences.get(device).is_some_and(|silence| silence.challenge.pack == *pack) {
-            silences.remove(device);
-        }
+/// Notes what came of a question, and says what that is: silence about one question, often enough and far enough apart,
+/// is a failure. An outage is one silence, however much was asked meanwhile.
+fn hear(audited: &mut Audited, challenge: &Challenge, proof: Proof, now_s: u64) -> Proof {
+    if proof != Proof::Missed {
+        forget(audited, &challenge.pack);
+        return proof;
     }
-
-    /// Notes what came of a question, and says what that is: silence about one question, often enough and far enough
-    /// apart, is a failure. An outage is one silence, however much was asked meanwhile.
-    fn note(&self, device: &VerifyingKey, challenge: &Challenge, proof: Proof, now_s: u64) -> Proof {
-        if proof != Proof::Missed {
-            self.forget(device, &challenge.pack);
-            return proof;
-        }
-        let mut silences = self.lock();
-        let begun = Silence { challenge: challenge.clone(), misses: 0, last_s: 0 };
-        let silence = silences.entry(*device).or_insert(begun);
-        if silence.challenge.pack == challenge.pack && now_s.saturating_sub(silence.last_s) >= MISS_PAUSE_S {
-            (silence.misses, silence.last_s) = (silence.misses + 1, now_s);
-        }
-        if silence.misses < MISSES_MAX {
-            return Proof::Missed;
-        }
-        silences.remove(device);
-        Proof::Failed
+    let parts = challenge.parts.clone().map(|part| [part.start, part.end]);
+    let begun = Silence { pack: challenge.pack, len: challenge.len, parts, misses: 0, last_s: 0 };
+    let silence = audited.silence.get_or_insert(begun);
+    // Where a clock that was ahead is put right, nobody knows how long ago the last silence was: as if now.
+    silence.last_s = silence.last_s.min(now_s);
+    if silence.pack == challenge.pack && is_apart(silence, now_s) {
+        (silence.misses, silence.last_s) = (silence.misses.saturating_add(1), now_s);
     }
+    if silence.misses < MISSES_MAX {
+        return Proof::Missed;
+    }
+    audited.silence = None;
+    Proof::Failed
 }
 
 impl Inner {
@@ -158,12 +143,32 @@ impl Inner {
         proof: Proof,
         now_s: u64,
     ) -> Result<Proof, Error> {
-        let proof = self.unanswered().note(device, challenge, proof, now_s);
         self.store()?.write(|txn: &mut WriteTxn<'_>| {
             let mut audited = audits::of(txn, device)?;
+            let proof = hear(&mut audited, challenge, proof, now_s);
             add(&mut audited, proof, now_s);
             audits::put(txn, device, &audited);
             Ok(proof)
+        })
+    }
+
+    /// What a device is to be asked again now, as it did not answer.
+    pub(crate) fn unanswered(&self, device: &VerifyingKey, now_s: u64) -> Result<Option<Challenge>, Error> {
+        Ok(due(&audits::of(&self.store()?.read()?, device)?, now_s))
+    }
+
+    /// A device need not answer any more what it was asked about a pack.
+    pub(crate) fn forget_unanswered(&self, device: &VerifyingKey, pack: &PackHash) -> Result<(), Error> {
+        let store = self.store()?;
+        // Mostly there is nothing to forget, and nothing to be written.
+        if !forget(&mut audits::of(&store.read()?, device)?, pack) {
+            return Ok(());
+        }
+        store.write(|txn: &mut WriteTxn<'_>| {
+            let mut audited = audits::of(txn, device)?;
+            forget(&mut audited, pack);
+            audits::put(txn, device, &audited);
+            Ok(())
         })
     }
 
@@ -201,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn one_wrong_answer_is_a_failure() {
+    fn t55_one_wrong_answer_is_a_failure() {
         use Proof::{Failed, Given, Missed};
         assert_eq!(after(&[]).1, Standing::Said);
         assert_eq!(after(&[Given]).1, Standing::Proved);
@@ -213,26 +218,67 @@ mod tests {
     /// Goal: who is silent about one thing is named, whatever else it answers; who was away for a while is not, however much
     /// it was asked.
     #[test]
-    fn silence_about_one_question_three_times_and_apart_is_a_failure() {
+    fn t55_silence_about_one_question_three_times_and_apart_is_a_failure() {
         use Proof::{Failed, Given, Missed};
-        let (unanswered, device) = (Unanswered::default(), VerifyingKey([1; 32]));
+        let mut audited = Audited::default();
         let about = |n| Challenge { pack: PackHash([n; 32]), len: 9, parts: [0..1, 1..2] };
         // An outage: many questions within minutes.
         for n in 0..100 {
-            assert_eq!(unanswered.note(&device, &about(n), Missed, NOW + u64::from(n)), Missed);
+            assert_eq!(hear(&mut audited, &about(n), Missed, NOW + u64::from(n)), Missed);
         }
-        assert_eq!(unanswered.due(&device, NOW + MISS_PAUSE_S - 1), None);
-        assert_eq!(unanswered.due(&device, NOW + MISS_PAUSE_S), Some(about(0)));
+        assert_eq!(due(&audited, NOW + MISS_PAUSE_S - 1), None);
+        assert_eq!(due(&audited, NOW + MISS_PAUSE_S), Some(about(0)));
         // What else is answered does not make up for it; another silence meanwhile is not counted twice.
-        assert_eq!(unanswered.note(&device, &about(5), Given, NOW + MISS_PAUSE_S), Given);
-        assert_eq!(unanswered.note(&device, &about(0), Missed, NOW + MISS_PAUSE_S), Missed);
-        assert_eq!(unanswered.note(&device, &about(0), Missed, NOW + MISS_PAUSE_S + 1), Missed);
-        assert_eq!(unanswered.note(&device, &about(0), Missed, NOW + 2 * MISS_PAUSE_S), Failed);
-        assert_eq!(unanswered.due(&device, NOW + 9 * MISS_PAUSE_S), None);
+        assert_eq!(hear(&mut audited, &about(5), Given, NOW + MISS_PAUSE_S), Given);
+        assert_eq!(hear(&mut audited, &about(0), Missed, NOW + MISS_PAUSE_S), Missed);
+        assert_eq!(hear(&mut audited, &about(0), Missed, NOW + MISS_PAUSE_S + 1), Missed);
+        assert_eq!(hear(&mut audited, &about(0), Missed, NOW + 2 * MISS_PAUSE_S), Failed);
+        assert_eq!(due(&audited, NOW + 9 * MISS_PAUSE_S), None);
         // Answered in the end.
-        unanswered.note(&device, &about(7), Missed, NOW);
-        assert_eq!(unanswered.note(&device, &about(7), Given, NOW + 2 * MISS_PAUSE_S), Given);
-        assert_eq!(unanswered.due(&device, NOW + 9 * MISS_PAUSE_S), None);
+        hear(&mut audited, &about(7), Missed, NOW);
+        assert_eq!(hear(&mut audited, &about(7), Given, NOW + 2 * MISS_PAUSE_S), Given);
+        assert_eq!(due(&audited, NOW + 9 * MISS_PAUSE_S), None);
+        // A clock that was years ahead and is right again keeps no silence for ever, and makes none of itself: the time
+        // counts from where it was put right.
+        hear(&mut audited, &about(8), Missed, NOW + 100_000_000);
+        assert_eq!(due(&audited, NOW), Some(about(8)));
+        for _ in 0..5 {
+            assert_eq!(hear(&mut audited, &about(8), Missed, NOW), Missed);
+        }
+        assert_eq!(due(&audited, NOW + MISS_PAUSE_S - 1), None);
+        assert_eq!(hear(&mut audited, &about(8), Missed, NOW + MISS_PAUSE_S - 1), Missed);
+        assert_eq!(hear(&mut audited, &about(8), Missed, NOW + MISS_PAUSE_S), Missed);
+        assert_eq!(hear(&mut audited, &about(8), Missed, NOW + 2 * MISS_PAUSE_S), Failed);
+    }
+
+    /// T55: one answer that is late, or two, do not count, and three do, whatever restarts between them.
+    #[test]
+    fn t55_a_restart_makes_no_silence_forgotten() {
+        use Proof::{Failed, Missed};
+        let (world, mut locker) = World::new();
+        let device = VerifyingKey([1; 32]);
+        let asked = Challenge { pack: PackHash([2; 32]), len: 9, parts: [0..1, 3..9] };
+        let last_s = locker.inner().env().now_ms() / 1_000;
+        for (n, expected) in [Missed, Missed, Failed].into_iter().enumerate() {
+            let now_s = last_s - (2 - n as u64) * MISS_PAUSE_S;
+            let inner = locker.inner();
+            if n > 0 {
+                assert_eq!(inner.unanswered(&device, now_s).unwrap(), Some(asked.clone()));
+            }
+            assert_eq!(inner.note_proof(&device, &asked, Missed, now_s).unwrap(), expected);
+            assert_eq!(inner.has_failed(&device).unwrap(), expected == Failed);
+            drop(inner);
+            drop(locker);
+            locker = world.open("first");
+        }
+        assert_eq!(locker.inner().unanswered(&device, last_s + MISS_PAUSE_S).unwrap(), None);
+        // What need not be answered any more is forgotten for good, and nothing else is.
+        let inner = locker.inner();
+        inner.note_proof(&device, &asked, Missed, last_s).unwrap();
+        inner.forget_unanswered(&device, &PackHash([3; 32])).unwrap();
+        assert_eq!(inner.unanswered(&device, last_s + MISS_PAUSE_S).unwrap(), Some(asked.clone()));
+        inner.forget_unanswered(&device, &asked.pack).unwrap();
+        assert_eq!(inner.unanswered(&device, last_s + MISS_PAUSE_S).unwrap(), None);
     }
 
     #[test]

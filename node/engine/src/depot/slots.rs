@@ -78,8 +78,9 @@ mod tests {
 
     use super::*;
 
+    /// T27: under the words of before a replica is found for ninety days after it heard of the new ones, and not on.
     #[test]
-    fn the_slot_before_is_heard_for_ninety_days() {
+    fn t27_the_slot_before_is_heard_for_ninety_days() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::init(folder.path()).unwrap();
         let key = locker_crypto::secret::VaultKey::random(&mut **crate::Env::system().dice());

@@ -8,9 +8,11 @@ use locker_crypto::id::{EntryId, PackHash, PinId, SpaceId, SpaceTag, VerifyingKe
 use locker_crypto::identity::{DeviceKeys, PersonKeys, Root, Slot};
 use locker_crypto::person::{self, Author, Candidate, Frontier, Head, Made, Removal};
 use locker_crypto::pin::{PinDelta, SignedDelta};
-use locker_crypto::secret::{Entropy, EpochSecret, PersonKey, RendezvousSecret};
+use locker_crypto::secret::{
+    DedupSecret, Entropy, EpochSecret, PersonKey, RendezvousMaster, RendezvousSecret, SigningSeed,
+};
 use locker_store::index::{self, PackState};
-use locker_store::{Home, Limits, Store, persons};
+use locker_store::{Home, Limits, Store, keyring, persons};
 use locker_sync::message::v1::{Ask, LogKind};
 use locker_sync::session::Fate;
 use rand_chacha::ChaCha8Rng;
@@ -286,8 +288,9 @@ fn what_comes_too_early_follows_when_its_turn_comes() {
     assert_eq!(kept.depot.wanted(&snapshot).unwrap(), [(pack(1), 0)]);
 }
 
+/// T93: one that cannot read does not decide; it keeps the proof, and whoever asks gets both.
 #[test]
-fn both_branches_of_a_fork_are_kept_and_told() {
+fn t93_both_branches_of_a_fork_are_kept_and_told() {
     let mut world = World::new();
     let kept = Kept::new(&mut world, 0);
     let genesis = world.genesis.clone();
@@ -439,8 +442,9 @@ fn a_full_quota_refuses_what_is_new_and_evicts_nothing() {
     assert!(matches!(pack.state, PackState::Present { .. }));
 }
 
+/// T75: a bundle of somebody who is no device of the person, or of an epoch that no entry names, is not kept.
 #[test]
-fn objects_are_those_that_a_log_names_and_bundles_of_devices() {
+fn t75_objects_are_those_that_a_log_names_and_bundles_of_devices() {
     let mut world = World::new();
     let kept = Kept::new(&mut world, 0);
     let genesis = world.genesis.clone();
@@ -455,10 +459,8 @@ fn objects_are_those_that_a_log_names_and_bundles_of_devices() {
             .unwrap()
             .encode()
     };
-    let stranger = DeviceKeys::from_seeds(
-        locker_crypto::secret::SigningSeed::new([1; 32]),
-        locker_crypto::secret::BoxSeed::new([2; 32]),
-    );
+    let stranger =
+        DeviceKeys::from_seeds(SigningSeed::new([1; 32]), locker_crypto::secret::BoxSeed::new([2; 32]));
     let (good, strange, other) = (
         bundle(&world.devices[1], &world.epoch),
         bundle(&stranger, &world.epoch),
@@ -471,4 +473,29 @@ fn objects_are_those_that_a_log_names_and_bundles_of_devices() {
     assert_eq!(kept.depot.object(&snapshot, &ask).unwrap(), [good]);
     assert_eq!(kept.depot.missing(&snapshot).unwrap(), []);
     assert!(persons::all(&snapshot, &world.root.person_id()).unwrap().len() == 3);
+}
+
+/// T90: whatever a replica does while all devices of its owner are off, as telling where it is, it does with the
+/// secret of its slot and with keys of its own: it was given no key of the person, of a space or of another slot.
+/// That slot it keeps.
+#[test]
+fn t90_a_replica_has_its_slot_and_no_key_of_its_owner() {
+    let mut world = World::new();
+    let kept = Kept::new(&mut world, 0);
+    for entry in [world.genesis.clone(), world.entry(0, 1, world.genesis.id)] {
+        assert_eq!(kept.entry(&entry), Fate::Durable);
+    }
+    let snapshot = kept.store.read().unwrap();
+    assert!(keyring::all::<PersonKey, _>(&snapshot).unwrap().is_empty());
+    assert!(keyring::all::<DedupSecret, _>(&snapshot).unwrap().is_empty());
+    assert!(keyring::all::<EpochSecret, _>(&snapshot).unwrap().is_empty());
+    assert!(keyring::all::<RendezvousMaster, _>(&snapshot).unwrap().is_empty());
+    let own = keyring::get::<SigningSeed, _>(&snapshot, &()).unwrap().unwrap();
+    assert!(world.devices.iter().all(|device| *device.signing_seed() != own));
+    let given = RendezvousSecret::new([9; 32]);
+    assert!(keyring::all::<RendezvousSecret, _>(&snapshot).unwrap().iter().all(|(_, one)| *one == given));
+    let slots = Slots::read(&snapshot).unwrap();
+    for day in 0..60 {
+        assert!(slots.doors(1_800_000_000 + day * 86_400) == [given.clone()], "day {day}");
+    }
 }

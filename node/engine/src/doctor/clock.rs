@@ -1,11 +1,12 @@
 //! Whether the clock of this device can be right: against what was written, and against the clocks of others.
 
-use locker_catalog::clock::{FUTURE_MAX_MS as CLOCK_AHEAD_MS, Now};
+use locker_catalog::clock::{
+    APART_MAX_MS as CLOCK_APART_MS, FUTURE_MAX_MS as CLOCK_AHEAD_MS, Now, median_ahead,
+};
 use locker_catalog::space::{OwnState, Space};
 use locker_store::Reads;
 
 use crate::Error;
-use crate::limits::CLOCK_APART_MS;
 use crate::locker::Inner;
 use crate::node::Hub;
 use crate::report::Check;
@@ -49,7 +50,7 @@ fn facts(hub: &Hub) -> Result<Facts, Error> {
     })
 }
 
-fn judge(mut facts: Facts) -> Check {
+fn judge(facts: Facts) -> Check {
     if facts.is_behind_itself || facts.behind_log_ms > CLOCK_AHEAD_MS {
         let found = format!(
             "The clock is {} behind what has been written.",
@@ -58,9 +59,8 @@ fn judge(mut facts: Facts) -> Check {
         let cause = "It was set back, or it was ahead when this was written, here or on another device.";
         return Check::failed(NAME, found, cause, CURE);
     }
-    facts.others_ahead_ms.sort_unstable();
     let count = facts.others_ahead_ms.len();
-    let Some(median) = facts.others_ahead_ms.get(count / 2).copied() else {
+    let Some(median) = median_ahead(&facts.others_ahead_ms) else {
         return Check::ok(
             NAME,
             "The clock fits what has been written; no other device was there to compare it with.",

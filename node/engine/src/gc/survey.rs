@@ -129,8 +129,8 @@ impl<'a> Survey<'a> {
         // What is held here is decided about first: until then nothing goes, whatever the tree says.
         self.is_blind |= space.is_apart();
         // What does not count now is needed once it is written again, and a device in doubt may drop no pin.
-        self.is_blind |= Doubt::read(self.snapshot)?.is_some()
-            || !space.uncounted(&self.snapshot.rows(self.space), &keys.person)?.is_empty();
+        self.is_blind |=
+            Doubt::read(self.snapshot)?.is_some() || !self.inner.uncounted(self.snapshot, &space)?.is_empty();
         let may_write = matches!(space.own_role(), Role::Write | Role::Manage)
             && !space.is_read_only()
             && space.own_state(&self.snapshot.rows(self.space), self.inner.env().now_ms())? == OwnState::Fine;

@@ -1,10 +1,15 @@
 //! A locker over many days: what goes, what stays, and what is said of it.
 
 mod beside;
+mod forks;
 mod world;
 
+use std::collections::BTreeSet;
+
+use locker_crypto::id::VerifyingKey;
+
 use self::world::{DAY_MS, World, random_bytes};
-use crate::limits::{KEEP_DAYS, SMALL_PACKS_MAX};
+use crate::limits::{KEEP_DAYS, LEASE_S, SMALL_PACKS_MAX};
 use crate::report::{Collected, Fate, Why};
 use crate::{Error, ShareOptions};
 
@@ -94,6 +99,32 @@ fn what_was_removed_lately_by_the_log_is_kept_too() {
     }
     world.locker().restore("in/a.txt", None, None).unwrap();
     assert_eq!(world.read("in/a.txt"), b"kept");
+}
+
+/// T86: what was promised to another device is kept to the end, though nothing else needs it, by a clock that is two
+/// days fast, and by a device that restarts; then it goes.
+#[test]
+fn t86_a_promise_is_kept_by_a_fast_clock_and_over_a_restart() {
+    let mut world = World::new();
+    world.write("a.txt", &random_bytes(86, 50_000));
+    world.add();
+    let packs: BTreeSet<_> = world.locker().inner().packs_here().unwrap().into_iter().collect();
+    let granted = world.locker().inner().grant_leases(&packs, LEASE_S, &VerifyingKey([9; 32])).unwrap();
+    assert!(granted == packs && packs.len() == 1);
+    world.locker().remove("in/a.txt").unwrap();
+    world.turn_clock(|now| now + 2 * DAY_MS);
+    for day in 0..KEEP_DAYS + 3 {
+        let told = world.gc();
+        assert_eq!(told.reclaimed_bytes, 0, "day {day}: {told:?}");
+        if day % 10 == 5 {
+            world.open();
+        }
+        world.next_day();
+    }
+    assert_eq!(world.pack_files().0, 1);
+    world.locker().inner().end_leases(&packs.into_iter().collect::<Vec<_>>()).unwrap();
+    assert!(world.gc().reclaimed_bytes > 50_000);
+    assert_eq!(world.pack_files().0, 0);
 }
 
 /// Goal: many small packs become few, and nothing but their number changes.

@@ -80,8 +80,9 @@ fn found(needles: &[Needle]) -> Vec<&'static str> {
     names
 }
 
+/// T78: what is looked for is found while the locker is open, and not one of it is after it was closed.
 #[test]
-fn a_closed_locker_leaves_no_secret_in_memory() {
+fn t78_a_closed_locker_leaves_no_secret_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("home");
     let source = folder.path().join("file.txt");

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{Inner, Locker};
 use crate::Error;
-use crate::copies::{Rule, Ruled, Unanswered};
+use crate::copies::{Rule, Ruled};
 use crate::join::JoinAs;
 use crate::limits::COPIES_MAX;
 use crate::needs::Noted;
@@ -41,7 +41,9 @@ impl Locker {
     /// Draws 24 words that can take the place of those that count, which are shown ([`Locker::change_phrase`]).
     ///
     /// # Errors
-    /// [`Error::Phrase`] for what are no words; [`Error::PhraseRefused`] for others; [`Error::Blind`].
+    /// [`Error::Phrase`] for what are no words; [`Error::PhraseRefused`] for others; [`Error::Blind`]; and what would stand
+    /// in the way of changing them: [`Error::Network`] if this device has not heard of its keys yet;
+    /// [`Error::Restored`]; [`Error::Limit`]; [`Error::ReadOnly`].
     pub fn draft_phrase(&self, old: &Secret) -> Result<Created, Error> {
         crate::phrase::draft(self.reading()?, old)
     }
@@ -51,8 +53,7 @@ impl Locker {
     /// old words find them and the new ones do not.
     ///
     /// # Errors
-    /// As [`Locker::draft_phrase`]; [`Error::Restored`]; [`Error::Network`] if this device has not heard of its keys yet.
-    /// After an error nothing has changed.
+    /// As [`Locker::draft_phrase`]; else as any change. After an error nothing has changed.
     pub fn change_phrase(
         &self,
         old: &Secret,
@@ -264,10 +265,5 @@ impl Inner {
     /// A node begins or has ended.
     pub(crate) fn set_node(&self, hub: Option<Arc<Hub>>) {
         *self.node.lock().unwrap_or_else(PoisonError::into_inner) = hub;
-    }
-
-    /// The questions that other devices did not answer.
-    pub(crate) fn unanswered(&self) -> &Unanswered {
-        &self.unanswered
     }
 }

@@ -35,7 +35,8 @@ pub(super) async fn run(hub: Arc<Hub>) {
         }
         for (device, _) in hub.within_reach(&hub.others()) {
             let now_s = hub.now_s();
-            if let Some(challenge) = hub.inner().unanswered().due(&device, now_s) {
+            let again = hub.blocking(move |inner| inner.unanswered(&device, now_s)).await;
+            if let Some(challenge) = again.ok().flatten() {
                 if hub.until_stop(examine(&hub, device, challenge)).await.is_none() {
                     return;
                 }
@@ -82,7 +83,8 @@ async fn examine(hub: &Hub, device: VerifyingKey, challenge: Challenge) -> Exami
         let pack = challenge.pack;
         let stands = hub.blocking(move |inner| inner.is_pinned_by(&device, &pack)).await;
         if !stands.unwrap_or(false) {
-            hub.inner().unanswered().forget(&device, &pack);
+            // What cannot be written down now is found out again another time.
+            let _ = hub.blocking(move |inner| inner.forget_unanswered(&device, &pack)).await;
             return Examined::Withdrawn;
         }
     }

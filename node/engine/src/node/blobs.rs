@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use locker_crypto::id::PackHash;
 use locker_net::blob::{self, GET, GROUP_BYTES, GetPack, HOLD, HoldPacks, PACK_LEN_MAX, PackSource};
 use locker_net::{Connection, FrameError, Stream, read_frame, refuse};
 use locker_store::index;
 use locker_store::packs::PackReader;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::hub::{Hub, Visit};
 use super::ledger::is_held;
@@ -17,6 +18,12 @@ use crate::simulation::Lie;
 
 /// Groups of a small request.
 const SMALL_GROUPS: usize = 8;
+/// Time in which the holder of a link takes a group of what he asked for, else the answer is given up.
+const HOLDER_PATIENCE: Duration = Duration::from_secs(30);
+/// The same of an own device, which may be far away behind a thin line: over TCP it takes 128 KiB at a time.
+const OWN_PATIENCE: Duration = Duration::from_secs(120);
+/// Time for the whole of a small answer: nobody waits longer for one, and who does not take it keeps others waiting.
+const SMALL_TIME: Duration = Duration::from_secs(30);
 
 /// A pack file of the store, as the network reads it.
 struct Source(PackReader);
@@ -95,15 +102,18 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Str
             }
             pace = hub.net().unpaced();
         }
-        let answering = blob::answer(&mut stream, &get.pack, source, &get.ranges, pace);
+        let patience = if admitted.visit.is_some() { HOLDER_PATIENCE } else { OWN_PATIENCE };
+        let answering = blob::answer(&mut stream, &get.pack, source, &get.ranges, pace, patience);
+        let time = if small.is_some() { SMALL_TIME } else { Duration::MAX };
+        let answering = timeout(time, answering);
         match hub.until_stop(while_visited(&hub, admitted.visit.as_ref(), answering)).await.flatten() {
-            Some(Ok(_)) => {}
-            Some(Err(blob::AnswerError::Source(error))) => {
+            Some(Ok(Ok(_))) => {}
+            Some(Ok(Err(blob::AnswerError::Source(error)))) => {
                 note_damage(&hub, &pack, &error);
                 return refuse(stream, frame_end).await;
             }
-            Some(Err(blob::AnswerError::Broken(error))) => return note_damage(&hub, &pack, &error),
-            Some(Err(_)) | None => return,
+            Some(Ok(Err(blob::AnswerError::Broken(error)))) => return note_damage(&hub, &pack, &error),
+            Some(Ok(Err(_)) | Err(_)) | None => return,
         }
     }
 }

@@ -216,12 +216,8 @@ async fn talk(
     we_dialed: bool,
 ) {
     let with = With::new(&hub, &device);
-    let Some(place) = hub.admit(device, &connection, with.peer.clone(), we_dialed).await else {
+    let Some(place) = hub.settle(device, &connection, with.peer.clone(), we_dialed).await else {
         // Both ends keep the other connection.
-        drop(stream);
-        if we_dialed && hub.connection_to(&device) != Some(connection.id) {
-            let _ = hub.net().close(connection.id).await;
-        }
         return;
     };
     if connection.is_relayed() {
@@ -421,6 +417,7 @@ impl Talk {
             }
         }
         self.tell_custody();
+        self.confirm();
         if known.missing != self.missing {
             self.missing.clone_from(&known.missing);
             self.queue.push_back(Event::Missing { log, items: known.missing });
@@ -470,6 +467,9 @@ impl Talk {
             Action::Take { ticket, log, bytes, .. } => {
                 self.takes.push(Incoming { ticket, log, bytes, from: self.asker });
             }
+            Action::TakeObject { ticket, bytes, .. } if self.hub.note_shown(&self.device, &bytes) => {
+                self.queue.push_back(Event::Taken { ticket, fate: Fate::Durable });
+            }
             Action::TakeObject { ticket, bytes, .. } => {
                 let stored = self.hub.blocking(move |inner| inner.take_object(&bytes)).await;
                 // What was waited for may be here now.
@@ -500,7 +500,6 @@ impl Talk {
                 let asker = self.asker;
                 let found = self.hub.blocking(move |inner| inner.look_up(&ask, asker)).await;
                 let objects = found.unwrap_or_default();
-                self.hub.note_given(&self.device, asker, &ask, &objects);
                 self.queue.push_back(Event::Found { ask, objects });
             }
             Action::LookUpPacks { tag, packs } => {

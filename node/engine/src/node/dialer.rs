@@ -12,6 +12,7 @@ use locker_crypto::id::VerifyingKey;
 use locker_crypto::rendezvous::Publishers;
 use locker_crypto::secret::RendezvousSecret;
 use locker_net::DialError;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::conversation;
@@ -23,6 +24,14 @@ use super::seek::{self, Met, NotDialed, Place, Source};
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How long a greeting that is under way goes on beside a session that came meanwhile: half of the time within which
+/// two are taken to have crossed, so that both ends judge alike.
+const GREETING_TIME: Duration = Duration::from_secs(5);
+/// Who lost a session soon after it had begun looks anew after up to so many milliseconds, drawn by each end: else both
+/// would do again at the same moment what they did before.
+const APART_MS: u64 = 500;
+/// Keys of the person under which every search asks.
+const NEWEST_KEYS: usize = 2;
 /// Failed tries of one search that are remembered.
 const TRIED_MAX: usize = 32;
 
@@ -125,6 +134,10 @@ pub(super) async fn run(hub: Arc<Hub>) {
             running.lock().unwrap_or_else(PoisonError::into_inner).insert(device);
             let (search, running) = (Arc::clone(&hub), Arc::clone(&running));
             hub.spawn(async move {
+                if search.take_soon_lost(&device) {
+                    let apart = Duration::from_millis(search.inner().env().dice().next_u64() % APART_MS);
+                    let _ = search.until_stop(tokio::time::sleep(apart)).await;
+                }
                 look_for(&search, device).await;
                 running.lock().unwrap_or_else(PoisonError::into_inner).remove(&device);
                 search.note_presence();
@@ -154,23 +167,59 @@ pub(super) async fn run(hub: Arc<Hub>) {
     }
 }
 
-/// Looks for a device everywhere at once, and holds the session with it to its end. Ends when the device has come by itself.
+/// Greetings of one search that are under way.
+struct Greetings(watch::Sender<usize>);
+
+/// One of them.
+struct UnderWay<'a>(&'a Greetings);
+
+impl Greetings {
+    fn begin(&self) -> UnderWay<'_> {
+        self.0.send_modify(|count| *count += 1);
+        UnderWay(self)
+    }
+
+    /// Waits until there are none.
+    async fn are_over(&self) {
+        let mut count = self.0.subscribe();
+        // The sender lives as long as this value.
+        let _ = count.wait_for(|count| *count == 0).await;
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Looks for a device everywhere at once, and holds the session with it to its end. Ends when the device has come by
+/// itself.
+///
+/// The device may have let in a greeting of ours before we know it. One that is under way is therefore not given up
+/// because the device has come: which of two sessions is kept is decided where they are let in, by one rule at both ends
+/// (`docs/spec/12-sync.md`, "Two sessions with one device").
 async fn look_for(hub: &Arc<Hub>, device: VerifyingKey) {
     let number = hub.begin_trail(device);
     let known = hub.blocking(move |inner| inner.known_addresses(&device)).await.unwrap_or_default();
     let known = known.into_iter().map(|at| Place::at(at, Source::Known)).collect();
     let mut finds = Vec::new();
-    for secret in hub.secrets_of(&device) {
+    let drawn = hub.inner().env().dice().next_u64();
+    for secret in sought_under(hub.secrets_of(&device), drawn) {
         let Ok(find) = hub.net().find(&secret, Publishers::One, Some(device)).await else { return };
         finds.push(find);
     }
     let met = Met::default();
+    let greetings = Greetings(watch::channel(0).0);
     let attempt = |place: Place| {
-        let met = &met;
+        let (met, greetings) = (&met, &greetings);
         // Who has not answered yet is told like who does not answer.
         note_tried(hub, &device, number, &place, Some(Miss::Nobody));
         async move {
             let connection = met.dial(hub.net(), &place).await.map_err(not_dialed)?;
+            // Who has come is not greeted as well.
+            hub.has_gone(&device).await;
+            let _under_way = greetings.begin();
             conversation::greet(hub, connection, device).await.map_err(|why| Some(not_let_in(&why)))
         }
     };
@@ -181,7 +230,7 @@ async fn look_for(hub: &Arc<Hub>, device: VerifyingKey) {
     let search = async {
         tokio::select! {
             greeted = seek::race(known, finds, attempt, note) => greeted,
-            () = hub.has_come(&device) => None,
+            () = has_come(hub, &device, &greetings) => None,
         }
     };
     let greeted = hub.until_stop(search).await.flatten();
@@ -189,6 +238,33 @@ async fn look_for(hub: &Arc<Hub>, device: VerifyingKey) {
     if let Some(greeted) = greeted {
         conversation::hold(hub, greeted).await;
     }
+}
+
+/// Waits until a device has come by itself and is here while no greeting of it is under way, or one takes too long.
+async fn has_come(hub: &Hub, device: &VerifyingKey, greetings: &Greetings) {
+    loop {
+        hub.has_come(device).await;
+        if hub.has_greeted(device) {
+            // Found in another way: it does not cross us.
+            return;
+        }
+        tokio::select! {
+            () = greetings.are_over() => return,
+            () = tokio::time::sleep(GREETING_TIME) => return,
+            // The search goes on.
+            () = hub.has_gone(device) => {}
+        }
+    }
+}
+
+/// Under which secrets of a device one search asks, of those that are heard, the newest first: the two newest, and of the
+/// older ones one that is drawn. Each costs the DHT look-ups, and a device that lacks several keys is rare.
+fn sought_under(mut secrets: Vec<RendezvousSecret>, drawn: u64) -> Vec<RendezvousSecret> {
+    let mut older = secrets.split_off(secrets.len().min(NEWEST_KEYS));
+    if let Some(at) = drawn.checked_rem(older.len() as u64) {
+        secrets.push(older.swap_remove(at as usize));
+    }
+    secrets
 }
 
 fn note_tried(hub: &Hub, device: &VerifyingKey, number: u64, place: &Place, miss: Option<Miss>) {
@@ -238,6 +314,23 @@ impl Trail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn t95_every_search_asks_under_the_newest_keys_and_some_under_each_older_one() {
+        let secrets = |n: u8| (0..n).map(|k| RendezvousSecret::new([k; 32])).collect::<Vec<_>>();
+        let asked = |n: u8, drawn: u64| -> Vec<u8> {
+            sought_under(secrets(n), drawn).iter().map(|secret| secret.expose()[0]).collect()
+        };
+        for n in 0..=2 {
+            assert_eq!(asked(n, 7), (0..n).collect::<Vec<_>>());
+        }
+        let mut drawn = BTreeSet::new();
+        for draw in 0..14 {
+            let [0, 1, older] = asked(16, draw)[..] else { panic!("{:?}", asked(16, draw)) };
+            drawn.insert(older);
+        }
+        assert_eq!(drawn, (2..16).collect());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_until_the_device_is_heard_of() {

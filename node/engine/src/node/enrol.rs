@@ -2,7 +2,7 @@
 
 mod replica;
 
-use locker_catalog::clock::{self, Now};
+use locker_catalog::clock;
 use locker_catalog::roster::Roster;
 use locker_catalog::space::Space;
 use locker_crypto::Refusal;
@@ -84,8 +84,7 @@ impl Inner {
         let new = authors.iter().filter(|author| **author != own).filter_map(newest);
         let new: Vec<&Entry> = new.filter(|entry| !named.contains(&entry.head())).collect();
         let hlcs = new.iter().map(|entry| entry.body.hlc);
-        let now = Now::Trusted(self.env().now_ms());
-        let hlc = clock::next(last.map(|entry| entry.body.hlc), hlcs, now).map_err(Error::Refused)?;
+        let hlc = clock::next(last.map(|entry| entry.body.hlc), hlcs, self.now()).map_err(Error::Refused)?;
         let deps = new.iter().map(|entry| entry.head()).collect();
         Ok(match last {
             Some(last) => Place { seq: last.seq + 1, prev: last.id, hlc, deps },

@@ -13,14 +13,16 @@ use locker_crypto::id::VerifyingKey;
 use locker_crypto::rendezvous::Publishers;
 use locker_net::{Connection, Find, Stream};
 use locker_sync::handshake::{Credential, Expected, Welcome};
+use locker_sync::limits::RECOVERY_KNOCKS_MAX;
 use locker_sync::scope::Scope;
 use locker_sync::session::Terms;
+use tokio::time::Instant;
 
 use super::conversation::Talk;
 use super::hub::{Hub, Place as Seat};
-use super::knock::{KnockError, knock};
+use super::knock::{Break, KnockError, knock};
 use super::ledger::Asker;
-use super::seek::{Met, Place, Source};
+use super::seek::{Knocked, Met, Place, Source};
 
 /// Pause between two searches for devices that have what is missing.
 const SEARCH_PAUSE: Duration = Duration::from_secs(2);
@@ -41,6 +43,7 @@ pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, stream: Stream,
 /// Looks for every device that is found under the slots of the phrase, and holds a session with each, until the node stops.
 pub(super) async fn run(hub: Arc<Hub>) {
     let Some(heir) = hub.inner().heir() else { return };
+    let knocked = Arc::new(Knocked::default());
     loop {
         let met = Arc::new(Met::default());
         let mut places: BTreeSet<String> = BTreeSet::new();
@@ -53,13 +56,15 @@ pub(super) async fn run(hub: Arc<Hub>) {
             }
         }
         for at in heir.places() {
-            hub.spawn(visit(Arc::clone(&hub), Arc::clone(&met), Place::at(at, Source::Hint)));
+            let (met, knocked) = (Arc::clone(&met), Arc::clone(&knocked));
+            hub.spawn(visit(Arc::clone(&hub), met, knocked, Place::at(at, Source::Hint)));
         }
         let search = async {
             while let Some(found) = finds.next().await {
                 let place = Place::from(found);
                 if places.insert(format!("{:?}", place.way)) {
-                    hub.spawn(visit(Arc::clone(&hub), Arc::clone(&met), place));
+                    let (met, knocked) = (Arc::clone(&met), Arc::clone(&knocked));
+                    hub.spawn(visit(Arc::clone(&hub), met, knocked, place));
                 }
             }
         };
@@ -74,10 +79,9 @@ pub(super) async fn run(hub: Arc<Hub>) {
 }
 
 /// Tries one place, and holds the session with the device that is there, unless there is one already.
-async fn visit(hub: Arc<Hub>, met: Arc<Met>, place: Place) {
-    let Some(Some((connection, stream, welcome))) = hub.until_stop(greet(&hub, &met, &place)).await else {
-        return;
-    };
+async fn visit(hub: Arc<Hub>, met: Arc<Met>, knocked: Arc<Knocked>, place: Place) {
+    let greeted = hub.until_stop(greet(&hub, &met, &knocked, &place)).await;
+    let Some(Some((connection, stream, welcome))) = greeted else { return };
     let Welcome { device, rest, .. } = welcome;
     if hub.inner().heir().is_none_or(|heir| !heir.may_ask(&device)) {
         let _ = hub.net().close(connection.id).await;
@@ -98,19 +102,35 @@ async fn visit(hub: Arc<Hub>, met: Arc<Met>, place: Place) {
     hub.leave(&device, &connection).await;
 }
 
-async fn greet(hub: &Hub, met: &Met, place: &Place) -> Option<(Connection, Stream, Welcome)> {
+async fn greet(
+    hub: &Hub,
+    met: &Met,
+    knocked: &Knocked,
+    place: &Place,
+) -> Option<(Connection, Stream, Welcome)> {
     let heir = hub.inner().heir()?;
     let connection = met.dial(hub.net(), place).await.ok()?;
-    let own: VerifyingKey = connection.get().peer;
-    if hub.has_session_of(&own) {
+    let node: VerifyingKey = connection.get().peer;
+    if hub.has_session_of(&node) {
         return None;
     }
     let (net, env) = (hub.net(), hub.inner().env());
     for secrets in heir.knocks() {
+        if knocked.count(&node, Instant::now()) >= RECOVERY_KNOCKS_MAX {
+            return None;
+        }
         let credential = Credential::Root { root: heir.root().signing() };
         match knock(net, env, connection.get(), secrets, &Expected::Anybody, credential).await {
-            Ok((stream, welcome)) => return Some((connection.keep(), stream, welcome)),
-            Err(KnockError::Unknown) => {}
+            Ok((stream, welcome)) => {
+                knocked.forget(&node);
+                return Some((connection.keep(), stream, welcome));
+            }
+            Err(KnockError::Unknown) => knocked.note(node, Instant::now()),
+            // It knows the secret, and has no place now, or broke off.
+            Err(KnockError::Refused | KnockError::Broken(Break { was_known: true, .. })) => {
+                knocked.forget(&node);
+                return None;
+            }
             Err(_) => return None,
         }
     }

@@ -3,6 +3,7 @@
 mod announce;
 mod guests;
 mod heirs;
+mod inherited;
 mod level;
 mod look;
 mod search;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use locker_crypto::id::{PackHash, VerifyingKey};
 use locker_net::{
-    Config, Connection, ConnectionId, Env as NetEnv, Event as NetEvent, Events, Handle, NodeAddress, Protocol,
+    Config, ConnectionId, Env as NetEnv, Event as NetEvent, Events, Handle, NodeAddress, Protocol,
 };
 use locker_sync::frontier::Log;
 use locker_sync::message::v1::{Head, Succeed};
@@ -30,6 +31,8 @@ use tokio::time::Instant;
 use self::guests::Guest;
 pub(super) use self::guests::Visit;
 pub(crate) use self::heirs::Gathered;
+pub(in crate::node) use self::inherited::Inherited;
+use self::sessions::Session;
 use super::away::Away;
 use super::dialer::Trail;
 use super::invite::Invitation;
@@ -128,6 +131,8 @@ struct State {
     /// What this device asks for that needs a new key, and when somebody was asked last.
     succession: Option<(Succeed, Option<Instant>)>,
     last_seen: HashMap<VerifyingKey, u64>,
+    /// Devices whose last session ended soon after it had begun.
+    soon_lost: BTreeSet<VerifyingKey>,
     /// Devices that are to be looked for at once.
     sought: BTreeSet<VerifyingKey>,
     /// How the last search for each device went, and how many there were.
@@ -162,16 +167,6 @@ pub(super) struct Knowledge {
     pub(super) arrived_count: usize,
 }
 
-/// A session that stands.
-struct Session {
-    connection: Connection,
-    since: Instant,
-    is_level: bool,
-    /// How far the clock of the device is ahead of ours, in milliseconds.
-    ahead_ms: Option<i64>,
-    end: watch::Sender<bool>,
-}
-
 /// What the owner of a transport key may ask for.
 #[derive(Clone)]
 pub(super) struct Admitted {
@@ -181,6 +176,8 @@ pub(super) struct Admitted {
     pub(super) visit: Option<Visit>,
     /// Answers that the session may have under way.
     answers: Arc<Semaphore>,
+    /// Small ones beside them.
+    small_answers: Arc<Semaphore>,
 }
 
 /// What a session is given when it is let in.
@@ -191,7 +188,12 @@ pub(super) struct Place {
 
 impl Hub {
     /// Starts everything.
-    pub(crate) async fn start(inner: Arc<Inner>, config: Config, runtime: Waits) -> Result<Arc<Self>, Error> {
+    pub(in crate::node) async fn start(
+        inner: Arc<Inner>,
+        config: Config,
+        runtime: Waits,
+        inherited: Inherited,
+    ) -> Result<Arc<Self>, Error> {
         let env = NetEnv { dice: Box::new(crate::env::system_dice()), clock: net_clock(&inner) };
         let (bootstrap, has_lan) = (config.bootstrap.clone(), config.lan.is_some());
         let (net, events) = locker_net::start(config, env).await?;
@@ -202,7 +204,7 @@ impl Hub {
             net,
             bootstrap,
             has_lan,
-            state: Mutex::new(State { plan, ..State::default() }),
+            state: Mutex::new(State { plan, last_seen: inherited.last_seen, ..State::default() }),
             changed: watch::channel(0).0,
             presence: watch::channel(0).0,
             stopping: watch::channel(false).0,
@@ -215,7 +217,7 @@ impl Hub {
             swept: AtomicBool::new(false),
             invitation: Mutex::new(None),
             away: Away::default(),
-            leases: Leases::default(),
+            leases: inherited.leases,
             own_answers: Arc::new(Semaphore::new(guests::OWN_ANSWERS)),
             small_answers: Arc::new(Semaphore::new(guests::SMALL_ANSWERS)),
             guest_answers: Arc::new(Semaphore::new(guests::GUEST_ANSWERS)),

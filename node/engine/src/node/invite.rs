@@ -213,16 +213,22 @@ async fn wait(
     }
 }
 
-/// Answers a stream for pairing. Without a ticket, or to somebody who does not know it, as everything is refused.
+/// Answers a stream for pairing. Without a ticket, or to somebody who does not know it or did not too often, as
+/// everything is refused.
 pub(super) async fn serve(hub: Arc<Hub>, connection: Connection, mut stream: Stream) {
-    let invitation = hub.invitation().filter(|known| known.with_runs(|runs| runs.is_open(hub.now_s())));
-    let Some(outcome) = hub.until_stop(run(&hub, invitation.as_deref(), &mut stream)).await else { return };
+    let open = hub.invitation().filter(|known| known.with_runs(|runs| runs.is_open(hub.now_s())));
+    // Whoever failed too often speaks to a device without a ticket, by all that is answered.
+    let is_unheard = open.is_some() && !hub.net().may_pair(&connection);
+    let invitation = open.filter(|_| !is_unheard);
+    let running = run(&hub, invitation.as_deref(), &connection, &mut stream);
+    let Some(outcome) = hub.until_stop(running).await else { return };
     let Err(failed) = outcome else { return };
     if failed.has_begun
         && let Some(invitation) = invitation
     {
         invitation.tell(News::Failed);
-    } else {
+    } else if !is_unheard {
+        // One that was not heard may have been right: nobody is shut out for it.
         let _ = hub.net().handshake_failed(&connection).await;
     }
     refuse(stream, failed.frame_end).await;
@@ -234,9 +240,14 @@ struct Failed {
     has_begun: bool,
 }
 
-async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Stream) -> Result<(), Failed> {
+async fn run(
+    hub: &Arc<Hub>,
+    invitation: Option<&Invitation>,
+    connection: &Connection,
+    stream: &mut Stream,
+) -> Result<(), Failed> {
     let mut course = Course::default();
-    let outcome = go(hub, invitation, stream, &mut course).await;
+    let outcome = go(hub, invitation, connection, stream, &mut course).await;
     course.end(outcome)
 }
 
@@ -244,6 +255,7 @@ async fn run(hub: &Arc<Hub>, invitation: Option<&Invitation>, stream: &mut Strea
 async fn go<'a>(
     hub: &Arc<Hub>,
     invitation: Option<&'a Invitation>,
+    connection: &Connection,
     stream: &mut Stream,
     course: &mut Course<'a>,
 ) -> Result<(), Failed> {
@@ -289,6 +301,7 @@ async fn go<'a>(
                 OldStep::Begun => {
                     // Nobody comes so far without a ticket.
                     let invitation = invitation.ok_or_else(failed)?;
+                    hub.net().pairing_begun(connection);
                     course.running = Some(invitation.begin(hub.now_s()).ok_or_else(failed)?);
                     deadline = Instant::now() + FRAME_TIME;
                 }

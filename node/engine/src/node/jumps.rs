@@ -29,14 +29,18 @@ impl Shown {
     }
 }
 
-/// Tells anew where this device is after each jump, until the node stops.
+/// Tells anew where this device is after each jump, and else holds its clock against those of others, until the node
+/// stops.
 pub(super) async fn run(hub: Arc<Hub>) {
     let mut shown = Shown { at: Instant::now(), unix_s: hub.now_s() };
     while hub.until_stop(tokio::time::sleep(LOOK_INTERVAL)).await.is_some() {
         if shown.has_jumped(Instant::now(), hub.now_s()) {
+            hub.forget_clocks();
             // Forgotten first, so that all of it goes out at once.
             let _ = hub.net().publish(Vec::new()).await;
             hub.announce().await;
+        } else if hub.reads() {
+            hub.look_for_ahead().await;
         }
     }
 }

@@ -23,7 +23,14 @@ pub(crate) enum KnockError {
     /// It is not who was expected, or speaks another way.
     Wrong(Refusal),
     /// It broke off or took too long.
-    Broken(String),
+    Broken(Break),
+}
+
+/// Where it broke off.
+pub(crate) struct Break {
+    what: String,
+    /// The other end had shown that it knows one of the secrets.
+    pub(super) was_known: bool,
 }
 
 impl From<KnockError> for crate::Error {
@@ -32,7 +39,7 @@ impl From<KnockError> for crate::Error {
             KnockError::Refused => Self::Network("the other end refused".into()),
             KnockError::Unknown => Self::Network("the other end does not know the secret".into()),
             KnockError::Wrong(why) => Self::Refused(why),
-            KnockError::Broken(what) => Self::Network(what),
+            KnockError::Broken(Break { what, .. }) => Self::Network(what),
         }
     }
 }
@@ -47,8 +54,10 @@ pub(crate) async fn knock(
     expected: &Expected<'_>,
     credential: Credential<'_>,
 ) -> Result<(Stream, Welcome), KnockError> {
-    let broken = |what: &dyn std::fmt::Display| KnockError::Broken(what.to_string());
-    let mut stream = net.open(connection.id, Protocol::Sync).await.map_err(|e| broken(&e))?;
+    let broken = |what: &dyn std::fmt::Display, was_known| {
+        KnockError::Broken(Break { what: what.to_string(), was_known })
+    };
+    let mut stream = net.open(connection.id, Protocol::Sync).await.map_err(|e| broken(&e, false))?;
     let keys = TransportKeys { server: connection.peer, client: net.transport_key() };
     let secrets = secrets.into_iter().take(KNOCK_MACS).collect();
     let mut client = Client::start(keys, secrets, &mut **env.dice()).map_err(KnockError::Wrong)?;
@@ -58,10 +67,10 @@ pub(crate) async fn knock(
     loop {
         let len = tokio::time::timeout(HANDSHAKE_TIME, stream.read(&mut buffer))
             .await
-            .map_err(|_| broken(&"no answer in time"))?
-            .map_err(|e| broken(&e))?;
+            .map_err(|_| broken(&"no answer in time", is_answered))?
+            .map_err(|e| broken(&e, is_answered))?;
         if len == 0 {
-            return Err(broken(&"the other end broke off"));
+            return Err(broken(&"the other end broke off", is_answered));
         }
         let frame = match client.receive(&buffer[..len]).map_err(KnockError::Wrong)? {
             ClientStep::Wait => continue,
@@ -76,7 +85,7 @@ pub(crate) async fn knock(
             ClientStep::Refused if !is_answered => return Err(KnockError::Unknown),
             ClientStep::Refused => return Err(KnockError::Refused),
         };
-        stream.write_all(&frame).await.map_err(|e| broken(&e))?;
-        stream.flush().await.map_err(|e| broken(&e))?;
+        stream.write_all(&frame).await.map_err(|e| broken(&e, is_answered))?;
+        stream.flush().await.map_err(|e| broken(&e, is_answered))?;
     }
 }

@@ -14,9 +14,9 @@ use crate::locker::Inner;
 /// How often it is looked which are over.
 const LOOK_INTERVAL: Duration = Duration::from_secs(600);
 
-/// When each promise ends.
-#[derive(Default)]
-pub(super) struct Leases(Mutex<HashMap<PackHash, Instant>>);
+/// When each promise ends. All clones are one.
+#[derive(Clone, Default)]
+pub(super) struct Leases(Arc<Mutex<HashMap<PackHash, Instant>>>);
 
 impl Leases {
     fn note(&self, pack: PackHash, seconds: u32) {
@@ -24,6 +24,12 @@ impl Leases {
         let mut ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = ends.entry(pack).or_insert(end);
         *known = end.max(*known);
+    }
+
+    /// Notes a promise of an earlier run, unless it was made in this process.
+    fn resume(&self, pack: PackHash, seconds: u32) {
+        let end = Instant::now() + Duration::from_secs(seconds.into());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(pack).or_insert(end);
     }
 
     /// Takes out those that are over.
@@ -37,7 +43,7 @@ impl Leases {
 /// Ends promises until the node stops.
 pub(super) async fn run(hub: Arc<Hub>) {
     for (pack, seconds) in hub.blocking(Inner::leases).await.unwrap_or_default() {
-        hub.leases().note(pack, seconds);
+        hub.leases().resume(pack, seconds);
     }
     while hub.until_stop(tokio::time::sleep(LOOK_INTERVAL)).await.is_some() {
         let over = hub.leases().take_over();
@@ -52,5 +58,27 @@ impl Hub {
     /// Notes promises that were made just now.
     pub(super) fn note_leases(&self, packs: &BTreeSet<PackHash>, seconds: u32) {
         packs.iter().for_each(|pack| self.leases().note(*pack, seconds));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T86: a promise ends when the longest time that was given for it is over, by a clock that nobody sets; one that
+    /// was made before a start lasts its whole time again, and takes nothing from one that was made since.
+    #[test]
+    fn t86_a_promise_ends_when_its_longest_time_is_over() {
+        let leases = Leases::default();
+        let pack = |n| PackHash([n; 32]);
+        leases.note(pack(1), 0);
+        leases.note(pack(2), 86_400);
+        leases.note(pack(2), 0);
+        leases.resume(pack(3), 86_400);
+        leases.resume(pack(2), 0);
+        assert_eq!(leases.take_over(), [pack(1)]);
+        assert!(leases.take_over().is_empty(), "it is told once");
+        leases.note(pack(1), 86_400);
+        assert!(leases.take_over().is_empty());
     }
 }

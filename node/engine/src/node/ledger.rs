@@ -39,7 +39,7 @@ use crate::Error;
 use crate::keys::{named_objects, one_genesis, person_log};
 use crate::locker::Inner;
 use crate::newcomers;
-use crate::rebirth::{Doubt, Rebirth, Sign};
+use crate::rebirth::{Doubt, Rebirth};
 use crate::replicas::{self, Grounds, Reachable};
 use crate::share::Register;
 
@@ -68,6 +68,8 @@ pub(crate) struct Taken {
     pub(crate) asks: Vec<Ask>,
     /// Entries of the person log and pins whose author may be brought in by what comes next.
     pub(crate) late: Vec<Incoming>,
+    /// The log of the person with what came so far, and what it comes to, once that was needed.
+    person: Option<(Vec<Entry>, Roster)>,
 }
 
 /// How this node stands in its logs.
@@ -176,7 +178,8 @@ impl Inner {
             let snapshot = store.read()?;
             let rows = snapshot.rows(self.space_tag());
             let space = Space::open(&rows, self.keys().space, self.keys().device_id())?;
-            if space.deferred(&rows)? == 0 {
+            // What is not due yet may wait for years.
+            if !space.has_due(&rows, self.env().now_ms())? {
                 return Ok(taken);
             }
         }
@@ -270,14 +273,23 @@ impl Inner {
         if persons::get(txn, &person, &entry.id)?.is_some() {
             return Ok(Fate::Durable);
         }
-        let mut log = person_log(txn, &person)?;
+        // After one that failed it is read anew.
+        let (mut log, before) = match taken.person.take() {
+            Some(known) => known,
+            None => {
+                let log = person_log(txn, &person)?;
+                let roster = Roster::read(person, &log);
+                (log, roster)
+            }
+        };
         log.push(entry.clone());
         one_genesis(&log).map_err(Error::Refused)?;
-        if item.from != Asker::Device {
-            // It could make up any number of authors: only what the log leads to is taken from there.
-            if !Roster::read(person, &log).brought_in.contains(&entry.author) {
-                return Ok(Fate::Waiting);
-            }
+        let roster = Roster::read(person, &log);
+        // Others could make up any number of authors: only what the log leads to is taken from there.
+        if item.from != Asker::Device && !roster.brought_in.contains(&entry.author) {
+            log.pop();
+            taken.person = Some((log, before));
+            return Ok(Fate::Waiting);
         }
         // It is kept all the same: it may have brought in a device.
         let own = self.keys().device_id();
@@ -291,14 +303,14 @@ impl Inner {
             }
         }
         let now_ms = self.env().now_ms();
-        let (before, roster) = (Roster::read(person, &log[..log.len() - 1]), Roster::read(person, &log));
-        if roster.replaced.contains_key(&own) {
-            Doubt::note(txn, Sign::Replaced, now_ms)?;
+        if let Some(by) = roster.replaced.get(&own) {
+            Doubt::note_replaced(txn, by, now_ms)?;
         }
         newcomers::note(txn, &own, (&before, &roster), now_ms)?;
         let tag = self.space_tag();
         let report = space.set_roster(&mut txn.rows_mut(tag), person, &roster, now_ms)?;
         self.note_taken(txn, space, &report.taken, taken)?;
+        taken.person = Some((log, roster));
         Ok(Fate::Durable)
     }
 

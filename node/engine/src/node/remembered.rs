@@ -150,6 +150,10 @@ impl Inner {
             }
         }
         drop(snapshot);
+        if gone.is_empty() {
+            // A node starts on a disk that is full, too.
+            return Ok(remembered);
+        }
         store.write(|txn| {
             gone.iter().for_each(|chain| remembered::delete(txn, chain));
             Ok::<_, Error>(())
@@ -191,6 +195,17 @@ impl Inner {
         saved
     }
 
+    /// How many entries of each author of the home space other devices were found to have: by device and author.
+    pub(crate) fn entries_had<R: Reads>(
+        &self,
+        reads: &R,
+    ) -> Result<BTreeMap<(VerifyingKey, VerifyingKey), u64>, Error> {
+        let (kind, tag) = (kind_code(LogKind::Entries), self.space_tag());
+        let marks = remembered::all(reads)?.into_iter();
+        let of_entries = marks.filter(|(chain, _)| chain.kind == kind && chain.tag == tag);
+        Ok(of_entries.map(|(chain, mark)| ((chain.device, chain.author), mark.count)).collect())
+    }
+
     /// The other devices that were found set back since a time, in unix seconds.
     pub(crate) fn set_back_since<R: Reads>(&self, reads: &R, since: u64) -> Result<Vec<VerifyingKey>, Error> {
         let marks = remembered::all(reads)?.into_iter().filter(|(_, mark)| mark.went_back_at > since);
@@ -200,12 +215,15 @@ impl Inner {
 }
 
 fn chain(device: &VerifyingKey, log: Log, author: &VerifyingKey) -> Chain {
-    let kind = match log.kind {
+    Chain { device: *device, kind: kind_code(log.kind), tag: log.tag, author: *author }
+}
+
+fn kind_code(kind: LogKind) -> u8 {
+    match kind {
         LogKind::Entries => 0,
         LogKind::Pins => 1,
         LogKind::Person => 2,
-    };
-    Chain { device: *device, kind, tag: log.tag, author: *author }
+    }
 }
 
 fn kind_of(byte: u8) -> Option<LogKind> {

@@ -4,21 +4,28 @@
 //! Nobody is believed: a source says where to dial, and the handshake who is there. A place at which somebody stalls
 //! therefore holds nobody up.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{FuturesUnordered, SelectAll, unfold};
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::rendezvous::Contact;
 use locker_net::{Connection, DialError, Find, Found, Handle, Prefer, both_transports};
+use tokio::time::Instant;
 
 /// Tries of one search that run at once; further ones wait for one of them to end.
 const TRIES_MAX: usize = 16;
 /// Places that one search tries at all: records and beacons come from whoever knows the secret, and no more are needed.
 const PLACES_MAX: usize = 64;
+/// Nodes of which it is remembered how often they were knocked at in vain.
+const KNOCKED_MAX: usize = 1_024;
+/// For how long, from the first time on: what one search says in it stays far below the failures that a node bears
+/// of one source.
+const KNOCKED_TIME: Duration = Duration::from_secs(600);
 
 /// Who says where somebody is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,6 +153,49 @@ impl Met {
     }
 }
 
+/// How often nodes were knocked at in vain by who goes on searching, by their transport keys: whoever knows none of the
+/// secrets counts each knock as a handshake that failed. It may learn one, so it is forgotten after a while.
+#[derive(Default)]
+pub(crate) struct Knocked(Mutex<BTreeMap<VerifyingKey, InVain>>);
+
+/// Knocks at one node.
+struct InVain {
+    since: Instant,
+    count: usize,
+}
+
+impl Knocked {
+    /// How often this node did not know what was knocked with.
+    pub(crate) fn count(&self, node: &VerifyingKey, now: Instant) -> usize {
+        let nodes = self.lock();
+        let in_vain = nodes.get(node).filter(|one| now.duration_since(one.since) < KNOCKED_TIME);
+        in_vain.map_or(0, |one| one.count)
+    }
+
+    /// This node did not know it.
+    pub(crate) fn note(&self, node: VerifyingKey, now: Instant) {
+        let mut nodes = self.lock();
+        // Whoever shows himself under new keys without end is greeted anew, as he would be anyhow.
+        if nodes.len() >= KNOCKED_MAX && !nodes.contains_key(&node) {
+            nodes.clear();
+        }
+        let one = nodes.entry(node).or_insert(InVain { since: now, count: 0 });
+        if now.duration_since(one.since) >= KNOCKED_TIME {
+            *one = InVain { since: now, count: 0 };
+        }
+        one.count = one.count.saturating_add(1);
+    }
+
+    /// This node knows one of the secrets: it may be knocked at as often as it is met.
+    pub(crate) fn forget(&self, node: &VerifyingKey) {
+        self.lock().remove(node);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<VerifyingKey, InVain>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Tries `first`, and every place that `finds` give while they run, at once; gives what the first good try gave. `None` when
 /// all have ended, or `failed` breaks it off. Tries that still run then are dropped.
 pub(crate) async fn race<T, E, F: Future<Output = Result<T, E>>>(
@@ -224,6 +274,41 @@ mod tests {
         let won = race((1..=3).map(place).collect(), Vec::new(), attempt, note).await;
         assert_eq!(won, Some(3));
         assert_eq!(*failed.borrow(), [(2, "no")]);
+    }
+
+    /// Goal: it is remembered for each node, for ten minutes, and without end for none.
+    #[test]
+    fn knocks_in_vain_are_remembered_by_node() {
+        let node = |n: usize| {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&n.to_le_bytes());
+            VerifyingKey(key)
+        };
+        let (knocked, begin) = (Knocked::default(), Instant::now());
+        for _ in 0..3 {
+            knocked.note(node(1), begin);
+        }
+        knocked.note(node(2), begin);
+        assert_eq!([0, 1, 2].map(|n| knocked.count(&node(n), begin)), [0, 3, 1]);
+        knocked.forget(&node(2));
+        assert_eq!([1, 2].map(|n| knocked.count(&node(n), begin)), [3, 0]);
+        // Each for itself, from its first knock on.
+        let later = begin + KNOCKED_TIME / 2;
+        knocked.note(node(1), later);
+        knocked.note(node(2), later);
+        let over = begin + KNOCKED_TIME;
+        let before = over.checked_sub(Duration::from_secs(1)).unwrap();
+        assert_eq!([1, 2].map(|n| knocked.count(&node(n), before)), [4, 1]);
+        assert_eq!([1, 2].map(|n| knocked.count(&node(n), over)), [0, 1]);
+        knocked.note(node(1), over);
+        assert_eq!([1, 2].map(|n| knocked.count(&node(n), over)), [1, 1]);
+        for n in 3..KNOCKED_MAX + 1 {
+            knocked.note(node(n), over);
+        }
+        knocked.note(node(1), over);
+        assert_eq!(knocked.count(&node(1), over), 2, "one that is known needs no room");
+        knocked.note(node(0), over);
+        assert_eq!([0, 1].map(|n| knocked.count(&node(n), over)), [1, 0]);
     }
 
     /// Goal: no place twice, no more at once than the limit, and an end when all have failed.

@@ -7,7 +7,9 @@ use locker_store::objects;
 
 use super::*;
 use crate::Locker;
+use crate::node::{Asker, Incoming};
 use crate::person_keys::open_in_use;
+use crate::rebirth::Sign;
 use crate::recover::read_phrase;
 use crate::report::StateHash;
 use crate::test_mesh::{World, id, names, pass};
@@ -142,4 +144,46 @@ fn t27_a_key_that_the_old_words_open_is_changed() {
         }
         assert_eq!(newest(&first), newest(&second));
     }
+}
+
+/// Hands over the log of the person without what it names.
+fn tell_log(from: &Locker, to: &Locker) {
+    let (source, target) = (from.inner(), to.inner());
+    for (log, heads) in source.standing().unwrap().heads {
+        for head in heads.into_iter().filter(|_| log == source.person_log()) {
+            let items = source.load_items(log, &head.author, 0, head.seq, u64::MAX).unwrap();
+            let incoming = items
+                .into_iter()
+                .map(|item| Incoming { ticket: 0, log, bytes: item.bytes, from: Asker::Device })
+                .collect();
+            target.take_items(incoming).unwrap();
+        }
+    }
+}
+
+/// Goal: what stands in the way of new words is said, with its cause, before any are told; nothing is changed by it.
+#[test]
+fn what_stands_in_the_way_is_said_before_words_are_told() {
+    let (world, first) = World::new();
+    let (second, thief) = (world.join(&first, "second"), world.join(&first, "thief"));
+    pass(&first, &second);
+    let words = second.draft_phrase(&world.phrase).unwrap().phrase;
+    // The log names a key that has not come.
+    first.revoke_device(&id(&thief)).unwrap();
+    tell_log(&first, &second);
+    let inner = second.inner();
+    let drafted = second.draft_phrase(&world.phrase);
+    assert!(matches!(drafted, Err(Error::Network(_))), "{:?}", drafted.err());
+    assert!(matches!(change(&inner, &world.phrase, &words), Err(Error::Network(_))));
+    pass(&first, &second);
+    second.draft_phrase(&world.phrase).unwrap();
+    // Its home may be another's copy. Other words are told all the same.
+    let noted = inner.store().unwrap().write::<_, Error>(|txn| Doubt::note(txn, Sign::Behind, 1));
+    noted.unwrap();
+    let drafted = second.draft_phrase(&world.phrase);
+    assert!(matches!(drafted, Err(Error::Restored)), "{:?}", drafted.err());
+    assert!(matches!(change(&inner, &world.phrase, &words), Err(Error::Restored)));
+    assert!(matches!(second.draft_phrase(&words), Err(Error::PhraseRefused(_))));
+    let old = read_phrase(&world.phrase).unwrap();
+    assert_eq!(opened(&second, &old), Some(newest(&first)));
 }

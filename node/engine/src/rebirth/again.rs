@@ -1,5 +1,6 @@
-//! What entries said that do not count, since their author wrote two with one number, is written again: the same nodes, the
-//! same content, under the key of the device that does it (`docs/spec/04-spaces.md`, "Written again").
+//! What entries said that do not count, since their author wrote two with one number or wrote them ahead of time, is
+//! written again: the same nodes, the same content, under the key of the device that does it
+//! (`docs/spec/04-spaces.md`, "Written again").
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use locker_catalog::tree::{self, Uncounted};
 use locker_crypto::id::EntryId;
 use locker_store::{Reads, Snapshot};
 
-use super::rebirths;
+use super::{Sign, rebirths};
 use crate::Error;
 use crate::locker::Inner;
 use crate::writer::Change;
@@ -40,7 +41,7 @@ impl Inner {
         let keys = self.keys();
         let rows = snapshot.rows(keys.tag);
         let space = Space::open(&rows, keys.space, keys.device_id())?;
-        let lost = space.uncounted(&rows, &keys.person)?;
+        let lost = self.uncounted(&snapshot, &space)?;
         let may_write = matches!(space.own_role(), Role::Write | Role::Manage) && !space.is_read_only();
         if lost.is_empty() || !may_write || space.own_state(&rows, self.env().now_ms())? != OwnState::Fine {
             return Ok(None);
@@ -52,12 +53,31 @@ impl Inner {
     /// How many entries do not count and are not written again.
     pub(crate) fn count_uncounted(&self, snapshot: &Snapshot) -> Result<usize, Error> {
         let keys = self.keys();
-        let rows = snapshot.rows(keys.tag);
-        let space = Space::open(&rows, keys.space, keys.device_id())?;
-        Ok(space.uncounted(&rows, &keys.person)?.len())
+        let space = Space::open(&snapshot.rows(keys.tag), keys.space, keys.device_id())?;
+        Ok(self.uncounted(snapshot, &space)?.len())
     }
 
-    /// The entries above a fork that this home wrote under keys that it had before.
+    /// The entries that do not count and are not written again: of devices with two homes, and what this home wrote ahead
+    /// of time under keys that it had before.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub(crate) fn uncounted<R: Reads>(&self, reads: &R, space: &Space) -> Result<Vec<EntryRef>, Error> {
+        let keys = self.keys();
+        let rows = reads.rows(keys.tag);
+        let mut lost = space.uncounted(&rows, &keys.person)?;
+        let before = rebirths(reads)?;
+        // Nothing was put off when the last key was taken for another reason.
+        let count = before.iter().rposition(|reborn| reborn.sign == Sign::Ahead).map_or(0, |last| last + 1);
+        for reborn in &before[..count] {
+            if let Some((seq, id)) = reborn.head {
+                lost.extend(space.put_off(&rows, &EntryRef { author: reborn.old, seq, id })?);
+            }
+        }
+        Ok(lost)
+    }
+
+    /// The entries above a fork, or ahead of time, that this home wrote under keys that it had before.
     fn own_branches<R: Reads>(&self, reads: &R, space: &Space) -> Result<BTreeSet<EntryId>, Error> {
         let rows = reads.rows(self.space_tag());
         let mut own = BTreeSet::new();
@@ -83,7 +103,7 @@ impl Inner {
                 Due::Own => Some(self.own_branches(&snapshot, &space)?),
                 Due::Others => None,
             };
-            let mut lost = space.uncounted(&rows, &keys.person)?.into_iter();
+            let mut lost = self.uncounted(&snapshot, &space)?.into_iter();
             let is_due = |name: &EntryRef| own.as_ref().is_none_or(|own| own.contains(&name.id));
             lost.find(|name| is_due(name) && !left.contains(&name.id))
         };
@@ -112,6 +132,10 @@ impl Change<'_, '_> {
             if at.is_some() {
                 self.seal()?;
             }
+        }
+        // With the last one only: what is not written again yet counts when its time comes.
+        if let Some(end) = self.look(|space, rows| space.end_before(rows, name))? {
+            self.push(Op::RemoveAuthor(end))?;
         }
         Ok(())
     }

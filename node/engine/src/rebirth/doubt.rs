@@ -1,11 +1,14 @@
-//! What shows that another home has, or had, the key of this device: an item signed with it that is not here. It is written
-//! down before anything else happens, and from then on nothing is signed with that key.
+//! What shows that another home has, or had, the key of this device: an item signed with it that is not here. It is
+//! written down before anything else happens, and from then on nothing is signed with that key. Or that the key wrote
+//! ahead of time: then it goes on until there is a new one.
+
+use std::collections::BTreeSet;
 
 use locker_catalog::operation::EntryRef;
 use locker_catalog::space::Space;
 use locker_crypto::Refusal;
 use locker_crypto::encode::{Reader, Writer};
-use locker_crypto::id::EntryId;
+use locker_crypto::id::{EntryId, VerifyingKey};
 use locker_crypto::pin::PinDelta;
 use locker_store::pins::{self, PinScope};
 use locker_store::settings::{self, Setting};
@@ -13,6 +16,7 @@ use locker_store::{Reads, WriteTxn};
 use locker_sync::frontier::Log;
 use locker_sync::message::v1::{Head, LogKind};
 
+use super::succession::next_keys;
 use crate::Error;
 use crate::keys::person_log;
 use crate::locker::Inner;
@@ -21,7 +25,7 @@ use crate::locker::Inner;
 const DOUBT: Setting = Setting::engine(3);
 const VERSION: u64 = 1;
 
-/// What showed that the key is not this home's alone.
+/// What showed that the key is not this home's alone, or why this home needs another one all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {
     /// Others hold more of this device than it does itself: the home is an older copy.
@@ -30,6 +34,8 @@ pub(crate) enum Sign {
     Differs,
     /// The other home has found out, and has another key by now.
     Replaced,
+    /// The last entry lies ahead of the clock and of those of others ([`super::ahead`]).
+    Ahead,
 }
 
 impl Sign {
@@ -38,6 +44,7 @@ impl Sign {
             Self::Behind => 1,
             Self::Differs => 2,
             Self::Replaced => 3,
+            Self::Ahead => 4,
         }
     }
 
@@ -46,12 +53,18 @@ impl Sign {
             1 => Ok(Self::Behind),
             2 => Ok(Self::Differs),
             3 => Ok(Self::Replaced),
+            4 => Ok(Self::Ahead),
             _ => Err(Refusal::Canon),
         }
     }
+
+    /// Whether nothing may be signed any more. What is written ahead of time is written again, whoever waits for it.
+    pub(crate) const fn stops(self) -> bool {
+        !matches!(self, Self::Ahead)
+    }
 }
 
-/// Why this device writes nothing.
+/// Why this device writes nothing, or needs another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Doubt {
     /// What showed it first.
@@ -61,7 +74,7 @@ pub(crate) struct Doubt {
 }
 
 impl Doubt {
-    /// Reads why this device writes nothing; `None` if it may write.
+    /// Reads why this device needs another key; `None` if it does not.
     ///
     /// # Errors
     /// [`Error::Integrity`] if the setting is damaged.
@@ -70,23 +83,50 @@ impl Doubt {
         Self::decode(&bytes).map(Some).map_err(|why| Error::damaged("what is known of this device", why))
     }
 
+    /// Whether nothing may be signed while there is doubt.
+    ///
+    /// # Errors
+    /// As [`Doubt::read`].
+    pub(crate) fn stops<R: Reads>(reads: &R) -> Result<bool, Error> {
+        Ok(Self::read(reads)?.is_some_and(|doubt| doubt.sign.stops()))
+    }
+
     /// Refuses what would be signed while there is doubt.
     ///
     /// # Errors
     /// [`Error::Restored`].
     pub(crate) fn refuse<R: Reads>(reads: &R) -> Result<(), Error> {
-        if Self::read(reads)?.is_some() { Err(Error::Restored) } else { Ok(()) }
+        if Self::stops(reads)? { Err(Error::Restored) } else { Ok(()) }
     }
 
-    /// Writes doubt down; what was found first stays.
+    /// Writes doubt down. What was found first stays; but that there is another home weighs more than the clock.
     pub(crate) fn note(txn: &mut WriteTxn<'_>, sign: Sign, now_ms: u64) -> Result<(), Error> {
-        if Self::read(txn)?.is_none() {
+        let is_first = match Self::read(txn)? {
+            None => true,
+            Some(before) => !before.sign.stops() && sign.stops(),
+        };
+        if is_first {
             settings::put(txn, DOUBT, &Self { sign, since_ms: now_ms }.encode());
         }
         Ok(())
     }
 
-    /// The device has a new key.
+    /// Writes down that the person log names others in place of this device. The key that this home asked for shows no
+    /// other home, if it is known already why it asked.
+    pub(crate) fn note_replaced(
+        txn: &mut WriteTxn<'_>,
+        by: &BTreeSet<VerifyingKey>,
+        now_ms: u64,
+    ) -> Result<(), Error> {
+        let next = next_keys(txn)?.map(|keys| keys.verifying_key());
+        let is_asked = by.iter().all(|key| Some(*key) == next);
+        if is_asked && Self::read(txn)?.is_some() {
+            return Ok(());
+        }
+        Self::note(txn, Sign::Replaced, now_ms)
+    }
+
+    /// The device has a new key, or needs none any more.
     pub(super) fn end(txn: &mut WriteTxn<'_>) {
         settings::delete(txn, DOUBT);
     }
@@ -147,6 +187,19 @@ impl Inner {
         Ok(())
     }
 
+    /// Writes down that two entries of this device share a number, unless it signs nothing any more. Says whether it
+    /// did.
+    ///
+    /// # Errors
+    /// What reading and writing give.
+    pub(crate) fn note_own_fork(&self) -> Result<bool, Error> {
+        let is_new = !Doubt::stops(&self.store()?.read()?)?;
+        if is_new {
+            self.note_doubt(Sign::Differs)?;
+        }
+        Ok(is_new)
+    }
+
     /// What an item of this device's own says of it that another device has; nothing if the item is here.
     pub(crate) fn sign_of<R: Reads>(&self, reads: &R, log: Log, item: &Head) -> Result<Option<Sign>, Error> {
         let keys = self.keys();
@@ -186,7 +239,7 @@ mod tests {
 
     #[test]
     fn doubt_is_read_as_it_was_written_and_in_no_other_form() {
-        for sign in [Sign::Behind, Sign::Differs, Sign::Replaced] {
+        for sign in [Sign::Behind, Sign::Differs, Sign::Replaced, Sign::Ahead] {
             let doubt = Doubt { sign, since_ms: 1_800_000_000_000 };
             let bytes = doubt.encode();
             assert_eq!(Doubt::decode(&bytes).unwrap(), doubt);
@@ -194,6 +247,6 @@ mod tests {
             assert_eq!(Doubt::decode(&[&bytes[..], &[0]].concat()).unwrap_err(), Refusal::Canon);
         }
         assert_eq!(Doubt::decode(&[0x83, 2, 1, 0]).unwrap_err(), Refusal::Version);
-        assert_eq!(Doubt::decode(&[0x83, 1, 4, 0]).unwrap_err(), Refusal::Canon);
+        assert_eq!(Doubt::decode(&[0x83, 1, 5, 0]).unwrap_err(), Refusal::Canon);
     }
 }

@@ -31,7 +31,7 @@ const VERSION: u64 = 1;
 pub(crate) struct Reborn {
     /// The key before.
     pub(crate) old: VerifyingKey,
-    /// What had shown that it was not this home's alone.
+    /// What had shown that this home needs another one.
     pub(crate) sign: Sign,
     /// When the new one was taken, unix milliseconds.
     pub(crate) at_ms: u64,
@@ -45,7 +45,7 @@ pub(crate) enum Rebirth {
     /// It needs none.
     #[default]
     None,
-    /// It writes nothing; another device has to bring in the new key.
+    /// Another device has to bring in the new key; until then it writes nothing, unless it only wrote ahead of time.
     Wanted,
     /// The new key is brought in and is to be taken.
     Granted,
@@ -162,6 +162,12 @@ impl Inner {
         keyring::delete::<NextSigningSeed>(&mut txn, &());
         keyring::delete::<NextBoxSeed>(&mut txn, &());
         Doubt::end(&mut txn);
+        if doubt.sign == Sign::Ahead {
+            // By the clock that was right when this was found, if the one of now is behind it.
+            let now_ms = self.env().now_ms().max(doubt.since_ms);
+            let mut space = Space::open(&txn.rows(old.tag), old.space, next.verifying_key())?;
+            space.put_off_ahead(&mut txn.rows_mut(old.tag), now_ms)?;
+        }
         let held = present(&txn)?;
         pin(&mut txn, old.tag, &next, held, Vec::new())?;
         let new =
@@ -176,7 +182,7 @@ impl Inner {
 }
 
 /// The keys that this device is about to take.
-fn next_keys<R: Reads>(reads: &R) -> Result<Option<DeviceKeys>, Error> {
+pub(super) fn next_keys<R: Reads>(reads: &R) -> Result<Option<DeviceKeys>, Error> {
     let signing = keyring::get::<NextSigningSeed, _>(reads, &())?;
     let boxes = keyring::get::<NextBoxSeed, _>(reads, &())?;
     Ok(signing.zip(boxes).map(|(signing, boxes)| {

@@ -1,7 +1,9 @@
 //! Goal: a home that is not the only one with its key signs nothing more, asks for a key of its own, takes it in one commit,
 //! and loses nothing. Method: real stores in temporary folders, whose logs are handed over without a network.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::identity::DeviceKeys;
@@ -13,10 +15,30 @@ use locker_sync::pairing::{Enrol, Role};
 use locker_sync::session::Fate;
 
 use super::*;
+use crate::env::system_dice;
 use crate::join::Given;
 use crate::node::{Asker, Incoming};
 use crate::report::{Silent, StateHash};
-use crate::{Env, Error, InitOptions, ListOptions, Locker, Secret, Vault};
+use crate::test_mesh::{copy_folder, names};
+use crate::{Clock, Env, Error, InitOptions, ListOptions, Locker, Secret, Vault};
+
+const TEN_YEARS_MS: u64 = 10 * 365 * 86_400_000;
+
+/// The clock of the system, so far ahead.
+struct Ahead {
+    system: Env,
+    by_ms: u64,
+}
+
+impl Clock for Ahead {
+    fn now_ms(&self) -> u64 {
+        self.system.now_ms() + self.by_ms
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.system.elapsed()
+    }
+}
 
 /// Two devices of one person, each with a home; the first one made the locker and holds a file in a pack.
 struct Pair {
@@ -46,8 +68,13 @@ impl Pair {
     }
 
     fn open(&self, name: &str) -> Locker {
-        Locker::open(&self.path(name), Env::system(), &mut || Err::<Secret, _>(Error::PassphraseNeeded))
-            .unwrap()
+        self.open_ahead(name, 0)
+    }
+
+    fn open_ahead(&self, name: &str, by_ms: u64) -> Locker {
+        let clock = Ahead { system: Env::system(), by_ms };
+        let env = Env::new(Box::new(clock), Box::new(system_dice()));
+        Locker::open(&self.path(name), env, &mut || Err::<Secret, _>(Error::PassphraseNeeded)).unwrap()
     }
 
     /// Copies the home of a locker that is closed.
@@ -61,20 +88,6 @@ impl Pair {
         blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut bytes);
         std::fs::write(&path, bytes).unwrap();
         locker.add(&[&path], "", &Silent).unwrap();
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    std::fs::DirBuilder::new().mode(0o700).create(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
-        if path.is_dir() {
-            copy_folder(&path, &to.join(name));
-        } else {
-            std::fs::copy(&path, to.join(&name)).unwrap();
-            std::fs::set_permissions(to.join(&name), std::fs::Permissions::from_mode(0o600)).unwrap();
-        }
     }
 }
 
@@ -279,4 +292,127 @@ fn a_new_key_is_asked_for_brought_in_and_taken() {
         one.status(StateHash::Always).unwrap().reborn.is_some()
             && two.status(StateHash::Always).unwrap().reborn.is_none()
     );
+}
+
+/// The codes of what is wrong.
+fn problems(locker: &Locker) -> Vec<String> {
+    locker.status(StateHash::Always).unwrap().problems.into_iter().map(|problem| problem.code).collect()
+}
+
+/// T94: whoever wrote ten years ahead shows all of it itself, nobody else does. Once the clock is right, and two others
+/// agree with it, it goes on under a new key, under which all is written again and shown by the other device.
+#[test]
+fn t94_what_was_written_ahead_of_time_is_written_again_under_a_new_key() {
+    let pair = Pair::new();
+    let one = pair.open_ahead("one", TEN_YEARS_MS);
+    let old = own(&one);
+    pair.add(&one, "ahead.bin", 200_000);
+    one.make_folder("folder", false).unwrap();
+    one.remove("first.bin").unwrap();
+    drop(one);
+    let (one, two) = (pair.open("one"), pair.open("two"));
+    let shown = |locker: &Locker| names(locker).into_iter().collect::<BTreeSet<_>>();
+    let expected = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(shown(&one), expected(&["ahead.bin", "folder"]));
+    assert_eq!(problems(&one), ["E_TIME"]);
+    pass(&one, &two);
+    assert_eq!(shown(&two), expected(&["first.bin"]));
+
+    let inner = one.inner();
+    for others in [&[0_i64; 0][..], &[0], &[0, 400_000], &[400_000, 500_000], &[-400_000, -500_000]] {
+        inner.look_for_ahead(others).unwrap();
+        assert_eq!(doubt(&one), None, "{others:?}");
+    }
+    two.inner().look_for_ahead(&[0, 0]).unwrap();
+    assert_eq!(doubt(&two), None, "who wrote nothing ahead of time needs no other key");
+    inner.look_for_ahead(&[0, 1_000]).unwrap();
+    assert_eq!(doubt(&one), Some(Sign::Ahead));
+    // It goes on until it has a new key.
+    pair.add(&one, "meanwhile.bin", 200_000);
+    assert_eq!(problems(&one), ["E_TIME"]);
+    let asked = inner.ask_to_succeed().unwrap().unwrap();
+    two.inner().succeed(&old, &asked).unwrap();
+    pass(&two, &one);
+    assert_eq!(doubt(&one), Some(Sign::Ahead));
+    assert!(inner.be_reborn().unwrap());
+    assert_eq!((own(&one), doubt(&one)), (asked.succession.candidate.device, None));
+
+    assert_eq!(inner.look_for_uncounted().unwrap(), Some(Due::Own));
+    let mut left = BTreeSet::new();
+    while inner.write_again(Due::Own, &mut left).unwrap() == Wrote::Entry {}
+    assert!(left.is_empty() && inner.look_for_uncounted().unwrap().is_none());
+    let again = expected(&["ahead.bin", "folder", "meanwhile.bin"]);
+    assert_eq!(shown(&one), again);
+    assert!(problems(&one).iter().all(|code| code != "E_TIME" && code != "E_FORK"));
+    one.make_folder("onward", false).unwrap();
+    pass(&one, &two);
+    assert_eq!(shown(&two), shown(&one));
+    assert!(shown(&two).is_superset(&again));
+    let hash = |locker: &Locker| locker.status(StateHash::Always).unwrap().state_hash;
+    assert_eq!(hash(&one), hash(&two));
+    inner.look_for_ahead(&[0, 1_000]).unwrap();
+    assert_eq!(doubt(&one), None);
+    drop((inner, one, two));
+
+    // When the time comes that was written, nothing changes.
+    let [one, two] = ["one", "two"].map(|name| pair.open_ahead(name, TEN_YEARS_MS + 60_000));
+    let before = [hash(&one), hash(&two)];
+    for locker in [&one, &two] {
+        locker.inner().release_deferred().unwrap();
+    }
+    assert_eq!([hash(&one), hash(&two)], before);
+}
+
+/// T94: no new key is needed any more if the time has come before there is one. What another home wrote weighs more.
+#[test]
+fn t94_what_was_found_of_the_clock_ends_with_it_and_gives_way() {
+    let pair = Pair::new();
+    let one = pair.open_ahead("one", TEN_YEARS_MS);
+    one.make_folder("folder", false).unwrap();
+    drop(one);
+    let one = pair.open("one");
+    one.inner().look_for_ahead(&[0, 0]).unwrap();
+    assert_eq!(doubt(&one), Some(Sign::Ahead));
+    drop(one);
+    let one = pair.open_ahead("one", TEN_YEARS_MS);
+    one.inner().look_for_ahead(&[0]).unwrap();
+    assert_eq!(doubt(&one), Some(Sign::Ahead), "nobody says that this clock is right");
+    one.inner().look_for_ahead(&[0, 0]).unwrap();
+    assert_eq!(doubt(&one), None);
+    for (sign, noted) in [
+        (Sign::Ahead, Sign::Ahead),
+        (Sign::Differs, Sign::Differs),
+        (Sign::Ahead, Sign::Differs),
+        (Sign::Behind, Sign::Differs),
+    ] {
+        one.inner().note_doubt(sign).unwrap();
+        assert_eq!(doubt(&one), Some(noted), "{sign:?}");
+        let may_sign = one.inner().may_sign().is_ok();
+        assert_eq!(may_sign, noted == Sign::Ahead);
+    }
+}
+
+/// T94: that there is another home weighs more than the clock, however it shows; the key that this home asked for shows
+/// none.
+#[test]
+fn t94_another_home_is_noted_of_a_device_that_wrote_ahead_of_time() {
+    let pair = Pair::new();
+    pair.copy("one", "copy");
+    let (one, copy) = (pair.open("one"), pair.open("copy"));
+    for locker in [&one, &copy] {
+        locker.inner().note_doubt(Sign::Ahead).unwrap();
+    }
+    assert!(copy.inner().note_own_fork().unwrap());
+    assert_eq!(doubt(&copy), Some(Sign::Differs));
+    assert!(!copy.inner().note_own_fork().unwrap(), "it is noted once");
+
+    let inner = one.inner();
+    let next = inner.ask_to_succeed().unwrap().unwrap().succession.candidate.device;
+    let other = VerifyingKey([7; 32]);
+    for (by, noted) in [(vec![next], Sign::Ahead), (vec![next, other], Sign::Replaced)] {
+        let by = BTreeSet::from_iter(by);
+        inner.store().unwrap().write(|txn| Doubt::note_replaced(txn, &by, 1)).unwrap();
+        assert_eq!(doubt(&one), Some(noted));
+    }
+    assert!(inner.may_sign().is_err());
 }

@@ -14,6 +14,7 @@ use locker_crypto::secret::RendezvousSecret;
 use locker_net::{Connection, Handle, Stream};
 use locker_sync::frontier::Log;
 use locker_sync::handshake::{Credential, Expected, Welcome};
+use locker_sync::limits::RECOVERY_KNOCKS_MAX;
 use locker_sync::message::v1::{Ask, Head, LogKind};
 use locker_sync::scope::Scope;
 use locker_sync::session::{Action, Event, Fate, Session, Source as Origin, Terms};
@@ -23,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Heir;
 use super::home::PersonLog;
 use crate::keys::named_objects;
-use crate::node::seek::{self, Met, Place, Source, Tentative};
+use crate::node::seek::{self, Knocked, Met, Place, Source, Tentative};
 use crate::node::{KnockError, knock};
 use crate::{Env, Error};
 
@@ -37,6 +38,9 @@ const SEARCH_TIME: Duration = Duration::from_secs(60);
 const LIKELY_TIME: Duration = Duration::from_secs(15);
 /// The person log must come within this time.
 const LOG_TIME: Duration = Duration::from_secs(30);
+/// Of what the log names nothing more is awaited after so long: who has not all of it may never get it, and the keys that
+/// open what was there before are among what he has.
+const OBJECTS_TIME: Duration = Duration::from_secs(5);
 /// Bytes read in one go.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -77,7 +81,7 @@ impl Seeker<'_> {
     /// # Errors
     /// [`Error::PhraseRefused`] if whoever was reached does not know this phrase; [`Error::Network`] if nobody was.
     pub(super) async fn find(&self, net: &Handle) -> Result<Found, Error> {
-        let knocks = knocks(self.heir.root());
+        let (knocks, knocked) = (knocks(self.heir.root()), Knocked::default());
         let deadline = Instant::now() + SEARCH_TIME;
         let (mut unknown, mut refused, mut wrong) = (0_usize, false, None);
         let start = Instant::now();
@@ -97,8 +101,8 @@ impl Seeker<'_> {
             let places = self.places.iter().map(|at| Place::at(*at, Source::Hint)).collect();
             let met = Met::default();
             let attempt = |place: Place| {
-                let (met, knocks) = (&met, &knocks);
-                async move { self.try_at(net, met, knocks, &place).await }
+                let (met, knocked, knocks) = (&met, &knocked, &knocks);
+                async move { self.try_at(net, met, knocked, knocks, &place).await }
             };
             let note = |_: Place, why: Failed| {
                 match why {
@@ -136,24 +140,26 @@ impl Seeker<'_> {
         &self,
         net: &Handle,
         met: &Met,
+        knocked: &Knocked,
         knocks: &[Vec<RendezvousSecret>],
         place: &Place,
     ) -> Result<Found, Failed> {
         let connection = met.dial(net, place).await.map_err(|_| Failed::Nobody)?;
-        let (root, mut is_unknown) = (self.heir.root(), false);
-        for secrets in knocks {
+        let (root, node) = (self.heir.root(), connection.get().peer);
+        // Who broke off is asked on from where he was.
+        for secrets in knocks.iter().take(RECOVERY_KNOCKS_MAX).skip(knocked.count(&node, Instant::now())) {
             let credential = Credential::Root { root: root.signing() };
-            let knocked =
+            let answered =
                 knock(net, self.env, connection.get(), secrets.clone(), &Expected::Anybody, credential).await;
-            match knocked {
+            match answered {
                 Ok((_, welcome)) if !self.heir.may_ask(&welcome.device) => return Err(Failed::Broken),
                 Ok((stream, welcome)) => return self.ask(connection, stream, welcome).await,
                 Err(KnockError::Refused) => return Err(Failed::Refused),
-                Err(KnockError::Unknown) => is_unknown = true,
+                Err(KnockError::Unknown) => knocked.note(node, Instant::now()),
                 Err(KnockError::Wrong(_) | KnockError::Broken(_)) => break,
             }
         }
-        Err(if is_unknown { Failed::Unknown } else { Failed::Broken })
+        Err(if knocked.count(&node, Instant::now()) > 0 { Failed::Unknown } else { Failed::Broken })
     }
 
     async fn ask(&self, connection: Tentative, stream: Stream, welcome: Welcome) -> Result<Found, Failed> {
@@ -232,6 +238,7 @@ impl Reading {
             self.queue.insert(0, Event::Received(rest));
         }
         let mut buffer = vec![0; READ_BYTES];
+        let (mut had, mut since) = (0, Instant::now());
         loop {
             while let Some(event) = self.queue.pop() {
                 for action in self.session.handle(event, env.now_ms()) {
@@ -245,13 +252,18 @@ impl Reading {
                     }
                 }
             }
+            let has = self.entries.len() + self.objects.len();
+            if has != had {
+                (had, since) = (has, Instant::now());
+            }
             if self.session.is_level_in(&self.log) && !self.entries.is_empty() {
-                // Who has not all of them has the newest, or is of no use.
-                if self.asked.len() == self.objects.len() {
+                // Another one may have them all meanwhile, and is taken then.
+                if self.asked.len() == self.objects.len() || since.elapsed() >= OBJECTS_TIME {
                     return Some((self.entries, self.objects));
                 }
             }
             let due = Duration::from_millis(self.session.due_ms().saturating_sub(env.now_ms()));
+            let due = due.min(OBJECTS_TIME.saturating_sub(since.elapsed()).max(Duration::from_millis(50)));
             tokio::select! {
                 read = stream.read(&mut buffer) => match read {
                     Ok(len) if len > 0 => self.queue.push(Event::Received(buffer[..len].to_vec())),
@@ -290,6 +302,31 @@ impl Reading {
             Action::Load { request, .. } => self.queue.push(Event::Loaded { request, items: Vec::new() }),
             Action::LookUp(ask) => self.queue.push(Event::Found { ask, objects: Vec::new() }),
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use locker_crypto::secret::Entropy;
+    use locker_sync::limits::KNOCK_MACS;
+
+    use super::*;
+
+    /// Goal: as many knocks as a node is spared no longer cover every slot of every generation, the likely ones first.
+    #[test]
+    fn all_slots_fit_into_the_knocks_of_one_node() {
+        let root = Root::from_entropy(&Entropy::new([7; 32]));
+        let knocks = knocks(&root);
+        assert_eq!(knocks.len(), RECOVERY_KNOCKS_MAX);
+        assert!(knocks.iter().all(|knock| knock.len() <= KNOCK_MACS));
+        let known: BTreeSet<[u8; 32]> = knocks.iter().flatten().map(|secret| *secret.expose()).collect();
+        assert_eq!(known.len(), (GENERATIONS * Slot::COUNT) as usize);
+        let secret = |g: u32, j: u32| *Slot::new(j).unwrap().secret(&root.rendezvous_master(g)).expose();
+        for (knock, g) in [(0, 0), (0, 3), (1, 4), (2, 11), (3, 15)] {
+            for j in [0, 3, 16, 19] {
+                assert!(knocks[knock].iter().any(|one| *one.expose() == secret(g, j)), "{g} {j}");
+            }
         }
     }
 }

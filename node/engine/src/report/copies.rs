@@ -10,7 +10,8 @@ pub struct Copies {
     pub wanted: u32,
     /// How many the worst-off file has.
     pub least: u32,
-    /// The same, counting only devices that proved within seven days that they hold what they say.
+    /// The same, counting only devices that gave a proof within seven days. A proof is a sample: it counts for all that
+    /// its device says it holds.
     #[serde(default)]
     pub proved: u32,
     /// When the last proof came of the one whose last proof is oldest, of the devices counted there; unix milliseconds.

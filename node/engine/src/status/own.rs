@@ -1,12 +1,13 @@
 //! What is wrong with this device itself.
 
+use locker_catalog::clock::{Now, median_ahead};
 use locker_catalog::roster::Roster;
 use locker_catalog::space::{OwnState, Space};
 use locker_crypto::Refusal;
 use locker_crypto::person::{Entry, Op};
 use locker_store::{Reads, Snapshot};
 
-use super::SET_BACK_SHOWN_S;
+use super::{SET_BACK_SHOWN_S, span};
 use crate::Error;
 use crate::keys::person_log;
 use crate::locker::Inner;
@@ -20,10 +21,26 @@ pub(super) fn ahead(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Problem
     let is_ahead = space.own_state(&rows, inner.env().now_ms())? == OwnState::Ahead;
     Ok(is_ahead.then(|| Problem {
         code: Refusal::Time.code().into(),
-        message: "this device has written at a time that its clock has not reached. If the clock is behind, put it right; \
-                  if it was ahead, other devices show what this one writes only when that time has come"
+        message: "this device has written at a time that its clock has not reached. If the clock is behind, put it \
+                  right. If it was ahead, other devices show what this one writes only when that time has come; but as \
+                  soon as it meets two others at once whose clocks agree with its own, it goes on under a new key and \
+                  writes all of it again"
             .into(),
     }))
+}
+
+/// What the clocks of other devices say of that of this one.
+pub(super) fn doubted(inner: &Inner) -> Option<Problem> {
+    let others = inner.clocks();
+    let ahead_ms = median_ahead(&others).filter(|_| inner.now() == Now::Doubtful)?;
+    let (side, apart) = (if ahead_ms > 0 { "behind" } else { "ahead of" }, span(ahead_ms.unsigned_abs()));
+    Some(Problem {
+        code: Refusal::Time.code().into(),
+        message: format!(
+            "the clock of this device is {apart} {side} those of the others. Until it is right, what is written here is \
+             dated just after what was written last. Set it, and let it be kept by the network (NTP)"
+        ),
+    })
 }
 
 /// Whether this device was ended, or never was one.
@@ -60,14 +77,17 @@ pub(super) fn damaged_rows(inner: &Inner) -> Option<Problem> {
 /// What stands in the way of this device, or of what was written under a key that two homes had.
 pub(super) fn in_doubt(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<Problem>, Error> {
     let mut found = Vec::new();
-    if let Some(doubt) = Doubt::read(snapshot)? {
+    // Of what was written ahead of time the person is told already, and it goes on.
+    if let Some(doubt) = Doubt::read(snapshot)?.filter(|doubt| doubt.sign.stops()) {
         let (code, why) = match doubt.sign {
             Sign::Behind => (
                 Refusal::Rollback,
                 "its home is an older copy: another device has more of it than it has itself",
             ),
             Sign::Differs => (Refusal::Fork, "another home has the same key and wrote something else"),
-            Sign::Replaced => (Refusal::Fork, "another home had the same key, and has a new one by now"),
+            Sign::Replaced | Sign::Ahead => {
+                (Refusal::Fork, "another home had the same key, and has a new one by now")
+            }
         };
         found.push(Problem {
             code: code.code().into(),
@@ -82,8 +102,8 @@ pub(super) fn in_doubt(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<Problem
         found.push(Problem {
             code: Refusal::Fork.code().into(),
             message: format!(
-                "what {count} {} of a device say that was copied or restored is not shown now; it is kept, and written \
-                 again when the devices that have it have met",
+                "what {count} {} of a device say that was copied or restored, or whose clock was ahead, is not shown \
+                 now; it is kept, and written again when the devices that have it have met",
                 if count == 1 { "entry" } else { "entries" }
             ),
         });
@@ -106,6 +126,10 @@ pub(super) fn reborn(inner: &Inner, snapshot: &Snapshot) -> Result<Option<Reborn
             Sign::Differs | Sign::Replaced => {
                 "The home of this device was copied, or put back from an older copy, and both were written to. It goes on \
                  under a new key."
+            }
+            Sign::Ahead => {
+                "The clock of this device was ahead when it wrote, which others would have shown only when that time \
+                 had come. It goes on under a new key, and writes that again."
             }
         }
         .into(),

@@ -2,8 +2,11 @@
 
 #![expect(clippy::single_range_in_vec_init, reason = "one range of groups is meant, not its members")]
 
+mod another;
+
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bao_tree::BlockSize;
 use bao_tree::io::outboard::PreOrderOutboard;
@@ -20,6 +23,7 @@ use crate::tests::kit::{address_of, config, inbound, start, within};
 use crate::{Limits, Pace, Prefer, Protocol, REFUSAL, read_frame, write_frame};
 
 const SPACE: SpaceTag = SpaceTag([7; 16]);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A pack in memory.
 #[derive(Clone)]
@@ -33,6 +37,11 @@ impl Pack {
     fn random(len: usize) -> Self {
         let mut bytes = vec![0; len];
         ChaCha20Rng::seed_from_u64(len as u64).fill_bytes(&mut bytes);
+        Self::of(bytes)
+    }
+
+    fn of(bytes: Vec<u8>) -> Self {
+        let len = bytes.len();
         let outboard: PreOrderOutboard<Vec<u8>> =
             PreOrderOutboard::create_sized(&bytes[..], len as u64, BlockSize::from_chunk_log(4)).unwrap();
         assert_eq!(outboard.data.len(), 64 * (len.div_ceil(16_384) - 1));
@@ -98,6 +107,17 @@ impl GroupSink for Part {
         self.bytes[offset as usize..][..bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
+}
+
+/// Answers somebody who takes it in time.
+async fn answer(
+    stream: &mut (impl AsyncWrite + Unpin),
+    pack: &PackHash,
+    source: Pack,
+    ranges: &GroupRanges,
+    pace: &Pace,
+) -> Result<u64, AnswerError> {
+    super::answer(stream, pack, source, ranges, pace, PATIENCE).await
 }
 
 /// Serves requests on a stream until it ends.

@@ -17,6 +17,7 @@ fn the_defaults_are_those_of_the_design() {
         failures_per_minute: 40,
         failure_wait: minutes(1),
         failure_wait_max: minutes(10),
+        pairing_failures_per_minute: 5,
         connections: 512,
         connections_per_source: 32,
         connections_per_network: 128,
@@ -265,6 +266,64 @@ fn a_source_that_fails_too_often_waits_and_no_other_does() {
     admission.handshake_failed(ip(1), at(5_000));
     admission.set_known([ip(1)]);
     assert_eq!(admission.begin_inbound(id(99), ip(1), at(5_001)), Ok(()), "a source that was good before");
+}
+
+/// Goal: five tries to pair that fail are all that a source has in a minute, side by side or one after the other; one
+/// that passes costs nothing, and no other source waits.
+#[test]
+fn a_source_that_does_not_know_the_ticket_is_heard_five_times_a_minute() {
+    let begin = Instant::now();
+    let at = |s| begin + Duration::from_secs(s);
+    let of = |n| Origin::from(ip(n)).source();
+    let mut tries = Tries::new(Limits::default().pairing_failures_per_minute);
+    for n in 0..5 {
+        assert!(tries.begin(of(1), at(n)));
+    }
+    for s in [4, 59] {
+        assert!(!tries.begin(of(1), at(s)));
+    }
+    assert!(tries.begin(of(2), at(59)), "its neighbour");
+    let relayed = Origin { is_relayed: true, ..Origin::from(ip(1)) };
+    assert!(tries.begin(relayed.source(), at(59)), "who comes through it as a relay");
+    // What was refused did not make it longer.
+    assert!(tries.begin(of(1), at(60)));
+    for _ in 0..20 {
+        tries.passed(&of(1));
+        assert!(tries.begin(of(1), at(61)), "tries that passed were counted");
+    }
+    // One that is under way, and four that failed.
+    for _ in 0..4 {
+        assert!(tries.begin(of(1), at(61)));
+    }
+    assert!(!tries.begin(of(1), at(61)));
+    // Where a good session came from before, as long as that is remembered; not who comes through it as a relay.
+    tries.set_known([ip(1)]);
+    for _ in 0..20 {
+        assert!(tries.begin(of(1), at(61)));
+    }
+    for n in 0..5 {
+        assert_eq!(tries.begin(relayed.source(), at(62)), n < 4, "{n}");
+    }
+    tries.set_known([]);
+    assert!(!tries.begin(of(1), at(61)));
+}
+
+/// Goal: sources without end take no memory without end, and the last ones are remembered.
+#[test]
+fn tries_of_many_sources_are_forgotten_oldest_first() {
+    let begin = Instant::now();
+    let of = |n| Origin::from(ip(n)).source();
+    let mut tries = Tries::new(1);
+    for n in 0..5_000 {
+        assert!(tries.begin(of(n), begin + Duration::from_millis(n as u64)));
+        assert!(tries.len() <= 4_096);
+    }
+    let now = begin + Duration::from_secs(6);
+    assert!(!tries.begin(of(4_999), now) && !tries.begin(of(5_000 - 4_096), now));
+    assert!(tries.begin(of(0), now));
+    // Those whose minute is over go at once.
+    assert!(tries.begin(of(9_999), begin + Duration::from_secs(70)));
+    assert_eq!(tries.len(), 1);
 }
 
 /// Goal: no number stands here that nothing holds to. Method: the name of each field occurs in the code beside this room, or

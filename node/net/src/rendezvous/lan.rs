@@ -32,6 +32,9 @@ const ADDRESSES_MAX: usize = 4;
 
 /// Calls are answered no more often than this.
 const ANSWER_PAUSE: Duration = Duration::from_millis(500);
+/// Calls that go out at once at most: as many as a holder of the phrase needs, who looks under every slot of every
+/// generation (`docs/spec/09-rendezvous.md`, section 3.1).
+const CALLS_MAX: usize = 64;
 /// The port of a call: nobody can be dialed there.
 const CALL_PORT: u16 = 0;
 
@@ -139,7 +142,7 @@ impl Actor {
     async fn run(mut self) {
         let mut beat = interval(self.config.interval);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut sent, mut called) = (Vec::new(), Vec::new());
+        let (mut sent, mut called) = (Vec::new(), Vec::<RendezvousSecret>::new());
         let mut buffer = [0; BEACON_LEN + 1];
         loop {
             tokio::select! {
@@ -152,15 +155,15 @@ impl Actor {
                         sent = beacons;
                         self.send(None).await;
                     }
-                    if sought.iter().any(|secret| !called.contains(secret)) {
-                        self.call().await;
-                    }
+                    let new: Vec<_> = sought.iter().filter(|secret| !called.contains(secret)).cloned().collect();
+                    self.call(&new).await;
                     called = sought;
                 }
                 _ = beat.tick() => {
                     self.join_groups();
                     self.send(None).await;
-                    self.call().await;
+                    let sought = self.plan.borrow().sought.clone();
+                    self.call(&sought).await;
                 }
                 Some((len, from)) = receive(&self.sockets, &mut buffer) => {
                     let caller = self.on_datagram(buffer.get(..len).unwrap_or(&[]), from);
@@ -212,13 +215,10 @@ impl Actor {
         self.send_out(&secrets, self.port).await;
     }
 
-    /// Asks those who are sought to send their beacons now.
-    async fn call(&mut self) {
-        let mut sought = self.plan.borrow().sought.clone();
-        // A look-up asks under few secrets; of more, those that came last are called.
-        sought.reverse();
-        if !sought.is_empty() {
-            self.send_out(&sought, CALL_PORT).await;
+    /// Asks those who are sought to send their beacons now; of too many, those that came last.
+    async fn call(&mut self, sought: &[RendezvousSecret]) {
+        for secrets in sought.rchunks(IDS).take(CALLS_MAX) {
+            self.send_out(secrets, CALL_PORT).await;
         }
     }
 

@@ -67,7 +67,7 @@ async fn nodes_of_one_network_find_one_another_without_a_dht() {
 }
 
 /// Goal: who looks for somebody need not wait for the next beacon. Method: the interval is longer than the test may take,
-/// and the one that is sought has more secrets than fit into one beacon.
+/// and both the one that is sought and the one who looks have more secrets than fit into one beacon.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_called_answers_at_once() {
     let lan = LanConfig { interval: Duration::from_secs(3_600), ..lan() };
@@ -76,6 +76,10 @@ async fn who_is_called_answers_at_once() {
     a.set_beacons(many.clone()).await.unwrap();
     let (b, _b_events) = start(Config { lan: Some(lan), ..config() }).await;
     let mut find = b.find(&many[17], Publishers::One, None).await.unwrap();
+    let mut others = Vec::new();
+    for n in 100..140 {
+        others.push(b.find(&RendezvousSecret::new([n; 32]), Publishers::One, None).await.unwrap());
+    }
     let Some(Found::Beacon(address)) = within("the answer", find.next()).await else { panic!("no beacon") };
     let dialed = within("the dial", b.dial(&both_transports(address), Prefer::Tcp)).await.unwrap();
     assert_eq!(dialed.peer, a.transport_key());

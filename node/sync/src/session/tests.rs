@@ -134,6 +134,36 @@ fn t17_less_than_before_is_a_rollback() {
     world.assert_equal("brought up to date");
 }
 
+/// T17 on the wire: a device that is new takes from one peer what that one has of the logs, and the rest from another
+/// one that has not heard of all either: it ends with everything, and nobody is warned of.
+#[test]
+fn t17_a_new_device_unites_what_its_peers_hold() {
+    let mut dice = ChaCha8Rng::seed_from_u64(19);
+    let mut world = World::new(4, &mut dice);
+    let meet = |world: &mut World, one: usize, other: usize| {
+        world.connect(one, other);
+        world.settle_connected();
+        world.cut(one, other);
+    };
+    world.write(0, 1, &mut dice);
+    world.write(0, 1, &mut dice);
+    meet(&mut world, 0, 1);
+    world.write(0, 1, &mut dice);
+    world.pin(0, &mut dice);
+    meet(&mut world, 0, 2);
+    // What 2 does not know.
+    world.write(1, 1, &mut dice);
+    meet(&mut world, 3, 1);
+    meet(&mut world, 3, 2);
+    assert_eq!(world.rollbacks(), 0);
+    // Nothing is left that anybody could give it.
+    let before: u64 = (0..3).map(|from| world.entries_sent(from, 3)).sum();
+    world.settle();
+    world.assert_equal("united");
+    assert_eq!((0..3).map(|from| world.entries_sent(from, 3)).sum::<u64>(), before);
+    assert!(before >= 4 && world.rollbacks() == 0, "{before} entries came");
+}
+
 /// T17 on the wire: what a peer stored just before it left in order counts as had, though its acknowledgement was not due.
 #[test]
 fn t17_what_was_stored_at_the_end_is_acknowledged() {

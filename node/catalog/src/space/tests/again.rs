@@ -280,8 +280,9 @@ fn entry(dice: &mut ChaCha8Rng, author: VerifyingKey, head: Option<EntryRef>, bo
     OpenedEntry { id: EntryId(id), author, seq, prev, epoch, sealed: id.to_vec(), body }
 }
 
+/// T93: a device whose key forked enrols anew, and what it said that does not count is written again.
 #[test]
-fn nothing_is_lost_of_a_device_with_several_homes() {
+fn t93_nothing_is_lost_of_a_device_with_several_homes() {
     let (mut rebirths, mut forks, mut again, mut contents) = (0, 0, 0, 0);
     for seed in 0..super::histories() {
         let mut world = World::new(seed);

@@ -1,18 +1,19 @@
 //! Attack rows on whole spaces.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use locker_crypto::Refusal;
 use locker_crypto::encode::Reader;
 use locker_crypto::file_ref::FileRef;
-use locker_crypto::id::{EntryId, NodeId, VerifyingKey};
+use locker_crypto::id::{EntryId, EpochId, NodeId, VerifyingKey};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::history::{History, NOW_MS, deliver, device, empty_space, member, person, shuffled};
 use crate::clock::{FUTURE_MAX_MS, Now};
+use crate::epochs::member_set_hash;
 use crate::log::Missing;
-use crate::operation::{EntryRef, Grant, Move, Op, Role, Snapshot};
+use crate::operation::{EntryRef, Epoch, Grant, MemberKey, Move, Op, Role, Snapshot, Trash};
 use crate::rows::MemoryRows;
 use crate::space::{Outcome, OwnState, Space};
 use crate::tree::{problems, state_hash};
@@ -90,6 +91,45 @@ fn t21_what_storage_injects_changes_nothing() {
     assert_eq!(state_hash(&rows).unwrap(), before);
 }
 
+/// An epoch after another one, for these members.
+fn epoch(id: u8, parent: u8, members: &BTreeMap<MemberKey, Role>) -> Op {
+    Op::Epoch(Epoch {
+        id: EpochId([id; 32]),
+        parents: vec![EpochId([parent; 32])],
+        member_set_hash: member_set_hash(members),
+        backs: vec![None],
+    })
+}
+
+/// T75: an epoch begun by a reader is none. One that is for members who are not those of now is not to be written
+/// under, whoever began it and however deep it is: another one is due first.
+#[test]
+fn t75_an_epoch_of_a_reader_or_for_other_members_is_not_written_under() {
+    let (mut history, known) = three();
+    let two = history.head(2).unwrap();
+    let of_two =
+        |role| BTreeMap::from([(member(0), Role::Manage), (member(2), role), (member(3), Role::Manage)]);
+    let (before, now) = (of_two(Role::Write), of_two(Role::Read));
+    let lowered = history.write(0, Some(known), &[], vec![grant(2, Role::Read, vec![history.name(&two)])]);
+    let by_reader = history.write(2, Some(two), &[lowered], vec![epoch(7, 1, &now)]);
+    let head = |history: &History| {
+        let (space, rows) = deliver(history, &all(history));
+        assert_eq!(space.access().members(), now);
+        (space.epochs().head().unwrap().id, space.is_epoch_due(), problems(&rows).unwrap())
+    };
+    let (id, is_due, refused) = head(&history);
+    assert_eq!((id, is_due), (EpochId([1; 32]), true));
+    let at = history.entry(&by_reader).order();
+    assert!(refused.iter().any(|(op, why)| op.entry == at && *why == Refusal::Rights), "{refused:?}");
+    // By who may, for those who are members now; then for those who were; then right again.
+    for (id, parent, members, expected) in [(5, 1, &now, false), (4, 5, &before, true), (6, 4, &now, false)] {
+        history.write(3, history.head(3), &[lowered], vec![epoch(id, parent, members)]);
+        let (_, is_due, _) = head(&history);
+        assert_eq!(is_due, expected, "{id}");
+    }
+    assert_eq!(head(&history).0, EpochId([6; 32]));
+}
+
 /// T73: op 16 is reserved; a published state has no effect.
 #[test]
 fn t73_published_state_has_no_effect() {
@@ -156,6 +196,39 @@ fn t93_one_extra_signature_erases_nothing() {
     }
 }
 
+/// T93: the same for a device that was removed. Whoever has its key signs a second first entry, or one beside the
+/// last that counts, removes everybody by it and goes on: what it wrote up to its frontier stays, and so does its
+/// removal.
+#[test]
+fn t93_a_second_entry_of_a_removed_device_erases_nothing() {
+    let (mut base, known) = three();
+    let first = base.head(3).unwrap();
+    let last = base.write(3, Some(first), &[known], vec![create(30)]);
+    let removed = base.write(0, Some(known), &[last], vec![Op::RemoveAuthor(base.name(&last))]);
+    base.write(2, base.head(2), &[removed], vec![create(20)]);
+    let before = hash_of(&base);
+    for prev in [None, Some(first)] {
+        let mut history = History::new(4);
+        history.entries = base.entries.clone();
+        history.reach = base.reach.clone();
+        let ops = vec![create(99), grant(2, Role::None, vec![]), grant(0, Role::None, vec![])];
+        let twin = history.write(3, prev, &[], ops);
+        let trash = Op::Trash(Trash { node: NodeId([2; 16]) });
+        history.write(3, Some(twin), &[removed], vec![trash]);
+        for seed in 0..12 {
+            let order = shuffled(&history, &mut ChaCha8Rng::seed_from_u64(seed));
+            let (space, rows) = deliver(&history, &order);
+            assert_eq!(state_hash(&rows).unwrap(), before, "{prev:?}");
+            let seq = u64::from(prev.is_some());
+            assert_eq!(space.forked().collect::<Vec<_>>(), [(device(3), seq)], "it is not told");
+            assert!(space.holds(&rows, &history.name(&twin)).unwrap(), "the proof is not kept");
+            assert_eq!(space.access().removed_authors(), BTreeMap::from([(device(3), 2)]));
+            let deps = space.deps_for_new_entry(&rows).unwrap();
+            assert!(deps.iter().all(|dep| dep.author != device(3)));
+        }
+    }
+}
+
 /// The state of what counts when the last entry of a forked author, that nobody knew, does not.
 fn hash_of_others(history: &History, forked: usize) -> [u8; 32] {
     let head = history.head(forked).unwrap();
@@ -190,8 +263,10 @@ fn t94_a_clock_far_ahead_defers_and_hides_nothing_from_its_owner() {
     let before = hash_of(&history);
     let ahead_ms = LATER_MS + 10 * 365 * 86_400_000;
     let mut prev = history.head(2);
-    for n in 0..100 {
-        prev = Some(history.write_at(2, prev, &[], vec![create(50 + n)], (ahead_ms << 16) + u64::from(n)));
+    for n in 0..1_000 {
+        let node = NodeId((u128::from(n) + (1 << 64)).to_be_bytes());
+        let op = Op::Move(Move { node, parent: NodeId::ROOT, name: format!("ahead {n}"), kind: 1 });
+        prev = Some(history.write_at(2, prev, &[], vec![op], (ahead_ms << 16) + n));
     }
     let take = |own: VerifyingKey| -> (Space, MemoryRows) {
         let (mut space, mut rows) = empty_space(&history, own);
@@ -203,8 +278,15 @@ fn t94_a_clock_far_ahead_defers_and_hides_nothing_from_its_owner() {
     };
     let (mut other, mut rows) = take(device(0));
     assert_eq!(state_hash(&rows).unwrap(), before);
-    assert_eq!(other.deferred(&rows).unwrap(), 100);
-    assert_eq!(other.heads(&rows).unwrap().iter().find(|h| h.author == device(2)).unwrap().seq, 100);
+    assert_eq!(other.deferred(&rows).unwrap(), 1_000);
+    assert_eq!(other.heads(&rows).unwrap().iter().find(|h| h.author == device(2)).unwrap().seq, 1_000);
+    let mut relayed = 0;
+    let mut count = |_: &[u8]| {
+        relayed += 1;
+        std::ops::ControlFlow::Continue(())
+    };
+    other.sealed_from(&rows, &device(2), 1, &mut count).unwrap();
+    assert_eq!(relayed, 1_000);
     assert_eq!(other.frontier_of(&rows, &device(2)).unwrap().unwrap().seq, 0);
     assert!(other.deps_for_new_entry(&rows).unwrap().iter().all(|dep| dep.seq < 50));
     assert_eq!(other.own_state(&rows, LATER_MS).unwrap(), OwnState::Fine);
@@ -215,11 +297,14 @@ fn t94_a_clock_far_ahead_defers_and_hides_nothing_from_its_owner() {
     let full = state_hash(&own_rows).unwrap();
     assert_ne!(full, before);
 
-    assert!(other.release_deferred(&mut rows, ahead_ms - FUTURE_MAX_MS - 1).unwrap().taken.is_empty());
-    let report = other.release_deferred(&mut rows, ahead_ms - FUTURE_MAX_MS).unwrap();
-    assert_eq!(report.taken.len(), 100);
+    let early_ms = ahead_ms - FUTURE_MAX_MS - 1;
+    assert!(!other.has_due(&rows, early_ms).unwrap() && other.has_due(&rows, early_ms + 1).unwrap());
+    assert!(other.release_deferred(&mut rows, early_ms).unwrap().taken.is_empty());
+    let report = other.release_deferred(&mut rows, early_ms + 1).unwrap();
+    assert_eq!(report.taken.len(), 1_000);
     assert_eq!(state_hash(&rows).unwrap(), full);
     assert_eq!(other.deferred(&rows).unwrap(), 0);
+    assert!(!other.has_due(&rows, u64::MAX).unwrap());
 }
 
 /// Chain and clock: what can never be taken is refused by name, what comes too early waits and is taken in its turn.

@@ -1,6 +1,8 @@
 //! Goal: what a device takes away at once is held on the others and changes nothing else. Method: entries of one device come
 //! to the space of another one of the same person; what it shows is compared with a replay without what is held.
 
+mod forks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
@@ -258,6 +260,14 @@ fn t84_501_trashed_files_are_held_and_500_are_not() {
     world.write(vec![Op::Trash(Trash { node: node(700) })]);
     assert_eq!((world.shown(), world.replayed()), (2_899, 2_299));
     world.check();
+    // Whoever holds and whoever does not, the author and one that came later, replays one tree.
+    for own in [device(P), device(200)] {
+        let (mut space, mut rows) = empty_space(&world.history, own);
+        for entry in &world.history.entries {
+            space.accept(&mut rows, entry.clone(), world.now_ms).unwrap();
+        }
+        assert_eq!(state_hash(&rows).unwrap(), state_hash(&world.rows).unwrap());
+    }
 }
 
 /// T84: a folder counts for all that is in it, in one operation.

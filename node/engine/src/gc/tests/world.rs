@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use locker_crypto::identity::DeviceKeys;
+use locker_sync::pairing::{Enrol, Role};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use crate::env::{Clock, Env, system_dice};
+use crate::join::Given;
 use crate::report::{Collected, Silent};
 use crate::{Error, InitOptions, Locker, Vault, VerifyOptions};
 
@@ -73,8 +76,28 @@ impl World {
     /// Opens the locker, after closing it if it is open.
     pub(super) fn open(&mut self) {
         self.locker = None;
+        self.locker = Some(self.open_other("home"));
+    }
+
+    /// Where the home of another device is.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Opens the home of another device, under the same clock.
+    pub(super) fn open_other(&self, name: &str) -> Locker {
         let none = &mut || Err(Error::PassphraseNeeded);
-        self.locker = Some(Locker::open(&self.home(), self.env(), none).unwrap());
+        Locker::open(&self.path(name), self.env(), none).unwrap()
+    }
+
+    /// Makes the home of another device, which this one brings in.
+    pub(super) fn join(&self, name: &str) {
+        let inner = self.locker().inner();
+        let keys = DeviceKeys::random(&mut **inner.env().dice());
+        let person = inner.keys().person;
+        let grant = inner.enrol(&Enrol::new(Role::Full, name, &person, &keys)).unwrap();
+        let given = Given::check(person, &keys, &grant).unwrap();
+        given.keep(&self.path(name), &keys, &Vault::File, inner.env()).unwrap();
     }
 
     pub(super) fn locker(&self) -> &Locker {

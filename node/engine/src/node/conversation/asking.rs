@@ -9,6 +9,7 @@ use locker_sync::session::Event;
 use tokio::time::Instant;
 
 use super::Talk;
+use crate::node::ledger::Asker;
 
 /// First pause before what has not come is asked for again.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
@@ -68,6 +69,15 @@ impl Talk {
             self.asking.rest();
         }
         self.ask(missing);
+    }
+
+    /// Asks for what the peer is to hold of what this device named in the person log. Unlike what is missing it is asked for
+    /// at each occasion: the peer may have had none of it before.
+    pub(super) fn confirm(&mut self) {
+        if self.asker == Asker::Source {
+            let asks = self.hub.to_confirm(&self.device).into_iter().map(Ask::Object);
+            self.queue.extend(asks.map(Event::Ask));
+        }
     }
 
     pub(super) fn ask(&mut self, asks: Vec<Ask>) {

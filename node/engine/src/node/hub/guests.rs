@@ -57,14 +57,22 @@ impl Visit {
 
 impl Admitted {
     pub(super) fn new(scope: Scope, visit: Option<Visit>) -> Self {
-        Self { scope, visit, answers: Arc::new(Semaphore::new(BLOB_STREAMS)) }
+        let turns = || Arc::new(Semaphore::new(BLOB_STREAMS));
+        Self { scope, visit, answers: turns(), small_answers: turns() }
     }
 }
 
 /// The right to answer one request: of its session and of the node.
 pub(in crate::node) struct Turn {
-    _session: Option<OwnedSemaphorePermit>,
+    _session: OwnedSemaphorePermit,
     _node: OwnedSemaphorePermit,
+}
+
+/// Waits for a turn of a session, then for one of the node: whoever has many requests keeps no others waiting.
+async fn take_turn(session: &Arc<Semaphore>, node: &Arc<Semaphore>) -> Option<Turn> {
+    let session = Arc::clone(session).acquire_owned().await.ok()?;
+    let node = Arc::clone(node).acquire_owned().await.ok()?;
+    Some(Turn { _session: session, _node: node })
 }
 
 impl Hub {
@@ -77,20 +85,14 @@ impl Hub {
     }
 
     /// Waits for a turn to answer: one of the session, then one of the node. A request too many waits, for a refusal would say
-    /// that the pack is not here. A small one of an own device waits for other small ones only. `None` if the node stops.
+    /// that the pack is not here. Small ones of own devices wait for small ones only. `None` if the node stops.
     pub(in crate::node) async fn turn(&self, admitted: &Admitted, is_small: bool) -> Option<Turn> {
-        if is_small {
-            let node = self.until_stop(Arc::clone(&self.small_answers).acquire_owned()).await?.ok()?;
-            return Some(Turn { _session: None, _node: node });
-        }
-        let of_session = Arc::clone(&admitted.answers);
-        let of_node = if admitted.visit.is_some() { &self.guest_answers } else { &self.own_answers };
-        let turn = async {
-            let session = of_session.acquire_owned().await.ok()?;
-            let node = Arc::clone(of_node).acquire_owned().await.ok()?;
-            Some(Turn { _session: Some(session), _node: node })
+        let (of_session, of_node) = match (is_small, &admitted.visit) {
+            (true, _) => (&admitted.small_answers, &self.small_answers),
+            (false, Some(_)) => (&admitted.answers, &self.guest_answers),
+            (false, None) => (&admitted.answers, &self.own_answers),
         };
-        self.until_stop(turn).await.flatten()
+        self.until_stop(take_turn(of_session, of_node)).await.flatten()
     }
 
     /// Lets the holder of a link in, unless too many are here or the link has just ended. One that comes again over
@@ -146,5 +148,27 @@ impl Hub {
                 let _ = self.net.close(other.id).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// Goal: no session has all small answers, nor any that are for large ones; what ends is free again.
+    #[test]
+    fn one_session_has_no_more_than_its_turns() {
+        let node = Arc::new(Semaphore::new(SMALL_ANSWERS));
+        let [one, other] = [(); 2].map(|()| Admitted::new(Scope::nothing(), None));
+        let turn = |of: &Admitted| take_turn(&of.small_answers, &node).now_or_never().flatten();
+        let mut held: Vec<_> = (0..BLOB_STREAMS).map(|_| turn(&one).unwrap()).collect();
+        assert!(turn(&one).is_none());
+        assert_eq!(node.available_permits(), SMALL_ANSWERS - BLOB_STREAMS);
+        assert_eq!(one.answers.available_permits(), BLOB_STREAMS);
+        assert!(turn(&other).is_some());
+        held.pop();
+        assert!(turn(&one.clone()).is_some(), "a copy has the turns of its session");
     }
 }

@@ -8,13 +8,12 @@ use locker_crypto::id::{ObjectHash, PackHash, VerifyingKey};
 use locker_crypto::secret::RendezvousSecret;
 use locker_net::{Connection, ConnectionId};
 use locker_sync::frontier::Log;
-use locker_sync::message::v1::{Ask, LogKind};
+use locker_sync::message::v1::LogKind;
 use locker_sync::scope::Scope;
 use tokio::sync::watch;
 
 use super::{Admitted, Hub, Place};
 use crate::node::fetches;
-use crate::node::ledger::Asker;
 
 /// Phrase holders with a session at one time: there is one, and he may come over two connections.
 const HEIRS_MAX: usize = 2;
@@ -26,8 +25,10 @@ pub(super) struct Recovery {
     pub(super) seats: HashMap<ConnectionId, (VerifyingKey, watch::Sender<bool>)>,
     /// Devices that have stored what this one wrote in the person log.
     told: BTreeSet<VerifyingKey>,
-    /// What devices from which this home is recovered were given of what the person log names.
-    given: BTreeSet<(VerifyingKey, ObjectHash)>,
+    /// What this device named in the person log, which is to be handed on.
+    named: BTreeSet<ObjectHash>,
+    /// Devices that gave some of it back when they were asked, and so hold it.
+    held: BTreeSet<(VerifyingKey, ObjectHash)>,
     /// Whether packs are fetched.
     has_fetches: bool,
 }
@@ -119,18 +120,33 @@ impl Hub {
         }
     }
 
-    /// Somebody is given what was found of what he asked for beside the logs.
-    pub(in crate::node) fn note_given(
-        &self,
-        device: &VerifyingKey,
-        asker: Asker,
-        ask: &Ask,
-        found: &[Vec<u8>],
-    ) {
-        if let (Asker::Source, Ask::Object(name), [_, ..]) = (asker, ask, found) {
-            self.state().recovery.given.insert((*device, *name));
+    /// Has those who are here asked whether they hold what this device named in the person log; and asked again, each time.
+    pub(crate) fn hand_on(&self, named: &[ObjectHash]) {
+        self.state().recovery.named.extend(named);
+        self.bump();
+    }
+
+    /// What a device is to be asked for, to know that it holds it.
+    pub(in crate::node) fn to_confirm(&self, device: &VerifyingKey) -> Vec<ObjectHash> {
+        let Recovery { named, held, .. } = &self.state().recovery;
+        named.iter().filter(|name| !held.contains(&(*device, **name))).copied().collect()
+    }
+
+    /// A device shows an object. Says whether it is one that was to be handed on.
+    pub(in crate::node) fn note_shown(&self, device: &VerifyingKey, object: &[u8]) -> bool {
+        let name = ObjectHash(*blake3::hash(object).as_bytes());
+        let is_named = {
+            let recovery = &mut self.state().recovery;
+            let is_named = recovery.named.contains(&name);
+            if is_named {
+                recovery.held.insert((*device, name));
+            }
+            is_named
+        };
+        if is_named {
             self.bump();
         }
+        is_named
     }
 
     /// How the recovery on this node stands.
@@ -172,13 +188,11 @@ impl Hub {
         self.state().sessions.keys().copied().collect()
     }
 
-    /// Whether these devices have stored what this one wrote in the person log, and were given what it names: who has the log
+    /// Whether these devices have stored what this one wrote in the person log, and hold what it names: who has the log
     /// without it has nothing with which the phrase opens the keys in use.
-    pub(crate) fn are_told(&self, devices: &BTreeSet<VerifyingKey>, named: &[ObjectHash]) -> bool {
-        let recovery = &self.state().recovery;
-        let was_given =
-            |device: &VerifyingKey| named.iter().all(|name| recovery.given.contains(&(*device, *name)));
-        devices.iter().all(|device| recovery.told.contains(device) && was_given(device))
+    pub(crate) fn are_told(&self, devices: &BTreeSet<VerifyingKey>) -> bool {
+        let told = devices.iter().all(|device| self.state().recovery.told.contains(device));
+        told && devices.iter().all(|device| self.to_confirm(device).is_empty())
     }
 
     /// Waits until something of [`Hub::gathered`] may have changed, or a while.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Hub;
 use crate::Error;
 use crate::locker::Inner;
-use crate::rebirth::{Rebirth, Sign};
+use crate::rebirth::Rebirth;
 
 /// How often roster and heads are looked at without a commit.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
@@ -28,8 +28,7 @@ impl Hub {
         let _turn = self.looking.lock().await;
         let mut standing = self.blocking(Inner::standing).await?;
         let own = self.inner.keys().device_id();
-        if standing.rebirth == Rebirth::None && standing.forked.contains_key(&own) {
-            self.blocking(|inner| inner.note_doubt(Sign::Differs)).await?;
+        if standing.forked.contains_key(&own) && self.blocking(Inner::note_own_fork).await? {
             standing = self.blocking(Inner::standing).await?;
         }
         let mut is_reborn = false;
@@ -78,6 +77,7 @@ impl Hub {
         let mut stopping = self.stopping();
         let known = || (self.roster(), self.others(), self.doors());
         let mut told = known();
+        self.tend_older_keys().await;
         let (mut announced, mut wanted) = (Instant::now(), Instant::now());
         loop {
             tokio::select! {
@@ -99,6 +99,7 @@ impl Hub {
                 wanted = Instant::now();
                 // Whatever was missed of what came and went: what cannot be read now is read the next time.
                 let _ = self.want_all().await;
+                self.tend_older_keys().await;
             }
             let now = known();
             if now != told || announced.elapsed() >= ANNOUNCE_INTERVAL {
@@ -107,6 +108,29 @@ impl Hub {
                 self.announce().await;
             }
         }
+    }
+
+    /// Looks which older keys of the person are still to be heard. What cannot be noted now is the next time.
+    async fn tend_older_keys(&self) {
+        let _ = self.blocking(Inner::tend_older_keys).await;
+    }
+
+    /// The clock of the system jumped: what was heard of the clocks of others was held against the one before.
+    pub(in crate::node) fn forget_clocks(&self) {
+        self.state().sessions.values_mut().for_each(|session| session.ahead_ms = None);
+    }
+
+    /// Looks whether this device wrote ahead of its clock and of those of others, if another device is here that could
+    /// bring in a new key. The clock must not have jumped since they told theirs.
+    pub(in crate::node) async fn look_for_ahead(&self) {
+        let others_ahead_ms = {
+            let state = self.state();
+            let has_device = state.sessions.keys().any(|device| state.roster.contains(device));
+            let known = state.sessions.values().filter_map(|session| session.ahead_ms);
+            if has_device { known.collect::<Vec<_>>() } else { Vec::new() }
+        };
+        // What cannot be read now is looked at the next time.
+        let _ = self.blocking(move |inner| inner.look_for_ahead(&others_ahead_ms)).await;
     }
 
     /// What a session is to ask its peer for, if this device needs a new key and nobody else was asked just now.

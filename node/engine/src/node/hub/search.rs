@@ -81,6 +81,24 @@ impl Hub {
         }
     }
 
+    /// Waits until no session with a device stands.
+    pub(in crate::node) async fn has_gone(&self, device: &VerifyingKey) {
+        let mut changes = self.presence_changes();
+        while self.state().sessions.contains_key(device) {
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Whether a session with a device stands for which this end greeted it.
+    pub(in crate::node) fn has_greeted(&self, device: &VerifyingKey) -> bool {
+        self.state().sessions.get(device).is_some_and(|session| session.we_greeted)
+    }
+
+    /// Whether the last session with a device ended soon after it had begun; told once.
+    pub(in crate::node) fn take_soon_lost(&self, device: &VerifyingKey) -> bool {
+        self.state().soon_lost.remove(device)
+    }
+
     /// Has devices looked for now, whatever pause they are in.
     pub(crate) fn seek_at_once(&self, devices: impl IntoIterator<Item = VerifyingKey>) {
         self.state().sought.extend(devices);

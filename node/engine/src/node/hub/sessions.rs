@@ -9,14 +9,14 @@ use locker_crypto::id::VerifyingKey;
 use locker_net::{Connection, ConnectionId};
 use locker_sync::scope::Scope;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::{Admitted, Hub, Place, Session, State};
+use super::{Admitted, Hub, Place, State};
 use crate::node::conversation;
 use crate::node::knock::KnockError;
 use crate::node::seek::Tentative;
 
-/// How long what is under way through a relay may take once the session has moved to a direct connection.
+/// How long what is under way on a connection may take once the session has moved to another one.
 const MOVE_TIME: Duration = Duration::from_secs(10);
 /// How often it is tried to move a session: there is no other occasion for as long as the relay lets it stand.
 const MOVES: u32 = 3;
@@ -25,19 +25,42 @@ const SOURCES_MAX: usize = 64;
 /// Two connections with one device, of which either end dialed one at the same time, come within this time.
 const CROSSING_TIME: Duration = Duration::from_secs(10);
 
+/// A session that stands.
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    /// Whether this end dialed and showed who it is; else the other one did.
+    pub(super) we_greeted: bool,
+    /// The connection of the session in whose place it came, if what is under way there may still end.
+    after: Option<ConnectionId>,
+    since: Instant,
+    pub(super) is_level: bool,
+    /// How far the clock of the device is ahead of ours, in milliseconds.
+    pub(super) ahead_ms: Option<i64>,
+    pub(super) end: watch::Sender<bool>,
+}
+
 impl Session {
-    fn new(connection: Connection, end: watch::Sender<bool>) -> Self {
-        Self { connection, since: Instant::now(), is_level: false, ahead_ms: None, end }
+    fn new(connection: Connection, we_greeted: bool, end: watch::Sender<bool>) -> Self {
+        Self {
+            connection,
+            we_greeted,
+            after: None,
+            since: Instant::now(),
+            is_level: false,
+            ahead_ms: None,
+            end,
+        }
     }
 }
 
-/// Two sessions with one device.
+/// Two sessions with one device (`docs/spec/12-sync.md`, "Two sessions with one device").
 struct Two {
     /// For how long the old one has stood.
     age: Duration,
     is_old_relayed: bool,
     is_new_relayed: bool,
-    /// Whether the lesser device dialed the new one.
+    /// Whether the lesser device dialed the old one, and the new one.
+    is_old_preferred: bool,
     is_new_preferred: bool,
 }
 
@@ -49,14 +72,22 @@ impl Two {
             _ if self.age > CROSSING_TIME => true,
             (true, false) => true,
             (false, true) => false,
+            // Both were dialed by one device: it has lost the old one.
+            _ if self.is_old_preferred == self.is_new_preferred => true,
+            // They crossed.
             _ => self.is_new_preferred,
         }
+    }
+
+    /// Whether what is under way on the old one, if the new one takes its place, may still come to its end.
+    fn lets_end(&self) -> bool {
+        self.age <= CROSSING_TIME || self.is_old_relayed && !self.is_new_relayed
     }
 }
 
 impl Hub {
     /// Lets a session in. Of two with one device both ends keep the one on the direct way, of two alike the one that the
-    /// lesser device dialed; `None` if it is not this one.
+    /// lesser device dialed, of two that one device dialed the later; `None` if it is not this one.
     pub(in crate::node) async fn admit(
         &self,
         device: VerifyingKey,
@@ -65,8 +96,9 @@ impl Hub {
         we_dialed: bool,
     ) -> Option<Place> {
         let own = self.inner.keys().device_id();
-        let is_preferred = we_dialed == (own < device);
+        let is_preferred = |we_dialed: bool| we_dialed == (own < device);
         let (sender, end) = watch::channel(false);
+        let mut session = Session::new(connection.clone(), we_dialed, sender);
         let mut dead = None;
         let known = {
             let mut state = self.state();
@@ -80,17 +112,20 @@ impl Hub {
                     age: old.since.elapsed(),
                     is_old_relayed: old.connection.is_relayed(),
                     is_new_relayed: connection.is_relayed(),
-                    is_new_preferred: is_preferred,
+                    is_old_preferred: is_preferred(old.we_greeted),
+                    is_new_preferred: is_preferred(we_dialed),
                 };
                 let takes_over = two.keeps_new() && old.connection.id != connection.id;
                 if !takes_over && old.connection.peer == connection.peer {
                     return None;
                 }
                 old.end.send_replace(true);
-                dead = (old.connection.peer != connection.peer).then_some(old.connection.id);
+                let is_dead = old.connection.peer != connection.peer;
+                dead = is_dead.then_some(old.connection.id);
+                session.after = (!is_dead && two.lets_end()).then_some(old.connection.id);
             }
             state.scopes.insert(connection.peer, Admitted::new(scope, None));
-            state.sessions.insert(device, Session::new(connection.clone(), sender));
+            state.sessions.insert(device, session);
             state.plan.meet(device);
             // Through a relay anybody comes from its address.
             if !connection.is_relayed() {
@@ -110,6 +145,31 @@ impl Hub {
             let _ = self.net.close(dead).await;
         }
         Some(Place { end })
+    }
+
+    /// Lets a session in, as [`Hub::admit`]. One for which we dialed, and in whose place another one stands, is kept in
+    /// reserve for a while: the other end has it until the one that stands comes up there, which may fail. `None` if it
+    /// came to nothing.
+    pub(in crate::node) async fn settle(
+        &self,
+        device: VerifyingKey,
+        connection: &Connection,
+        scope: Scope,
+        we_dialed: bool,
+    ) -> Option<Place> {
+        let place = self.admit(device, connection, scope.clone(), we_dialed).await;
+        // Whoever dialed decides when the connection goes.
+        if place.is_some() || !we_dialed || self.connection_to(&device) == Some(connection.id) {
+            return place;
+        }
+        let has_gone = self.until_stop(timeout(MOVE_TIME, self.has_gone(&device))).await;
+        if let Some(Ok(())) = has_gone
+            && let Some(place) = self.admit(device, connection, scope, we_dialed).await
+        {
+            return Some(place);
+        }
+        let _ = self.net.close(connection.id).await;
+        None
     }
 
     /// Lets those in first who come from where own devices were last.
@@ -244,15 +304,17 @@ impl Hub {
                 // Whoever was asked may not have heard it: the next one is asked at once.
                 *asked_at = None;
             }
-            let current = state.sessions.get(device).map(|session| &session.connection);
-            has_moved = connection.is_relayed()
-                && current.is_some_and(|current| {
-                    current.peer == connection.peer && current.id != connection.id && !current.is_relayed()
-                });
-            if current.is_some_and(|current| current.id == connection.id) {
-                state.sessions.remove(device);
+            let current = state.sessions.get(device);
+            has_moved = current.is_some_and(|current| current.after == Some(connection.id));
+            if current.is_some_and(|current| current.connection.id == connection.id)
+                && let Some(session) = state.sessions.remove(device)
+            {
                 state.strays.remove(device);
                 state.plan.lose(device);
+                match session.since.elapsed() <= CROSSING_TIME {
+                    true => state.soon_lost.insert(*device),
+                    false => state.soon_lost.remove(device),
+                };
             }
             if !state.sessions.values().any(|session| session.connection.peer == connection.peer) {
                 state.scopes.remove(&connection.peer);
@@ -263,7 +325,7 @@ impl Hub {
         let _ = self.net.set_session(connection.id, false).await;
         if has_moved {
             // What is under way there need not be asked for again.
-            let _ = self.until_stop(tokio::time::sleep(MOVE_TIME)).await;
+            let _ = self.until_stop(timeout(MOVE_TIME, self.has_gone(device))).await;
         }
         let _ = self.net.close(connection.id).await;
         self.fetches.notify_one();
@@ -302,8 +364,9 @@ mod tests {
 
     #[test]
     fn of_two_sessions_both_ends_keep_one_and_a_dead_one_gives_way() {
-        let keeps_new = |age, is_old_relayed, is_new_relayed, is_new_preferred| {
-            Two { age, is_old_relayed, is_new_relayed, is_new_preferred }.keeps_new()
+        let keeps_new = |age, is_old_relayed, is_new_relayed, is_new_preferred: bool| {
+            let is_old_preferred = !is_new_preferred;
+            Two { age, is_old_relayed, is_new_relayed, is_old_preferred, is_new_preferred }.keeps_new()
         };
         let now = Duration::ZERO;
         // They cross: what one end prefers, the other one does not.
@@ -315,5 +378,52 @@ mod tests {
                 assert!(keeps_new(CROSSING_TIME * 2, relayed.0, relayed.1, is_preferred));
             }
         }
+    }
+
+    /// What an end has once a session comes up; of each is told whether the lesser device dialed it.
+    fn with(kept: Option<bool>, is_new_preferred: bool) -> Option<bool> {
+        let keeps_new = kept.is_none_or(|is_old_preferred| {
+            let (age, is_old_relayed, is_new_relayed) = (Duration::ZERO, false, false);
+            Two { age, is_old_relayed, is_new_relayed, is_old_preferred, is_new_preferred }.keeps_new()
+        });
+        if keeps_new { Some(is_new_preferred) } else { kept }
+    }
+
+    /// Goal: whatever comes first at either end, two that dialed each other have the same session in the end. Method:
+    /// both dials come up, first where it was dialed to, then where from; every order of these four steps.
+    #[test]
+    fn two_that_dial_each_other_agree_in_every_order() {
+        // Where it comes up, and whether the lesser device dialed it.
+        let [lesser, greater] = [0_usize, 1];
+        let (its_own, its_peers) = ([(greater, true), (lesser, true)], [(lesser, false), (greater, false)]);
+        let mut orders = 0;
+        for places in 0_u32..16 {
+            // Of four steps, those of the dial of the lesser device.
+            if places.count_ones() != 2 {
+                continue;
+            }
+            let (mut own, mut peers) = (its_own.into_iter(), its_peers.into_iter());
+            let mut kept = [None, None];
+            for step in 0..4 {
+                let next = if places & (1 << step) != 0 { own.next() } else { peers.next() };
+                let (end, is_preferred) = next.unwrap();
+                kept[end] = with(kept[end], is_preferred);
+            }
+            assert_eq!(kept, [Some(true), Some(true)], "{places:04b}");
+            orders += 1;
+        }
+        assert_eq!(orders, 6);
+        // Who dials again has lost what it had, whichever device it is.
+        assert_eq!([with(Some(true), true), with(Some(false), false)], [Some(true), Some(false)]);
+    }
+
+    #[test]
+    fn what_is_under_way_ends_where_nothing_died() {
+        let lets_end = |age, is_old_relayed, is_new_relayed| {
+            let (is_old_preferred, is_new_preferred) = (false, true);
+            Two { age, is_old_relayed, is_new_relayed, is_old_preferred, is_new_preferred }.lets_end()
+        };
+        assert!(lets_end(Duration::ZERO, false, false) && lets_end(CROSSING_TIME * 2, true, false));
+        assert!(!lets_end(CROSSING_TIME * 2, false, false) && !lets_end(CROSSING_TIME * 2, false, true));
     }
 }

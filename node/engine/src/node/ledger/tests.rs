@@ -1,13 +1,18 @@
 //! Goal: a replica, which nobody needs to trust, sets nothing here that the person's own devices have not led to. Method: real
 //! stores in temporary folders, whose logs are handed over in hostile orders, without a network.
 
+use locker_crypto::epoch::{BOX_LEN, Bundle};
+use locker_crypto::id::BoxTag;
 use locker_crypto::identity::DeviceKeys;
 use locker_crypto::person::{Author, Candidate, Head as PersonHead, Place};
+use locker_crypto::secret::EpochSecret;
+use locker_crypto::sign::Domain;
+use locker_store::keyring::{self, SpaceEpoch};
 use locker_sync::pairing::{Enrol, Role};
 
 use super::*;
 use crate::join::Given;
-use crate::test_mesh::{World, names, pass};
+use crate::test_mesh::{World, id, names, pass};
 use crate::writer::pin;
 use crate::{Env, InitOptions, Locker, Secret, Vault};
 
@@ -104,6 +109,97 @@ fn t21_authors_whom_nobody_brought_in_are_not_kept_for_a_replica() {
     let store = two.locker.inner();
     let snapshot = store.store().unwrap().read().unwrap();
     assert_eq!(persons::get(&snapshot, &person, &made.id).unwrap(), None);
+}
+
+/// Hands over the logs, and the objects that they name, but no box bundle.
+fn pass_without_boxes(from: &Locker, to: &Locker) {
+    let (source, target) = (from.inner(), to.inner());
+    for (log, heads) in source.standing().unwrap().heads {
+        for head in heads {
+            let items = source.load_items(log, &head.author, 0, head.seq, u64::MAX).unwrap().into_iter();
+            let items = items.map(|item| Incoming { ticket: 0, log, bytes: item.bytes, from: Asker::Device });
+            target.take_items(items.collect()).unwrap();
+        }
+    }
+    for ask in target.missing_objects().unwrap() {
+        if let Ask::Object(_) = ask {
+            let found = source.look_up(&ask, Asker::Device).unwrap();
+            found.iter().for_each(|object| drop(target.take_object(object).unwrap()));
+        }
+    }
+}
+
+/// The bundle of another one, with other 32 bytes in every box and signed anew by `author`: what a cheating device
+/// can send.
+fn cheating(honest: &[u8], keys: &crate::keys::Keys, author: &DeviceKeys) -> Vec<u8> {
+    let (epoch, recipient) = (&honest[20..52], keys.person_keys().unwrap().newest().box_keys());
+    let info = [b"locker-v1 epoch-box".as_slice(), keys.space.as_bytes(), epoch].concat();
+    let mut bytes = honest[..honest.len() - 64].to_vec();
+    bytes[52..84].copy_from_slice(author.verifying_key().as_bytes());
+    let dice = &mut crate::env::system_dice();
+    for sealed in bytes[86..].chunks_exact_mut(BOX_LEN) {
+        let other = recipient.public().seal(&info, author.verifying_key().as_bytes(), &[7; 32], dice);
+        sealed[BoxTag::LEN..].copy_from_slice(&other);
+    }
+    let signature = author.signing().sign(Domain::Boxes, blake3::hash(&bytes).as_bytes());
+    bytes.extend_from_slice(&signature);
+    bytes
+}
+
+/// T75: a device that was off while another epoch began asks for its bundle, opens it and reads on. One with another
+/// secret in it, by another device of the person, one by nobody, and one of another epoch give it nothing, and do not
+/// stand in the way.
+#[test]
+fn t75_a_device_that_was_off_asks_for_the_bundle_of_an_epoch_and_opens_it() {
+    let (world, first) = World::new();
+    world.add(&first, "before.txt");
+    let [late, cheat, thief] = ["late", "cheat", "thief"].map(|name| world.join(&first, name));
+    pass(&first, &late);
+    first.revoke_device(&id(&thief)).unwrap();
+    world.add(&first, "after.txt");
+    pass_without_boxes(&first, &late);
+
+    let inner = late.inner();
+    let epochs = inner.unknown_epochs();
+    let [epoch] = epochs[..] else { panic!("{epochs:?}") };
+    let ask = Ask::Boxes(inner.space_tag(), epoch);
+    let asks = || {
+        let mut missing = inner.missing_objects().unwrap();
+        missing.retain(|ask| matches!(ask, Ask::Boxes(..)));
+        missing
+    };
+    assert_eq!((asks(), names(&late)), (vec![ask], vec!["before.txt".to_owned()]));
+    let secret = || {
+        let snapshot = inner.store().unwrap().read().unwrap();
+        let id = SpaceEpoch { space: inner.space_tag(), epoch };
+        keyring::get::<EpochSecret, _>(&snapshot, &id).unwrap()
+    };
+    let bundles = || {
+        let snapshot = inner.store().unwrap().read().unwrap();
+        objects::bundles(&snapshot, &inner.space_tag(), &epoch).unwrap().len()
+    };
+
+    let honest = first.inner().look_up(&ask, Asker::Device).unwrap().remove(0);
+    let keys = inner.keys();
+    let by = cheat.inner().keys();
+    let dice = &mut crate::env::system_dice();
+    let stranger = DeviceKeys::random(dice);
+    let puk = keys.person_keys().unwrap().newest().box_keys();
+    let other = EpochSecret::new([8; 32]);
+    let of_another = Bundle::seal(&keys.space, &other, by.device.signing(), [puk.public()], dice).unwrap();
+    let false_one = cheating(&honest, &keys, &by.device);
+    let opened = Bundle::decode(&false_one).unwrap().open(&keys.space, &puk);
+    assert_eq!(opened.err(), Some(Refusal::Epoch), "it is no cheating bundle");
+    let strange = cheating(&honest, &keys, &stranger);
+    for (bytes, kept) in [(strange, 0), (false_one, 1), (of_another.encode(), 1)] {
+        inner.take_object(&bytes).unwrap();
+        assert_eq!((secret().is_none(), bundles()), (true, kept));
+        assert_eq!((asks(), names(&late)), (vec![ask], vec!["before.txt".to_owned()]));
+    }
+    inner.take_object(&honest).unwrap();
+    assert!(secret().is_some_and(|secret| secret.id() == epoch));
+    assert_eq!((asks(), names(&late)), (vec![], names(&first)));
+    assert_eq!(names(&late), ["after.txt", "before.txt"]);
 }
 
 /// What one batch of items lets go and pins again is wanted after it: nobody would ask for it again.

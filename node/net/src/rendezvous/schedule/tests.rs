@@ -1,10 +1,14 @@
-//! The plan itself, and what somebody who sees every record come and go can make of it (T44).
+//! The plan itself, what somebody who sees every record come and go can make of it (T44), and whether who may finds
+//! one (T90).
 
 use std::collections::{BTreeMap, HashMap};
 
 use libp2p::kad;
 use locker_crypto::certificate::Certificate;
-use locker_crypto::secret::{RendezvousSecret, SigningSeed};
+use locker_crypto::id::VerifyingKey;
+use locker_crypto::identity::{Root, Slot};
+use locker_crypto::rendezvous::Publishers;
+use locker_crypto::secret::{Entropy, RendezvousSecret, SigningSeed};
 use locker_crypto::sign::Signing;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -292,4 +296,59 @@ fn t44_nothing_links_the_records_of_one_locker() {
         let share = best_classifier(&seen, apart);
         assert!(share > 0.55, "{apart} days apart: {share}");
     }
+}
+
+/// T90: all devices of the owner are off for 60 days, and the replica alone puts its records: with the secret of its
+/// slot and a key of its own, and nothing else. Whoever has the words derives the same secret, and finds three records
+/// of it at every hour of every day. Method: a node of the DHT that keeps the last record of each key; one question an
+/// hour.
+#[test]
+fn t90_a_replica_alone_is_found_by_the_words_at_every_hour_of_sixty_days() {
+    let secret = || {
+        let root = Root::from_entropy(&Entropy::new([90; 32]));
+        Slot::new(3).unwrap().secret(&root.rendezvous_master(0))
+    };
+    let replica = Signing::from_seed(&SigningSeed::new([3; 32]));
+    // All that the replica has of its owner: what it was given once.
+    let given = secret();
+    let mut dice = ChaCha20Rng::seed_from_u64(90);
+    let mut puts: Vec<(u64, u64, u8)> = Publishers::One
+        .write(0)
+        .flat_map(|r| {
+            let played = play(&mut Schedule::default(), &mut dice, DAYS);
+            played.into_iter().map(move |(period, at)| (at, period, r))
+        })
+        .collect();
+    puts.sort_unstable();
+    let (mut kept, mut next): (HashMap<Vec<u8>, kad::Record>, _) = (HashMap::new(), puts.iter().peekable());
+    let sought = secret();
+    for hour in 1..DAYS * 24 {
+        let now = NOON + hour * 3_600;
+        while let Some((at, period, r)) = next.next_if(|(at, ..)| *at <= now) {
+            // A certificate lasts ten days, and is made anew by whoever runs longer.
+            let certificate = Certificate::issue(&replica, key(99), at + 10 * PERIOD_S);
+            let publication = Publication { secret: given.clone(), r: 0..3, certificate };
+            let record =
+                dht::make_record(&publication, *r, *period, (vec![], vec![]), *at, &mut dice).unwrap();
+            kept.insert(record.key.to_vec(), record);
+        }
+        let found = dht::keys_to_read(&sought, Publishers::One, now).into_iter().filter(|(period, key)| {
+            let record = kept.get(key.as_slice());
+            // Who has nothing but the words knows no device to expect.
+            let read = record.map(|record| dht::read_record(period, key, record, None, now));
+            let contact = read.and_then(Result::ok).map(|(contact, _)| contact);
+            contact.is_some_and(|contact| contact.certificate.device() == replica.verifying_key())
+        });
+        let found = found.count();
+        assert!(found >= 3, "day {} hour {}: {found} records", hour / 24, hour % 24);
+    }
+    // The control: who has other words finds nothing at any of these keys.
+    let root = Root::from_entropy(&Entropy::new([91; 32]));
+    let other = Slot::new(3).unwrap().secret(&root.rendezvous_master(0));
+    let keys = dht::keys_to_read(&other, Publishers::One, NOON + (DAYS * 24 - 1) * 3_600);
+    assert!(keys.iter().all(|(_, key)| !kept.contains_key(key.as_slice())));
+}
+
+fn key(n: u8) -> VerifyingKey {
+    Signing::from_seed(&SigningSeed::new([n; 32])).verifying_key()
 }
