@@ -59,12 +59,17 @@ impl World {
 
     /// Comes back by words from the home of a device that is closed, the others staying devices.
     pub(crate) fn recover(&self, from: &str, phrase: &Secret, name: &str) -> Locker {
+        self.recover_from(RecoverFrom::Folder(self.path(from)), phrase, name)
+    }
+
+    /// The same from somewhere else.
+    pub(crate) fn recover_from(&self, from: RecoverFrom, phrase: &Secret, name: &str) -> Locker {
         let options = RecoverOptions {
             phrase: Secret::new(phrase.expose().to_owned()),
             name: Some(name.into()),
             vault: Vault::File,
             node: NodeOptions::default(),
-            from: vec![RecoverFrom::Folder(self.path(from))],
+            from: vec![from],
             // Packs are not handed over here.
             accept_missing: true,
             names_only: false,
