@@ -42,7 +42,6 @@ use std::time::Duration;
 
 use locker_crypto::id::PackHash;
 use locker_net::{Clock, Config, Handle, Limits, NodeAddress, Role, both_transports};
-use tokio::time::Instant;
 
 use self::hub::Inherited;
 use self::threads::Threads;
@@ -116,7 +115,7 @@ pub struct Node {
     hub: Arc<Hub>,
     options: NodeOptions,
     /// When its transport key is to be replaced.
-    due: Instant,
+    change: anew::Change,
 }
 
 impl Node {
@@ -132,7 +131,8 @@ impl Node {
             ));
         }
         let (threads, hub) = Self::begin(&locker.inner(), &options, Inherited::default())?;
-        Ok(Self { threads: Some(threads), hub, options, due: anew::due() })
+        let change = anew::Change::after(locker.inner().env().now_ms(), &mut crate::env::system_dice());
+        Ok(Self { threads: Some(threads), hub, options, change })
     }
 
     /// Starts everything, and tells the locker.

@@ -13,8 +13,8 @@ use crate::model::entries;
 use crate::network::Host;
 use crate::{hooks, meeting};
 
-/// Each run has two hosts of its own, and meeting points have the last numbers.
-const COUNT_MAX: u64 = 20_000;
+/// Each run has two hosts of its own in one world: of many more, the one meeting point of the world has no room.
+const COUNT_MAX: u64 = 30;
 /// There and back between the two, in milliseconds.
 const ROUND_MS: [u64; 4] = [100, 300, 300, 600];
 /// How long two devices have to come to a session that stays.

@@ -201,7 +201,8 @@ fn the_recovery_is_rehearsed_on_a_read_only_disk() {
         let disk = Mounted::mount(image, &folder.join("disk"), "ro").unwrap();
         look("from the start");
         // Nothing has changed on either side.
-        disk.remount("rw");
+        disk.unmount();
+        let _disk = Mounted::mount(image, &folder.join("disk"), "defaults").unwrap();
         home.ok(["mkdir", "after"]);
         assert_eq!(home.json(["verify"])["bad"], 0);
         assert!(!home.path().join("run/drill").exists());

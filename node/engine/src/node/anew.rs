@@ -7,16 +7,18 @@ use std::time::Duration;
 use rand_core::Rng;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
 
 use super::Node;
 use super::hub::Hub;
 use crate::Error;
 
-/// A key is kept for a day, 6 hours more or less, so that the change says nothing of whose it is.
-const LIFE_MIN: Duration = Duration::from_secs(18 * 3600);
-const LIFE_SPREAD: Duration = Duration::from_secs(12 * 3600);
-/// How often it is looked whether a node that is due rests by now.
+const DAY_MS: u64 = 86_400_000;
+/// The time of the day of UTC at which keys change, from its beginning: no record of the new day is put before that is over
+/// (`docs/spec/09-rendezvous.md`, section 4.4), so that no key is seen under those of two days.
+const CHANGE_MS: u64 = 600_000;
+/// Of it each node takes its own part: it begins so late at most.
+const LATEST_MS: u64 = 420_000;
+/// How often it is looked whether it is that time, and the node rests.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// A port that is not free at once is tried again.
 const TRIES: u32 = 10;
@@ -27,8 +29,8 @@ const TRY_PAUSE: Duration = Duration::from_millis(300);
 pub enum Woken {
     /// The system asks this process to end.
     Asked,
-    /// The node rests, and its transport key is a day old; or it could not be started anew a minute ago:
-    /// [`Node::start_anew`], or be told again a minute later.
+    /// A new day has begun and the node rests, or it could not be started anew a minute ago: [`Node::start_anew`], or be
+    /// told again a minute later.
     Due,
 }
 
@@ -64,20 +66,18 @@ impl Node {
     pub fn wait(&mut self, signals: &mut Signals) -> Result<Woken, Error> {
         let Signals { runtime, interrupt, terminate } = signals;
         let mut stopping = self.hub.stopping();
-        let (hub, due, is_running) = (&self.hub, self.due, self.threads.is_some());
-        let woken = runtime.block_on(async {
+        let (hub, change, is_running) = (&self.hub, self.change, self.threads.is_some());
+        runtime.block_on(async {
             tokio::select! {
                 _ = interrupt.recv() => Ok(Woken::Asked),
                 _ = terminate.recv() => Ok(Woken::Asked),
                 _ = stopping.wait_for(|stop| *stop), if is_running => {
                     Err(Error::Network("the network of this node has ended".into()))
                 }
-                () = rest_from(hub, due), if is_running => Ok(Woken::Due),
-                () = tokio::time::sleep_until(due), if !is_running => Ok(Woken::Due),
+                () = rest_at(hub, change), if is_running => Ok(Woken::Due),
+                () = tokio::time::sleep(LOOK_INTERVAL), if !is_running => Ok(Woken::Due),
             }
-        })?;
-        self.due = Instant::now() + LOOK_INTERVAL;
-        Ok(woken)
+        })
     }
 
     /// Ends the network in order, and starts another one under a new transport key, as it was started at first. Takes up to
@@ -96,26 +96,40 @@ impl Node {
             }
             tries += 1;
         };
-        (self.threads, self.hub, self.due) = (Some(threads), hub, due());
+        self.change = Change::after(inner.env().now_ms(), &mut crate::env::system_dice());
+        (self.threads, self.hub) = (Some(threads), hub);
         Ok(())
     }
 }
 
-/// When the transport key of a network that starts now is to be replaced.
-pub(super) fn due() -> Instant {
-    Instant::now() + life(&mut crate::env::system_dice())
+/// When the transport key of a network is to be replaced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    /// The day on which it began.
+    day: u64,
+    /// How long into a later one.
+    after_ms: u64,
 }
 
-/// How long a transport key is kept.
-fn life(dice: &mut (impl Rng + ?Sized)) -> Duration {
-    LIFE_MIN + Duration::from_secs(dice.next_u64() % LIFE_SPREAD.as_secs())
+impl Change {
+    /// For a network that starts now.
+    pub(super) fn after(now_ms: u64, dice: &mut (impl Rng + ?Sized)) -> Self {
+        Self { day: now_ms / DAY_MS, after_ms: dice.next_u64() % LATEST_MS }
+    }
+
+    /// Whether it is the time. A day on which it was missed, as the device slept or was busy, goes by.
+    fn is_due(self, now_ms: u64) -> bool {
+        now_ms / DAY_MS != self.day && (self.after_ms..CHANGE_MS).contains(&(now_ms % DAY_MS))
+    }
 }
 
-/// Waits until a node rests, not before `due`.
-async fn rest_from(hub: &Hub, due: Instant) {
-    tokio::time::sleep_until(due).await;
-    while !hub.is_at_rest() {
+/// Waits until it is time for a change, and the node rests.
+async fn rest_at(hub: &Hub, change: Change) {
+    loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
+        if change.is_due(hub.inner().env().now_ms()) && hub.is_at_rest() {
+            return;
+        }
     }
 }
 
@@ -127,12 +141,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn t82_a_key_is_kept_for_about_a_day_and_no_two_alike() {
-        let mut dice = ChaCha8Rng::seed_from_u64(82);
-        let lives: std::collections::BTreeSet<Duration> = (0..1_000).map(|_| life(&mut dice)).collect();
-        assert!(lives.len() > 900, "{}", lives.len());
-        let (least, most) = (lives.first().unwrap(), lives.last().unwrap());
-        assert!(*least >= LIFE_MIN && *most < LIFE_MIN + LIFE_SPREAD);
-        assert!(*most - *least > LIFE_SPREAD * 9 / 10);
+    fn t82_a_key_is_replaced_early_on_the_next_day_by_each_node_at_its_own_time() {
+        let (mut dice, day, minute) = (ChaCha8Rng::seed_from_u64(82), 20_000 * DAY_MS, 60_000);
+        let mut begun = std::collections::BTreeSet::new();
+        for start in [day, day + minute, day + DAY_MS / 2, day + DAY_MS - 1] {
+            for _ in 0..100 {
+                let change = Change::after(start, &mut dice);
+                let due: Vec<u64> = (start..start + 3 * DAY_MS)
+                    .step_by(minute as usize)
+                    .filter(|now_ms| change.is_due(*now_ms))
+                    .collect();
+                let first = due[0];
+                assert!(first >= day + DAY_MS && first < day + DAY_MS + CHANGE_MS, "{change:?}");
+                // Looked at each minute there are some looks before the time is over, and it comes again the day after.
+                assert!(due.iter().filter(|at| **at < first + CHANGE_MS).count() >= 2, "{change:?}");
+                assert!(due.iter().any(|at| *at >= day + 2 * DAY_MS), "{change:?}");
+                assert!(due.iter().all(|at| at % DAY_MS < CHANGE_MS), "{change:?}");
+                begun.insert((first - day - DAY_MS) / minute);
+            }
+        }
+        assert!(begun.len() >= 6, "{begun:?}");
     }
 }

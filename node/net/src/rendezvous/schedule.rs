@@ -9,6 +9,8 @@ use locker_crypto::rendezvous::{PERIOD_S, period_at};
 use rand_core::Rng;
 use tokio::time::Instant;
 
+/// The beginning of a period, as a part of the interval: of 8 hours, ten minutes.
+const QUIET_SHARE: u32 = 48;
 /// First pause after nobody took a record.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
@@ -111,12 +113,14 @@ impl Schedule {
 }
 
 impl Plan {
-    /// From a random moment of the first half interval of the period, every interval; of a period that has begun, what is
-    /// left of such a plan.
+    /// From a random moment of the first half interval of the period, but not of its beginning, every interval; of a period
+    /// that has begun, what is left of such a plan. At the beginning nodes change their transport keys: no record is seen
+    /// under those of two days.
     fn of(period: u64, now: Moment, interval: Duration, dice: &mut (impl Rng + ?Sized)) -> Self {
         let share = f64::from(dice.next_u32()) / (f64::from(u32::MAX) + 1.0);
         let into_period = Duration::from_secs(now.unix_s - period * PERIOD_S);
-        let mut moment = (interval / 2).mul_f64(share);
+        let beginning = interval / QUIET_SHARE;
+        let mut moment = beginning + (interval / 2 - beginning).mul_f64(share);
         if moment < into_period {
             let steps = (into_period - moment).as_millis() / interval.as_millis().max(1) + 1;
             moment += interval.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
