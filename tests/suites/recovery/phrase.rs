@@ -118,6 +118,9 @@ fn words_that_do_not_count_are_told_with_the_reason() {
         // No new words are shown that would not count.
         assert!(refused.json().get("phrase").is_none(), "{refused:?}");
         let told = refused.json();
-        assert!(told["error"]["hint"].as_str().unwrap().contains("The words stay as they are"), "{refused:?}");
+        assert!(
+            told["error"]["hint"].as_str().unwrap().contains("The words stay as they are"),
+            "{refused:?}"
+        );
     }
 }
