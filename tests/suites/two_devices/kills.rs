@@ -9,6 +9,8 @@ use locker_tests::wait::wait_for;
 use locker_tests::{Dice, Home, Meeting, Tree, Up};
 use serde_json::Value;
 
+use super::replication::pair;
+
 /// Kills in one run: `LOCKER_KILLS`, else 10; at most 50.
 fn kills() -> u64 {
     let number =
@@ -151,11 +153,7 @@ fn problems(home: &Home) -> Vec<String> {
 #[test]
 fn t89_a_kill_during_imports_told_nobody_what_was_not_committed() {
     let mut dice = Dice::of("t89_a_kill_during_imports_told_nobody_what_was_not_committed");
-    let meeting = Meeting::start();
-    let (a, b) = (Home::new(), Home::empty());
-    let up_a = Up::start(&a, &["--bootstrap", meeting.address()]);
-    a.pair_with(&b, &meeting, "second");
-    let up_b = Up::start(&b, &[]);
+    let (_meeting, a, b, up_a, up_b) = pair();
     b.wait_synced();
     up_a.stop().ok();
     let own = |home: &Home| {

@@ -126,16 +126,22 @@ mod tests {
         }
     }
 
-    /// Goal: a device that was ended before it handed on the keys it had begun takes nothing with it. Method: its entry comes
-    /// without them to the device from which the words then bring back all there is; it comes back later itself.
-    #[test]
-    fn keys_that_were_not_handed_on_hold_nothing_up() {
+    /// A device with a file, and one that was recovered from it and of which it has the log without what that names.
+    fn bare() -> (World, Locker, Locker) {
         let (world, first) = World::new();
         world.add(&first, "before.txt");
         drop(first);
         let back = world.recover("first", &world.phrase, "back");
         let first = world.open("first");
         pass_bare_log(&back, &first);
+        (world, first, back)
+    }
+
+    /// Goal: a device that was ended before it handed on the keys it had begun takes nothing with it. Method: its entry comes
+    /// without them to the device from which the words then bring back all there is; it comes back later itself.
+    #[test]
+    fn keys_that_were_not_handed_on_hold_nothing_up() {
+        let (world, first, back) = bare();
         world.add(&first, "since.txt");
         drop(first);
         let again = world.recover("first", &world.phrase, "again");
@@ -158,12 +164,7 @@ mod tests {
     /// the keys with which the words open everything. Method: twice in a row from a node that lacks those of an earlier one.
     #[test]
     fn keys_that_were_not_handed_on_hold_nothing_up_over_the_network() {
-        let (world, first) = World::new();
-        world.add(&first, "before.txt");
-        drop(first);
-        let back = world.recover("first", &world.phrase, "back");
-        let first = world.open("first");
-        pass_bare_log(&back, &first);
+        let (world, first, _back) = bare();
         assert!(!first.inner().missing_objects().unwrap().is_empty());
         let listen = vec!["127.0.0.1:0".parse().unwrap()];
         let node = Node::start(&first, NodeOptions { listen, ..NodeOptions::default() }).unwrap();
