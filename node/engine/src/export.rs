@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStringExt;
@@ -78,6 +79,7 @@ fn copy_all_out(inner: &Inner, to: &Path, observer: &dyn Observer) -> Result<Got
     let reader = Reader::new(inner, &store, &snapshot).asking_others().while_wanted(&meter);
     let temporary = place.temporary(inner.env());
     let dir = make_folder(temporary.parent, &temporary.name).map_err(io)?;
+    temporary.note(&dir).map_err(io)?;
     let mut taken = HashSet::new();
     tree.children(NodeId::ROOT, &mut |child| {
         taken.insert(child.displayed);
@@ -149,15 +151,18 @@ impl Both {
 impl Export<'_> {
     fn top(&self, node: NodeId, from: &str, temporary: &Temporary<'_>) -> Result<Got, Error> {
         let path = Both { shown: path::split(from)?.join("/"), outside: Vec::new() };
+        let io = |e| self.cannot_write(e);
         if node != NodeId::ROOT {
             let found = self.tree.node(node)?;
             if !found.is_folder() {
-                let planned = Planned { node: found, name: temporary.name.clone(), path, number: None };
-                let bytes = self.file(temporary.parent, &planned)?;
+                let file = make_file(temporary.parent, &temporary.name).map_err(io)?;
+                temporary.note(&file).map_err(io)?;
+                let bytes = self.fill(&file, &found, &path.shown)?;
                 return Ok(Got { files: 1, bytes });
             }
         }
-        let dir = make_folder(temporary.parent, &temporary.name).map_err(|e| self.cannot_write(e))?;
+        let dir = make_folder(temporary.parent, &temporary.name).map_err(io)?;
+        temporary.note(&dir).map_err(io)?;
         self.folder(&dir, node, &path)
     }
 
@@ -286,23 +291,26 @@ impl Export<'_> {
         })
     }
 
-    /// Writes one file with its time and mode; gives its size.
+    /// Makes and writes one file; gives its size.
     fn file(&self, dir: &Dir, planned: &Planned) -> Result<u64, Error> {
+        self.meter.check()?;
+        let file = make_file(dir, &planned.name).map_err(|e| self.cannot_write(e))?;
+        self.fill(&file, &planned.node, &planned.path.shown)
+    }
+
+    /// Writes what a file holds, with its time and mode; gives its size.
+    fn fill(&self, file: &File, node: &Node, shown: &str) -> Result<u64, Error> {
         let io = |e| self.cannot_write(e);
         self.meter.check()?;
-        let version = planned.node.newest();
-        let file = make_file(dir, &planned.name).map_err(io)?;
-        let Some(version) = version else { return Ok(0) };
+        let Some(version) = node.newest() else { return Ok(0) };
         let content = &version.file;
-        let mut out = Stoppable { out: DirectWriter::new(&file, content.size()), meter: self.meter };
-        let copied = self
-            .reader
-            .copy(content, 0..u64::MAX, &mut out, &planned.path.shown, &mut |n| self.meter.add(0, n));
+        let mut out = Stoppable { out: DirectWriter::new(file, content.size()), meter: self.meter };
+        let copied = self.reader.copy(content, 0..u64::MAX, &mut out, shown, &mut |n| self.meter.add(0, n));
         self.meter.check()?;
         copied?;
         out.out.finish().map_err(io)?;
         let mode = file_mode(version.exec, self.inner.umask());
-        finish_file(&file, mode, version.mtime_ms).map_err(io)?;
+        finish_file(file, mode, version.mtime_ms).map_err(io)?;
         self.meter.add(1, 0);
         Ok(content.size())
     }

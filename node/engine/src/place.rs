@@ -3,18 +3,23 @@
 //!
 //! Everything is written below an open folder handle under a temporary name, synced, and renamed: the destination
 //! appears whole or not at all. No path string is followed inside it, so a link put there meanwhile is never written
-//! through.
+//! through; and what stands under the destination in the end is what was written, or the copy has failed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use rustix::fs::FileType;
 
 use crate::{Env, Error};
+
+/// Of several copies that are written at once, so many are held open.
+const OPEN_MAX: usize = 64;
 
 /// Where the copy goes: an open folder and a free name in it.
 pub(crate) struct Place {
@@ -25,6 +30,8 @@ pub(crate) struct Place {
     name: OsString,
     /// An empty folder of this name may be replaced.
     fills_empty: bool,
+    /// What is made stays open until it has its name.
+    stays_open: bool,
 }
 
 impl Place {
@@ -45,7 +52,11 @@ impl Place {
         names: impl IntoIterator<Item = OsString>,
     ) -> Result<Vec<Self>, Error> {
         let parent = open(folder)?;
-        names.into_iter().map(|name| Self::new(&parent, folder, name, false)).collect()
+        let place = |(index, name)| {
+            let place = Self::new(&parent, folder, name, false)?;
+            Ok(Self { stays_open: index < OPEN_MAX, ..place })
+        };
+        names.into_iter().enumerate().map(place).collect()
     }
 
     /// A name that is free, or an empty folder.
@@ -74,7 +85,7 @@ impl Place {
         if taken {
             Err(Error::Exists(shown.display().to_string()))
         } else {
-            Ok(Self { parent, name, shown, fills_empty })
+            Ok(Self { parent, name, shown, fills_empty, stays_open: true })
         }
     }
 
@@ -100,13 +111,14 @@ impl Place {
         let mut random = [0; 8];
         env.dice().fill_bytes(&mut random);
         let name = format!(".locker-{:016x}.part", u64::from_le_bytes(random)).into();
-        Temporary { parent: &self.parent, name }
+        Temporary { parent: &self.parent, name, stays_open: self.stays_open, made: OnceLock::new() }
     }
 
     /// Gives the copy its name, if that is still free, and makes it durable.
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::Full`], [`Error::Io`]; the destination is then untouched.
+    /// [`Error::Exists`], [`Error::Full`]; [`Error::Io`], also if something else was put in the place of the copy. The
+    /// destination is then untouched by this process.
     pub(crate) fn publish(&self, temporary: Temporary<'_>) -> Result<(), Error> {
         self.sync_files()?;
         self.rename(temporary)?;
@@ -141,6 +153,7 @@ impl Place {
 
     fn rename(&self, temporary: Temporary<'_>) -> Result<(), Error> {
         use rustix::fs::{RenameFlags, renameat_with};
+        self.check_is_made(&temporary, &temporary.name)?;
         let quiet = renameat_with(
             &*self.parent,
             temporary.name.as_os_str(),
@@ -160,13 +173,25 @@ impl Place {
             Err(rustix::io::Errno::EXIST) => return Err(Error::Exists(self.shown.display().to_string())),
             Err(error) => return Err(self.cannot_write(error.into())),
         }
-        std::mem::forget(temporary);
-        Ok(())
+        // Once more, since the name could be given to something else until it was taken.
+        self.check_is_made(&temporary, &self.name)
+    }
+
+    fn check_is_made(&self, temporary: &Temporary<'_>, name: &OsStr) -> Result<(), Error> {
+        if temporary.is_made(name) {
+            return Ok(());
+        }
+        let exchanged = "somebody put something else in its place while it was written; nothing was written there. \
+                         Try again, or name another place";
+        Err(self.cannot_write(std::io::Error::other(exchanged)))
     }
 
     fn is_free_or_empty(&self) -> bool {
-        match self.parent.read_dir(&self.name) {
-            Ok(mut entries) => self.fills_empty && entries.next().is_none(),
+        match self.parent.symlink_metadata(&self.name) {
+            Ok(meta) if self.fills_empty && meta.is_dir() => {
+                self.parent.read_dir(&self.name).is_ok_and(|mut entries| entries.next().is_none())
+            }
+            Ok(_) => false,
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
         }
     }
@@ -183,11 +208,44 @@ pub(crate) struct Temporary<'p> {
     pub(crate) parent: &'p Dir,
     /// Its name there.
     pub(crate) name: OsString,
+    stays_open: bool,
+    made: OnceLock<Made>,
+}
+
+/// The file or folder that was made under a temporary name.
+struct Made {
+    kind: FileType,
+    /// Open, for as long as the number of a file means this one: some file systems number what is not open anew.
+    handle: Option<OwnedFd>,
+}
+
+impl Temporary<'_> {
+    /// Remembers what was made under the name: nothing else is given the name of the copy, and nothing else is removed.
+    pub(crate) fn note(&self, made: &impl AsFd) -> std::io::Result<()> {
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(made)?.st_mode);
+        let handle = self.stays_open.then(|| made.as_fd().try_clone_to_owned()).transpose()?;
+        self.made.get_or_init(|| Made { kind, handle });
+        Ok(())
+    }
+
+    /// Whether `name` is what was made.
+    fn is_made(&self, name: &OsStr) -> bool {
+        let found = rustix::fs::statat(self.parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+        let (Some(made), Ok(found)) = (self.made.get(), found) else { return false };
+        let is_same = |handle: &OwnedFd| {
+            let open = rustix::fs::fstat(handle);
+            open.is_ok_and(|open| (open.st_dev, open.st_ino) == (found.st_dev, found.st_ino))
+        };
+        made.kind == FileType::from_raw_mode(found.st_mode) && made.handle.as_ref().is_none_or(is_same)
+    }
 }
 
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
-        if self.parent.remove_file(&self.name).is_err() {
+        if self.made.get().is_none() {
+            // At most an empty folder that could not be opened.
+            let _ = self.parent.remove_dir(&self.name);
+        } else if self.is_made(&self.name) && self.parent.remove_file(&self.name).is_err() {
             let _ = self.parent.remove_dir_all(&self.name);
         }
     }
@@ -241,7 +299,7 @@ pub(crate) fn current_umask() -> u32 {
 }
 
 /// The same folder, opened so that it can be synced; a handle of a path alone cannot.
-fn readable(dir: &Dir) -> std::io::Result<std::os::fd::OwnedFd> {
+fn readable(dir: &Dir) -> std::io::Result<OwnedFd> {
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, ".", flags, rustix::fs::Mode::empty())?)
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use cap_std::fs::Dir;
@@ -171,8 +172,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn folder(&mut self, index: usize) -> Result<(), Error> {
         let to = self.to;
-        self.at(index, |parent, name| make_folder(parent, name).map(drop))?
-            .map_err(|e| Error::io("cannot write", to, e))
+        self.at(index, make_folder)?.map(drop).map_err(|e| Error::io("cannot write", to, e))
     }
 
     fn empty(&mut self, index: usize) -> Result<(), Error> {
@@ -222,7 +222,7 @@ impl Writer<'_> {
     }
 
     /// Works in the open folder of a node, with the name that it has there for now.
-    fn at<T>(
+    fn at<T: AsFd>(
         &mut self,
         index: usize,
         work: impl FnOnce(&Dir, &OsStr) -> std::io::Result<T>,
@@ -231,7 +231,8 @@ impl Writer<'_> {
         let Some(parent) = node.parent else {
             let top = self.tops.binary_search(&index).unwrap_or_default();
             let temporary = &self.temporaries[top];
-            return Ok(work(temporary.parent, &temporary.name));
+            let made = work(temporary.parent, &temporary.name);
+            return Ok(made.and_then(|made| temporary.note(&made).map(|()| made)));
         };
         let mut way = vec![parent];
         while let Some(above) = self.nodes[way[way.len() - 1]].parent {
