@@ -129,6 +129,20 @@ impl<T> Waiting<T> {
         missing
     }
 
+    /// Author and number of the entries that those wait for which are meant, to be asked for; each once.
+    pub fn missing_entries(&self, is_meant: impl Fn(&T) -> bool) -> Vec<(VerifyingKey, u64)> {
+        let mut missing: Vec<(VerifyingKey, u64)> = (self.entries.values())
+            .filter(|waiter| is_meant(&waiter.entry))
+            .filter_map(|waiter| match waiter.missing {
+                Missing::Entry { author, seq, .. } => Some((author, seq)),
+                Missing::Author(_) => None,
+            })
+            .collect();
+        missing.sort_unstable();
+        missing.dedup();
+        missing
+    }
+
     /// Number of entries that wait.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -193,6 +207,20 @@ mod tests {
         // One that is too large for the buffer is not kept at all.
         waiting.keep(id(1), 1, 101, author(1));
         assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn entries_that_are_missing_are_asked_for_once_and_by_number() {
+        let (author, seq) = (VerifyingKey([1; 32]), 7);
+        let mut waiting = Waiting::default();
+        for n in 1..=3 {
+            waiting.keep(id(n), n, 1, Missing::Entry { author, seq, id: id(100 + n) });
+        }
+        waiting.keep(id(4), 4, 1, Missing::Entry { author, seq: 5, id: id(104) });
+        waiting.keep(id(5), 5, 1, Missing::Author(author));
+        assert_eq!(waiting.missing_entries(|_| true), [(author, 5), (author, 7)]);
+        assert_eq!(waiting.missing_entries(|n| *n < 4), [(author, 7)]);
+        assert_eq!(waiting.missing_entries(|n| *n == 5), []);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use locker_catalog::log::Waiting;
 use locker_catalog::roster::Roster;
-use locker_crypto::id::{EpochId, PackHash};
+use locker_crypto::id::{EpochId, PackHash, VerifyingKey};
 use locker_crypto::identity::person_tag;
 use locker_store::Reads;
 use locker_sync::frontier::Log;
@@ -121,6 +121,12 @@ impl Depot {
     /// The pins of the home space.
     pub(crate) fn pin_log(&self) -> Log {
         Log { kind: LogKind::Pins, tag: self.charge.tag }
+    }
+
+    /// Author and number of the entries that others wait for: before these an author's other branch may begin, which
+    /// nobody sends unasked.
+    pub(crate) fn missing_entries(&self) -> Vec<(VerifyingKey, u64)> {
+        self.state().early.missing_entries(|early| early.kind == LogKind::Entries)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -230,6 +230,13 @@ impl Device {
         self.home = next;
     }
 
+    /// It is off, and its home is what it was when it was copied to `copy`.
+    pub fn set_back(&mut self, world: &World, copy: &Path, is_told: bool) {
+        world.network.kill(self.ip, is_told);
+        disk::copy(copy, &self.next_home());
+        self.bury();
+    }
+
     /// It is gone at this moment.
     pub fn crash(&mut self, world: &World, is_told: bool) {
         world.network.kill(self.ip, is_told);

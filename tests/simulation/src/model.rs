@@ -57,6 +57,14 @@ impl What {
         }
     }
 
+    /// Whether this put something into a folder.
+    fn fills(&self, folder: &str) -> bool {
+        match self {
+            Self::Wrote(at, _) | Self::Made(at) => is_below(at, folder),
+            Self::Moved(..) | Self::Removed(_) | Self::Restored(_) => false,
+        }
+    }
+
     /// Whether this may change what is at a path.
     fn touches(&self, path: &str) -> bool {
         self.paths().into_iter().any(|own| {
@@ -125,7 +133,16 @@ impl Model {
                 What::Moved(from, to) => {
                     is_touched(from) || is_touched(to) || entry(from).is_none() && entry(to).is_some()
                 }
-                What::Removed(path) => is_touched(path) || entry(path).is_none(),
+                What::Removed(path) => {
+                    // A removal that is written again spares a folder in which others made something meanwhile.
+                    let is_filled = || {
+                        let lives = |at: &str| shown.entries.keys().any(|path| is_below(path, at));
+                        let aliases = self.aliases(path);
+                        let mut made = others().filter(|(_, other)| other.device != deed.device);
+                        lives(path) && made.any(|(_, other)| aliases.iter().any(|at| other.what.fills(at)))
+                    };
+                    is_touched(path) || entry(path).is_none() || is_filled()
+                }
                 What::Restored(path) => is_touched(path) || entry(path).is_some(),
             };
             if !holds {

@@ -1,8 +1,10 @@
 //! One schedule: a few devices of one person, random deeds, random misfortune; then everything is mended, and what must
 //! hold is looked at.
 
+mod backup;
 mod ending;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use std::time::Duration;
 
 use locker_engine::report::Silent;
 use locker_engine::{Error, Locker, NodeOptions};
+
+use backup::Backup;
 
 use crate::canary::MARK;
 use crate::crash::{self, Armed};
@@ -53,6 +57,7 @@ struct Schedule {
     doomed: Option<usize>,
     liar: Option<IpAddr>,
     is_cut: bool,
+    backups: BTreeMap<usize, Backup>,
     names: u32,
     walker: Walker,
     /// When it walks: dice of its own, so that who looks on changes nothing.
@@ -76,6 +81,7 @@ pub fn run(seed: u64) -> Outcome {
         doomed: None,
         liar: None,
         is_cut: false,
+        backups: BTreeMap::new(),
         names: 0,
         walker: Walker::default(),
         walks: Dice::new(seed, "walker"),
@@ -387,7 +393,7 @@ impl Schedule {
         let other = self.dice.index(self.devices.len());
         let (ip, other_ip) = (self.devices[who].ip, self.devices[other].ip);
         let is_on = self.devices[who].locker().is_some();
-        match self.dice.below(12) {
+        match self.dice.below(14) {
             0..3 if self.is_cut => {
                 let breaks = self.dice.chance(1, 2);
                 note(format_args!("mended, {breaks}"));
@@ -444,6 +450,8 @@ impl Schedule {
                 note(format_args!("{who} is {:?} away, {} B/s", host.latency, host.rate));
                 self.world.network.change(ip, |one| (one.latency, one.rate) = (host.latency, host.rate));
             }
+            10 => self.back_up(who),
+            11 => self.set_back(),
             _ => {
                 let liar = if self.liar.is_some() { None } else { Some(ip) };
                 self.end_lies();
@@ -493,6 +501,7 @@ fn is_expected(error: &Error) -> bool {
             | Error::Network(_)
             | Error::Gone(_)
             | Error::NoSuch(_)
+            | Error::Restored
     )
 }
 

@@ -4,16 +4,17 @@
 //! A pack counts where its bytes lie under its name and have its hash; a file is where every chunk of it is in a pack that
 //! counts. A sentence may be late: a device that let something go takes its pin back, and who has not heard of it yet
 //! still counts it. That is excused while ways are cut, if the pin is taken back in the log of that device itself, and if
-//! there is one copy at least; once everything is mended nothing is.
+//! there is one copy at least; so is what a device lost that was put back from a backup. Once everything is mended nothing
+//! is excused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use locker_crypto::id::{ChunkTag, PackHash, VerifyingKey};
-use locker_engine::Error;
 use locker_engine::report::{StateHash, Status};
 use locker_engine::simulation::{Known, Needed};
+use locker_engine::{Error, Locker};
 
 use crate::device::{Device, World};
 use crate::disk::{self, Disk};
@@ -31,8 +32,10 @@ pub struct Walker {
     pub sentences: u64,
     /// Those of them that say "Safe".
     pub safe: u64,
-    /// Those that were true but for what a device had just let go.
+    /// Those that were true but for what a device had just let go, or lost by a backup.
     pub late: u64,
+    /// Devices that were put back from a backup.
+    pub set_back: BTreeSet<usize>,
 }
 
 /// Whether everything is mended and has been heard of.
@@ -129,7 +132,7 @@ impl Walker {
                 Ok(Some(claim)) => {
                     self.sentences += 1;
                     self.safe += u64::from(claim.is_safe);
-                    match sight.hold(&Said { who, claim, status, needs }, moment) {
+                    match sight.hold(&Said { who, claim, status, needs }, moment, &self.set_back) {
                         Ok((found, is_late)) => {
                             faults.extend(found);
                             self.late += u64::from(is_late);
@@ -144,6 +147,30 @@ impl Walker {
     }
 }
 
+impl Walker {
+    /// Whether something that a device needs would be nowhere any more if one were put back from a copy of its home.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn would_lose(
+        &self,
+        world: &World,
+        disk: &Disk,
+        devices: &[Device],
+        (who, copy): (usize, &Path),
+    ) -> Result<bool, Error> {
+        hooks::next_deed();
+        let mut sight = Sight::of(world, disk, devices)?;
+        let mut needs = Vec::new();
+        for device in devices.iter().filter(|device| !device.is_blind) {
+            needs.extend(sight.look_into(device, locker_engine::simulation::needs)?);
+        }
+        sight.wake()?;
+        sight.disks.push(packs(copy));
+        Ok(needs.iter().any(|file| sight.holders(file) == BTreeSet::from([who])))
+    }
+}
+
 impl<'a> Sight<'a> {
     fn of(world: &'a World, disk: &'a Disk, devices: &'a [Device]) -> Result<Self, Error> {
         let disks = devices.iter().map(|device| packs(device.home())).collect();
@@ -155,7 +182,12 @@ impl<'a> Sight<'a> {
     }
 
     /// What is false of what one says, and whether it was late.
-    fn hold(&mut self, said: &Said, moment: Moment) -> Result<(Vec<String>, bool), Error> {
+    fn hold(
+        &mut self,
+        said: &Said,
+        moment: Moment,
+        set_back: &BTreeSet<usize>,
+    ) -> Result<(Vec<String>, bool), Error> {
         let Said { who, claim, status, needs } = said;
         let (mut faults, mut is_late) = (Vec::new(), false);
         let (copies, sentence) = (claim.copies.max(status.copies.least as usize), &status.sentence);
@@ -175,7 +207,8 @@ impl<'a> Sight<'a> {
             if !lacks(&holders) {
                 continue;
             }
-            let late = self.let_go(*who, file, &holders);
+            let mut late = self.let_go(*who, file, &holders);
+            late.extend(set_back.difference(&holders));
             let is_excused = moment == Moment::Amid && (!claim.all_here || holders.contains(who));
             if is_excused && !holders.is_empty() && holders.len() + late.len() >= copies {
                 note(format_args!("{:?} was just let go on {late:?}", file.path));
@@ -200,16 +233,25 @@ impl<'a> Sight<'a> {
 
     /// Looks into the devices that are off: into copies of their homes.
     fn wake(&mut self) -> Result<(), Error> {
-        for (device, known) in self.devices.iter().zip(&mut self.known) {
-            if known.is_none() {
-                let copy = self.disk.path("looked at");
-                disk::copy(device.home(), &copy);
-                *known = Some(locker_engine::simulation::known(&device.open_copy(self.world, &copy)?)?);
-                _ = fs::remove_dir_all(&copy);
+        for at in 0..self.devices.len() {
+            if self.known[at].is_none() {
+                self.known[at] = Some(self.look_into(&self.devices[at], locker_engine::simulation::known)?);
             }
         }
         self.join_places();
         Ok(())
+    }
+
+    /// Asks a device; of one that is off, a copy of its home.
+    fn look_into<T>(&self, device: &Device, ask: impl Fn(&Locker) -> Result<T, Error>) -> Result<T, Error> {
+        if let Some(locker) = device.locker() {
+            return ask(locker);
+        }
+        let copy = self.disk.path("looked at");
+        disk::copy(device.home(), &copy);
+        let told = ask(&device.open_copy(self.world, &copy)?);
+        _ = fs::remove_dir_all(&copy);
+        told
     }
 
     /// The devices on whose disks a whole file lies.

@@ -32,7 +32,7 @@ use crate::keys::{one_genesis, person_log};
 
 /// An item that came before what it needs.
 pub(super) struct Early {
-    kind: LogKind,
+    pub(super) kind: LogKind,
     bytes: Vec<u8>,
 }
 

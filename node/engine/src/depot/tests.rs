@@ -306,6 +306,37 @@ fn t93_both_branches_of_a_fork_are_kept_and_told() {
     assert_eq!(items.iter().map(|item| item.seq).collect::<Vec<_>>(), [1, 1], "side by side");
 }
 
+/// Goal: the other branch of an author is asked for down to where it begins, though what was shown of it lies above all that
+/// is here. Method: it comes entry by entry as it is asked for, the newest first.
+#[test]
+fn the_other_branch_is_asked_for_back_to_the_fork() {
+    let mut world = World::new();
+    let kept = Kept::new(&mut world, 0);
+    let branch = |world: &mut World, len: u64| {
+        let mut entries = vec![world.genesis.clone()];
+        for seq in 1..=len {
+            let prev = entries.last().unwrap().id;
+            entries.push(world.entry(0, seq, prev));
+        }
+        entries
+    };
+    let (here, other) = (branch(&mut world, 3), branch(&mut world, 5));
+    let author = world.devices[0].verifying_key();
+    here.iter().for_each(|entry| assert_eq!(kept.entry(entry), Fate::Durable));
+    assert_eq!(kept.depot.missing_entries(), []);
+    // What is shown is number 5: what follows on number 3 here is sent.
+    assert_eq!([&other[4], &other[5]].map(|entry| kept.entry(entry)), [Fate::Waiting, Fate::Waiting]);
+    for seq in [3, 2] {
+        assert!(kept.depot.missing_entries().contains(&(author, seq)), "{seq}");
+        assert_eq!(kept.entry(&other[seq as usize]), Fate::Waiting);
+    }
+    assert!(kept.depot.missing_entries().contains(&(author, 1)));
+    assert_eq!(kept.entry(&other[1]), Fate::Durable);
+    assert_eq!(kept.depot.missing_entries(), []);
+    assert_eq!(kept.heads(LogKind::Entries), [(author, 5)]);
+    assert_eq!(kept.depot.forked(&kept.store.read().unwrap()).unwrap(), [(author, 1)].into());
+}
+
 /// Goal: what a removed device wrote, be it above its frontier, is kept as full devices keep it, for what others wrote may
 /// name it; but it is no device any more for who is let in, and its pins hold nothing.
 #[test]

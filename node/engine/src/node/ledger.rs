@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
-use locker_catalog::log::Missing;
 use locker_catalog::operation::{Body, Op, Share as ShareOp};
 use locker_catalog::roster::Roster;
 use locker_catalog::space::{OpenedEntry, Outcome, Space};
@@ -147,18 +146,14 @@ impl Inner {
         let (replicas, grounds) = replicas::reachable(&snapshot, &keys, &roster)?;
         let forked = space.forked().collect();
         // What waits is known only to the space that is open for writing.
-        let waiting = self.space().as_ref().map(|space| space.waiting().missing()).unwrap_or_default();
-        let missing = waiting.into_iter().filter_map(|missing| match missing {
-            Missing::Entry { author, seq, .. } => Some((author, seq)),
-            Missing::Author(_) => None,
-        });
+        let missing = self.space().as_ref().map(|space| space.waiting().missing_entries(|_| true));
         Ok(LogStanding {
             heads: vec![
                 (self.person_log(), person.into_values().collect()),
                 (self.entry_log(), entries),
                 (self.pin_log(), pins),
             ],
-            missing: missing.collect(),
+            missing: missing.unwrap_or_default(),
             forked,
             admitted: roster.admitted(),
             root: roster.root,

@@ -21,7 +21,7 @@ impl Inner {
         let roster = depot.roster(&snapshot)?;
         Ok(LogStanding {
             heads: depot.heads(&snapshot)?,
-            missing: Vec::new(),
+            missing: depot.missing_entries(),
             forked: depot.forked(&snapshot)?,
             admitted: roster.admitted(),
             root: roster.root,
