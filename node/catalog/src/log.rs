@@ -129,13 +129,14 @@ impl<T> Waiting<T> {
         missing
     }
 
-    /// Author and number of the entries that those wait for which are meant, to be asked for; each once.
+    /// Author and number of the entries that those wait for which are meant, to be asked for; each once, and none that waits here
+    /// itself.
     pub fn missing_entries(&self, is_meant: impl Fn(&T) -> bool) -> Vec<(VerifyingKey, u64)> {
         let mut missing: Vec<(VerifyingKey, u64)> = (self.entries.values())
             .filter(|waiter| is_meant(&waiter.entry))
             .filter_map(|waiter| match waiter.missing {
-                Missing::Entry { author, seq, .. } => Some((author, seq)),
-                Missing::Author(_) => None,
+                Missing::Entry { author, seq, id } if !self.entries.contains_key(&id) => Some((author, seq)),
+                Missing::Entry { .. } | Missing::Author(_) => None,
             })
             .collect();
         missing.sort_unstable();
@@ -221,6 +222,8 @@ mod tests {
         assert_eq!(waiting.missing_entries(|_| true), [(author, 5), (author, 7)]);
         assert_eq!(waiting.missing_entries(|n| *n < 4), [(author, 7)]);
         assert_eq!(waiting.missing_entries(|n| *n == 5), []);
+        waiting.keep(id(104), 6, 1, Missing::Entry { author, seq: 4, id: id(105) });
+        assert_eq!(waiting.missing_entries(|_| true), [(author, 4), (author, 7)]);
     }
 
     #[test]

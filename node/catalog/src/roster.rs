@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use contest::People;
 use locker_crypto::Refusal;
 use locker_crypto::id::{EntryId, PersonId, SpaceId, VerifyingKey};
-pub use log::known_to;
+pub use log::{connected, known_to};
 use roots::Roots;
 
 use crate::order::{OpOrder, Past};

@@ -53,6 +53,7 @@ mod older_keys;
 mod open;
 mod organise;
 mod path;
+mod person_chains;
 mod person_keys;
 mod phrase;
 mod pin_heads;

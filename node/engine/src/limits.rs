@@ -58,6 +58,8 @@ pub(crate) const PROOF_FRESH_S: u64 = 7 * 86_400;
 pub(crate) const LEASE_S: u32 = 86_400;
 /// How long a replica is still found under the slot that it had before the present one, in seconds: 90 days.
 pub(crate) const OLDER_SLOT_S: u64 = 90 * 86_400;
+/// How many of the devices that it ended a home remembers; the oldest go first.
+pub(crate) const REMOVALS_NOTED_MAX: usize = 64;
 /// For how many days at least, by the clock and of running, a key of the person is heard that another one followed …
 pub(crate) const OLDER_KEY_DAYS: u32 = 90;
 /// … and how many of them at once, with the one in use half as many as a knock holds; the oldest go first.

@@ -1,5 +1,9 @@
 //! `device revoke` and `device rename` (`docs/spec/02-identity.md`, "Removal").
 
+pub(crate) mod made;
+#[cfg(test)]
+mod tests;
+
 use locker_catalog::operation::{Meta, Op};
 use locker_catalog::roster::Roster;
 use locker_crypto::Refusal;
@@ -7,6 +11,7 @@ use locker_crypto::id::{NodeId, VerifyingKey};
 use locker_crypto::person::{self, Author, Removal};
 use locker_store::Reads;
 
+use self::made::Made;
 use crate::Error;
 use crate::create::device_name;
 use crate::keys::{devices, person_log};
@@ -15,6 +20,7 @@ use crate::person_keys::{root_box, usable_boxes};
 use crate::rebirth::Doubt;
 use crate::report::Device;
 use crate::rotate::{next_keys, person_frontier};
+use crate::writer::Change;
 
 /// Ends a device or replica, named by its id or the beginning of it; the devices that stay get new keys if one ends. One
 /// durable commit.
@@ -31,35 +37,50 @@ pub(crate) fn revoke(inner: &Inner, id: &str) -> Result<Device, Error> {
         _ => {}
     }
     let device = inner.commit(|change| {
-        let keys = inner.keys();
         Doubt::refuse(change.txn())?;
-        let entries = person_log(change.txn(), &keys.person)?;
-        let roster = Roster::read(keys.person, &entries);
         let device = resolve(inner, change.txn(), id)?;
-        if device == keys.device_id() {
-            return Err(Error::Argument(
-                "this is the device at which you are: revoke it from another one, or recover by the phrase elsewhere".into(),
-            ));
-        }
-        let next = next_keys(keys.person_keys()?, inner.env());
-        let stay = roster.active.iter().copied().filter(|vk| *vk != device);
-        let mut recipients = usable_boxes(change.txn(), &entries, stay)?;
-        recipients.push(root_box(change.txn(), &entries, &roster)?);
-        let place = inner.person_place(&entries)?;
-        let author = Author { person: keys.person, device: &keys.device, place };
-        let removal = Removal { device, frontier: person_frontier(&entries, &device) };
-        let made = author
-            .remove_device(removal, &next, &recipients, &mut **inner.env().dice())
-            .map_err(Error::Refused)?;
-        let (_, roster) = change.append_person(entries, &made)?;
-        if !roster.removed.contains_key(&device) {
-            return Err(Error::Refused(Refusal::Rights));
-        }
-        change.rotate(inner, &next, None, &roster.removed)?;
+        end(inner, change, device)?;
         Ok(device)
     })?;
     inner.reload_keys()?;
     told(inner, &device)
+}
+
+/// Ends a device once more: what ended it does not count (`docs/spec/08-at-rest.md`, "A restored or copied home").
+pub(crate) fn revoke_again(inner: &Inner, device: VerifyingKey) -> Result<(), Error> {
+    inner.commit(|change| {
+        Doubt::refuse(change.txn())?;
+        end(inner, change, device)
+    })?;
+    inner.reload_keys()
+}
+
+/// Writes that a device ends, with new keys for those that stay.
+fn end(inner: &Inner, change: &mut Change<'_, '_>, device: VerifyingKey) -> Result<(), Error> {
+    let keys = inner.keys();
+    let entries = person_log(change.txn(), &keys.person)?;
+    let roster = Roster::read(keys.person, &entries);
+    if device == keys.device_id() {
+        return Err(Error::Argument(
+            "this is the device at which you are: revoke it from another one, or recover by the phrase elsewhere".into(),
+        ));
+    }
+    let next = next_keys(keys.person_keys()?, inner.env());
+    let stay = roster.active.iter().copied().filter(|vk| *vk != device);
+    let mut recipients = usable_boxes(change.txn(), &entries, stay)?;
+    recipients.push(root_box(change.txn(), &entries, &roster)?);
+    let place = inner.person_place(&entries)?;
+    let author = Author { person: keys.person, device: &keys.device, place };
+    let removal = Removal { device, frontier: person_frontier(&entries, &device) };
+    let written = author
+        .remove_device(removal, &next, &recipients, &mut **inner.env().dice())
+        .map_err(Error::Refused)?;
+    let (_, roster) = change.append_person(entries, &written)?;
+    if !roster.removed.contains_key(&device) {
+        return Err(Error::Refused(Refusal::Rights));
+    }
+    made::note(change.txn(), Made { by: keys.device_id(), entry: written.id, device })?;
+    change.rotate(inner, &next, None, &roster.removed)
 }
 
 /// Gives a device, named by its id or the beginning of it, another name.
@@ -106,6 +127,3 @@ fn told(inner: &Inner, device: &VerifyingKey) -> Result<Device, Error> {
         .find(|one| one.id == id)
         .ok_or_else(|| Error::NoSuch("there is no device with this id".into()))
 }
-
-#[cfg(test)]
-mod tests;

@@ -21,6 +21,14 @@ impl Roster {
     }
 }
 
+/// The entries of a person log that stand on others that are all there, as these do. What does not counts for nothing, and
+/// neither does what names it.
+///
+/// Cost: as [`Roster::read`].
+pub fn connected(entries: &[Entry]) -> Vec<&Entry> {
+    Log::new(entries).entries.into_values().collect()
+}
+
 /// The entries of a person log that the author of one knew when he wrote it, that one included; none if it or something that it
 /// names is not there.
 ///

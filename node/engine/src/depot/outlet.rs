@@ -16,6 +16,7 @@ use locker_sync::session::Item;
 use super::Depot;
 use crate::Error;
 use crate::keys::person_log;
+use crate::person_chains::PersonChains;
 
 /// The epochs that the entries of a space were sealed under, and the bytes of these. Reads them all.
 pub(super) fn survey<R: Reads>(reads: &R, space: &SpaceTag) -> Result<(BTreeSet<EpochId>, u64), Error> {
@@ -39,12 +40,7 @@ impl Depot {
     /// [`Error::Integrity`] if something is damaged; what reading gives.
     pub(crate) fn heads<R: Reads>(&self, reads: &R) -> Result<Vec<(Log, Vec<Head>)>, Error> {
         let space = self.charge.tag;
-        let mut person: BTreeMap<VerifyingKey, Head> = BTreeMap::new();
-        for entry in person_log(reads, &self.charge.person)? {
-            let head = Head { author: entry.author, seq: entry.seq, id: entry.id.0 };
-            let newest = person.entry(entry.author).or_insert(head);
-            *newest = (*newest).max(head);
-        }
+        let person = PersonChains::of(&person_log(reads, &self.charge.person)?);
         let mut entries = Vec::new();
         for author in opaque::authors(reads, &space)? {
             let newest = opaque::newest(reads, &Chain { space, author })?;
@@ -56,7 +52,7 @@ impl Depot {
             pins.extend(newest.map(|PinHead { seq, id }| Head { author, seq, id: id.0 }));
         }
         Ok(vec![
-            (self.person_log(), person.into_values().collect()),
+            (self.person_log(), person.heads.into_values().collect()),
             (self.entry_log(), entries),
             (self.pin_log(), pins),
         ])

@@ -260,8 +260,8 @@ pub(super) struct Talk {
     takes: Vec<Incoming>,
     /// Entries of the person log and pins that came before their authors were brought in: tried again with what comes next.
     late: Vec<Incoming>,
-    missing: Vec<(VerifyingKey, u64)>,
-    forked: BTreeMap<VerifyingKey, u64>,
+    missing: BTreeMap<Log, Vec<(VerifyingKey, u64)>>,
+    forked: BTreeMap<(Log, VerifyingKey), u64>,
     /// Authors of whose pins nothing more is awaited.
     closed: BTreeSet<VerifyingKey>,
     /// Whether the peer was asked to bring in a new key for this device.
@@ -300,7 +300,7 @@ impl Talk {
             outgoing: Some(outgoing),
             takes: Vec::new(),
             late: Vec::new(),
-            missing: Vec::new(),
+            missing: BTreeMap::new(),
             forked: BTreeMap::new(),
             closed: BTreeSet::new(),
             // Only a device can bring in a key.
@@ -388,11 +388,10 @@ impl Talk {
     /// Tells the session how far this node is now, and what it wants.
     fn tell_changes(&mut self) {
         let (own, tag) = (self.hub.inner().keys().device_id(), self.hub.inner().space_tag());
-        let log = self.hub.inner().entry_log();
         let known = self.hub.knowledge(self.arrived_count);
         self.arrived_count = known.arrived_count;
-        for (author, seq) in known.forked {
-            if self.forked.insert(author, seq) != Some(seq) {
+        for ((log, author), seq) in known.forked {
+            if self.forked.insert((log, author), seq) != Some(seq) {
                 self.queue.push_back(Event::Forked { log, author, seq });
             }
         }
@@ -418,9 +417,11 @@ impl Talk {
         }
         self.tell_custody();
         self.confirm();
-        if known.missing != self.missing {
-            self.missing.clone_from(&known.missing);
-            self.queue.push_back(Event::Missing { log, items: known.missing });
+        for (log, items) in known.missing {
+            if self.missing.get(&log) != Some(&items) {
+                self.missing.insert(log, items.clone());
+                self.queue.push_back(Event::Missing { log, items });
+            }
         }
         if !known.arrived.is_empty() {
             self.queue.push_back(Event::PacksHeld { tag, packs: known.arrived });
@@ -553,8 +554,8 @@ impl Talk {
                 // nobody else could have signed, is asked for. What cannot be looked at now is found out when it comes.
                 let strange = self.hub.blocking(move |inner| inner.is_strange(log, &head)).await;
                 if strange.unwrap_or(false) {
-                    let known = if log.kind == LogKind::Entries { self.missing.clone() } else { Vec::new() };
-                    let items = known.into_iter().chain([(head.author, head.seq)]).collect();
+                    let known = self.missing.get(&log).into_iter().flatten().copied();
+                    let items = known.chain([(head.author, head.seq)]).collect();
                     self.queue.push_back(Event::Missing { log, items });
                 }
             }

@@ -3,7 +3,7 @@
 mod replica;
 
 use locker_catalog::clock;
-use locker_catalog::roster::Roster;
+use locker_catalog::roster::{Roster, connected};
 use locker_catalog::space::Space;
 use locker_crypto::Refusal;
 use locker_crypto::epoch::Bundle;
@@ -73,8 +73,11 @@ impl Inner {
     /// Where this device's next entry of the person log stands.
     pub(crate) fn person_place(&self, entries: &[Entry]) -> Result<Place, Error> {
         let own = self.keys().device_id();
+        // An entry that names one whose own past is not all here would count for nothing itself.
+        let connected = connected(entries);
         let newest = |author: &VerifyingKey| {
-            entries.iter().filter(|entry| entry.author == *author).max_by_key(|entry| (entry.seq, entry.id))
+            let of = connected.iter().filter(|entry| entry.author == *author);
+            of.max_by_key(|entry| (entry.seq, entry.id)).copied()
         };
         let last = newest(&own);
         let named = entries.iter().filter(|entry| entry.author == own).flat_map(|entry| &entry.body.deps);

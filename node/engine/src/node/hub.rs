@@ -21,7 +21,7 @@ use locker_net::{
     Config, ConnectionId, Env as NetEnv, Event as NetEvent, Events, Handle, NodeAddress, Protocol,
 };
 use locker_sync::frontier::Log;
-use locker_sync::message::v1::{Head, Succeed};
+use locker_sync::message::v1::{Head, LogKind, Succeed};
 use locker_sync::plan::{Bounds, Plan};
 use locker_sync::scope::Scope;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -138,10 +138,10 @@ struct State {
     /// How the last search for each device went, and how many there were.
     trails: HashMap<VerifyingKey, Trail>,
     searches: u64,
-    /// What entries of the home space wait for.
-    missing: Vec<(VerifyingKey, u64)>,
-    /// Authors of the home space that are forked, and from which number on.
-    forked: BTreeMap<VerifyingKey, u64>,
+    /// What entries stand on that is not here.
+    missing: BTreeMap<Log, Vec<(VerifyingKey, u64)>>,
+    /// Authors that are forked, and from which number on.
+    forked: BTreeMap<(Log, VerifyingKey), u64>,
     /// Packs that came to be here while the node ran, in that order: what sessions tell those who wanted them.
     arrived: Vec<PackHash>,
     /// How far each device once was.
@@ -155,10 +155,10 @@ pub(super) struct Knowledge {
     pub(super) heads: BTreeMap<Log, BTreeMap<VerifyingKey, Head>>,
     /// The packs that are wanted, each with the number of its wish.
     pub(super) wanted: BTreeMap<PackHash, u64>,
-    /// What entries wait for.
-    pub(super) missing: Vec<(VerifyingKey, u64)>,
+    /// What entries stand on that is not here.
+    pub(super) missing: BTreeMap<Log, Vec<(VerifyingKey, u64)>>,
     /// Who is forked.
-    pub(super) forked: BTreeMap<VerifyingKey, u64>,
+    pub(super) forked: BTreeMap<(Log, VerifyingKey), u64>,
     /// Authors of whose pins nothing more is awaited: they were replaced, or are forked.
     pub(super) ended: BTreeSet<VerifyingKey>,
     /// Packs that arrived since the given count.
@@ -475,12 +475,14 @@ impl Hub {
     /// What a session tells its peer; `arrived_count` is that of the last time.
     pub(super) fn knowledge(&self, arrived_count: usize) -> Knowledge {
         let state = self.state();
+        let forked = state.forked.keys().filter(|(log, _)| log.kind == LogKind::Entries);
+        let ended = state.admitted.difference(&state.roster).chain(forked.map(|(_, author)| author));
         Knowledge {
             heads: state.heads.clone(),
             wanted: state.wanted.clone(),
             missing: state.missing.clone(),
             forked: state.forked.clone(),
-            ended: state.admitted.difference(&state.roster).chain(state.forked.keys()).copied().collect(),
+            ended: ended.copied().collect(),
             arrived: state.arrived.get(arrived_count..).unwrap_or_default().to_vec(),
             arrived_count: state.arrived.len(),
         }

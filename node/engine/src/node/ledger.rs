@@ -38,6 +38,7 @@ use crate::Error;
 use crate::keys::{named_objects, one_genesis, person_log};
 use crate::locker::Inner;
 use crate::newcomers;
+use crate::person_chains::PersonChains;
 use crate::rebirth::{Doubt, Rebirth};
 use crate::replicas::{self, Grounds, Reachable};
 use crate::share::Register;
@@ -75,10 +76,10 @@ pub(crate) struct Taken {
 pub(crate) struct LogStanding {
     /// The newest item of every author.
     pub(crate) heads: Vec<(Log, Vec<Head>)>,
-    /// What entries of the home space wait for.
-    pub(crate) missing: Vec<(VerifyingKey, u64)>,
-    /// Authors of the home space of whom two entries share a number, with the first such number.
-    pub(crate) forked: BTreeMap<VerifyingKey, u64>,
+    /// What entries of the person and of the home space stand on that is not here.
+    pub(crate) missing: BTreeMap<Log, Vec<(VerifyingKey, u64)>>,
+    /// Authors in these two logs of whom two entries share a number, with the first such number.
+    pub(crate) forked: BTreeMap<(Log, VerifyingKey), u64>,
     /// The person's active devices.
     pub(crate) active: BTreeSet<VerifyingKey>,
     /// Those, and devices that were replaced and may not know it.
@@ -119,14 +120,8 @@ impl Inner {
         let store = self.store()?;
         let snapshot = store.read()?;
         let keys = self.keys();
-        let mut person: BTreeMap<VerifyingKey, Head> = BTreeMap::new();
         let log = person_log(&snapshot, &keys.person)?;
-        let roster = Roster::read(keys.person, &log);
-        for entry in log {
-            let head = Head { author: entry.author, seq: entry.seq, id: entry.id.0 };
-            let newest = person.entry(entry.author).or_insert(head);
-            *newest = (*newest).max(head);
-        }
+        let (roster, person) = (Roster::read(keys.person, &log), PersonChains::of(&log));
         let rows = snapshot.rows(keys.tag);
         let space = Space::open(&rows, keys.space, keys.device_id())?;
         let entries: Vec<Head> = space
@@ -144,17 +139,17 @@ impl Inner {
         let register = Register::of(self, &snapshot, &space, &roster)?;
         let rebirth = self.rebirth(&snapshot, &roster)?;
         let (replicas, grounds) = replicas::reachable(&snapshot, &keys, &roster)?;
-        let forked = space.forked().collect();
         // What waits is known only to the space that is open for writing.
         let missing = self.space().as_ref().map(|space| space.waiting().missing_entries(|_| true));
+        let logs = [self.person_log(), self.entry_log()];
         Ok(LogStanding {
+            missing: logs.into_iter().zip([person.missing, missing.unwrap_or_default()]).collect(),
+            forked: forks(logs, [person.forked, space.forked().collect()]),
             heads: vec![
-                (self.person_log(), person.into_values().collect()),
+                (self.person_log(), person.heads.into_values().collect()),
                 (self.entry_log(), entries),
                 (self.pin_log(), pins),
             ],
-            missing: missing.unwrap_or_default(),
-            forked,
             admitted: roster.admitted(),
             root: roster.root,
             active: roster.active,
@@ -587,6 +582,12 @@ impl Inner {
         }
         Ok(items)
     }
+}
+
+/// The forked authors of two logs.
+fn forks(logs: [Log; 2], of: [BTreeMap<VerifyingKey, u64>; 2]) -> BTreeMap<(Log, VerifyingKey), u64> {
+    let of = logs.into_iter().zip(of);
+    of.flat_map(|(log, forked)| forked.into_iter().map(move |(author, seq)| ((log, author), seq))).collect()
 }
 
 #[cfg(test)]

@@ -1,18 +1,21 @@
 //! What entries said that do not count, since their author wrote two with one number or wrote them ahead of time, is
 //! written again: the same nodes, the same content, under the key of the device that does it
-//! (`docs/spec/04-spaces.md`, "Written again").
+//! (`docs/spec/04-spaces.md`, "Written again"). So is, in the log of the person, that a device was ended.
 
 use std::collections::BTreeSet;
 
 use locker_catalog::operation::{EntryRef, Op, Role};
+use locker_catalog::roster::Roster;
 use locker_catalog::space::{OwnState, Space, mark};
 use locker_catalog::tree::{self, Uncounted};
-use locker_crypto::id::EntryId;
+use locker_crypto::id::{EntryId, VerifyingKey};
 use locker_store::{Reads, Snapshot};
 
-use super::{Sign, rebirths};
+use super::{Doubt, Sign, rebirths};
 use crate::Error;
+use crate::keys::person_log;
 use crate::locker::Inner;
+use crate::revoke::{made, revoke_again};
 use crate::writer::Change;
 
 /// Whose turn it is with what is to be written again.
@@ -39,6 +42,9 @@ impl Inner {
         let store = self.store()?;
         let snapshot = store.read()?;
         let keys = self.keys();
+        if !self.removals_again(&snapshot)?.is_empty() && !Doubt::stops(&snapshot)? {
+            return Ok(Some(Due::Own));
+        }
         let rows = snapshot.rows(keys.tag);
         let space = Space::open(&rows, keys.space, keys.device_id())?;
         let lost = self.uncounted(&snapshot, &space)?;
@@ -89,10 +95,41 @@ impl Inner {
         Ok(own)
     }
 
+    /// The devices that this home ended under a key that it had before, and that are in use all the same.
+    fn removals_again<R: Reads>(&self, reads: &R) -> Result<Vec<(EntryId, VerifyingKey)>, Error> {
+        let before: BTreeSet<VerifyingKey> = rebirths(reads)?.iter().map(|reborn| reborn.old).collect();
+        if before.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = self.keys();
+        let entries = person_log(reads, &keys.person)?;
+        let roster = Roster::read(keys.person, &entries);
+        made::void(reads, &before, &roster)
+    }
+
+    /// Ends the first of these devices again, but those whose entry is in `left`.
+    fn remove_again(&self, left: &mut BTreeSet<EntryId>) -> Result<Wrote, Error> {
+        let due = self.removals_again(&self.store()?.read()?)?;
+        let Some((name, device)) = due.into_iter().find(|(name, _)| !left.contains(name)) else {
+            return Ok(Wrote::Nothing);
+        };
+        match revoke_again(self, device) {
+            Ok(()) => {}
+            Err(Error::Refused(_) | Error::Limit(_)) => {
+                left.insert(name);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Wrote::Entry)
+    }
+
     /// Writes the first entry again that is due, but those in `left`; one that cannot be written joins them.
     pub(crate) fn write_again(&self, due: Due, left: &mut BTreeSet<EntryId>) -> Result<Wrote, Error> {
         // An import has looked up the folders and files into which it will write.
         let Some(_turn) = self.try_import_turn() else { return Err(Error::Busy { pid: None }) };
+        if due == Due::Own && self.remove_again(left)? == Wrote::Entry {
+            return Ok(Wrote::Entry);
+        }
         let next = {
             let store = self.store()?;
             let snapshot = store.read()?;

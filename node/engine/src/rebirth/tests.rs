@@ -294,6 +294,14 @@ fn a_new_key_is_asked_for_brought_in_and_taken() {
     );
 }
 
+/// Brings in a device without a home; gives its key.
+fn join(locker: &Locker, name: &str) -> VerifyingKey {
+    let inner = locker.inner();
+    let keys = DeviceKeys::random(&mut **inner.env().dice());
+    inner.enrol(&Enrol::new(Role::Full, name, &inner.keys().person, &keys)).unwrap();
+    keys.verifying_key()
+}
+
 /// The codes of what is wrong.
 fn problems(locker: &Locker) -> Vec<String> {
     locker.status(StateHash::Always).unwrap().problems.into_iter().map(|problem| problem.code).collect()
@@ -361,6 +369,83 @@ fn t94_what_was_written_ahead_of_time_is_written_again_under_a_new_key() {
         locker.inner().release_deferred().unwrap();
     }
     assert_eq!([hash(&one), hash(&two)], before);
+}
+
+/// T93: a branch of the person log of which only the end is here is known to lack what it stands on, and hinders nobody.
+#[test]
+fn t93_a_branch_of_the_person_log_is_asked_for_back_to_the_fork() {
+    let pair = Pair::new();
+    pair.copy("one", "backup");
+    let (one, two) = (pair.open("one"), pair.open("two"));
+    join(&one, "later");
+    pass(&one, &two);
+    drop(one);
+    let back = pair.open("backup");
+    join(&back, "branch");
+    join(&back, "end of it");
+    let (log, author) = (back.inner().person_log(), own(&back));
+    let head = head_of(&back, log, &author);
+    let branch = back.inner().load_items(log, &author, head.seq - 1, head.seq, u64::MAX).unwrap();
+    let take = |bytes: &[u8]| {
+        let incoming = Incoming { ticket: 0, log, from: Asker::Device, bytes: bytes.to_vec() };
+        two.inner().take_items(vec![incoming]).unwrap().fates[0].1
+    };
+    assert_eq!(take(&branch[1].bytes), Fate::Durable);
+    let standing = two.inner().standing().unwrap();
+    assert_eq!(standing.missing[&log], [(author, head.seq - 1)]);
+    assert!(standing.forked.is_empty());
+    // What this device writes meanwhile counts: it does not name what counts for nothing yet.
+    let meanwhile = join(&two, "meanwhile");
+    assert!(two.inner().standing().unwrap().active.contains(&meanwhile));
+    assert_eq!(take(&branch[0].bytes), Fate::Durable);
+    let standing = two.inner().standing().unwrap();
+    assert_eq!(standing.missing[&log], []);
+    assert_eq!(standing.forked, [((log, author), head.seq - 1)].into());
+    assert!(standing.active.contains(&meanwhile));
+}
+
+/// Goal: a device that was told to be ended is ended, though the home that did it had just been put back from a backup and
+/// what it wrote does not count. Method: another device was brought in after the backup, and the others know of it.
+#[test]
+fn what_a_home_ended_before_it_heard_that_it_is_an_older_copy_is_ended_again() {
+    let pair = Pair::new();
+    let one = pair.open("one");
+    let stolen = join(&one, "stolen");
+    let two = pair.open("two");
+    pass(&one, &two);
+    drop(one);
+    pair.copy("one", "backup");
+    let one = pair.open("one");
+    join(&one, "later");
+    pass(&one, &two);
+    join(&two, "last");
+    drop(one);
+
+    let back = pair.open("backup");
+    let old = own(&back);
+    assert!(back.revoke_device(&stolen.to_string()).unwrap().revoked);
+    pass(&back, &two);
+    pass(&two, &back);
+    assert!(doubt(&back).is_some());
+    let is_revoked = |locker: &Locker| {
+        let devices = locker.devices().unwrap();
+        devices.iter().find(|device| device.id == stolen.to_string()).unwrap().revoked
+    };
+    assert!(!is_revoked(&two) && !is_revoked(&back), "what ended it does not count");
+    let inner = back.inner();
+    assert_eq!(inner.look_for_uncounted().unwrap(), None, "nothing is signed while there is doubt");
+    let asked = inner.ask_to_succeed().unwrap().unwrap();
+    two.inner().succeed(&old, &asked).unwrap();
+    pass(&two, &back);
+    assert!(inner.be_reborn().unwrap());
+
+    assert_eq!(inner.look_for_uncounted().unwrap(), Some(Due::Own));
+    let mut left = BTreeSet::new();
+    while inner.write_again(Due::Own, &mut left).unwrap() == Wrote::Entry {}
+    assert!(left.is_empty() && inner.look_for_uncounted().unwrap().is_none());
+    pass(&back, &two);
+    assert!(is_revoked(&two) && is_revoked(&back));
+    assert_eq!(back.devices().unwrap().iter().filter(|device| device.revoked).count(), 1);
 }
 
 /// T94: no new key is needed any more if the time has come before there is one. What another home wrote weighs more.

@@ -151,13 +151,13 @@ impl Hub {
 
     /// How the recovery on this node stands.
     pub(crate) fn gathered(&self) -> Gathered {
-        let awaited = self.inner.awaited();
+        let (awaited, log) = (self.inner.awaited(), self.inner.entry_log());
         let state = self.state();
         let without = state.plan.without_source().filter(|(_, hash)| state.wanted.contains_key(hash)).count();
         Gathered {
             sources: state.sessions.len(),
             is_level: state.sessions.values().all(|session| session.is_level),
-            awaited: awaited.max(state.missing.len()),
+            awaited: awaited.max(state.missing.get(&log).map_or(0, Vec::len)),
             wanted: state.wanted.len(),
             without_source: without,
             searches: state.searches,

@@ -27,7 +27,7 @@ impl Hub {
     pub(in crate::node) async fn look(&self) -> Result<(), Error> {
         let _turn = self.looking.lock().await;
         let mut standing = self.blocking(Inner::standing).await?;
-        let own = self.inner.keys().device_id();
+        let own = (self.inner.entry_log(), self.inner.keys().device_id());
         if standing.forked.contains_key(&own) && self.blocking(Inner::note_own_fork).await? {
             standing = self.blocking(Inner::standing).await?;
         }

@@ -1,5 +1,6 @@
 //! The same for a device that stores for somebody and cannot read: what a session needs of its depot.
 
+use locker_catalog::roster::Roster;
 use locker_crypto::Refusal;
 use locker_crypto::id::PackHash;
 use locker_store::index::{self, PackState};
@@ -8,21 +9,25 @@ use locker_sync::message::v1::{Ask, LogKind, Room, SlotSecret};
 use locker_sync::session::Fate;
 
 use super::packs::keep_unpinned;
-use super::{Incoming, LogStanding, Taken};
+use super::{Incoming, LogStanding, Taken, forks};
 use crate::Error;
 use crate::depot::{Depot, Intake, Slots};
+use crate::keys::person_log;
 use crate::locker::Inner;
+use crate::person_chains::PersonChains;
 use crate::rebirth::Rebirth;
 
 impl Inner {
     pub(super) fn blind_standing(&self, depot: &Depot) -> Result<LogStanding, Error> {
         let store = self.store()?;
         let snapshot = store.read()?;
-        let roster = depot.roster(&snapshot)?;
+        let log = person_log(&snapshot, &depot.charge().person)?;
+        let (roster, person) = (Roster::read(depot.charge().person, &log), PersonChains::of(&log));
+        let logs = [depot.person_log(), depot.entry_log()];
         Ok(LogStanding {
             heads: depot.heads(&snapshot)?,
-            missing: depot.missing_entries(),
-            forked: depot.forked(&snapshot)?,
+            missing: logs.into_iter().zip([person.missing, depot.missing_entries()]).collect(),
+            forked: forks(logs, [person.forked, depot.forked(&snapshot)?]),
             admitted: roster.admitted(),
             root: roster.root,
             active: roster.active,

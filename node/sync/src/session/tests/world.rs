@@ -251,12 +251,8 @@ impl World {
 
     /// What the entries of a node wait for.
     fn missing(&self, node: usize) -> Event {
-        let missing = self.nodes[node].space.waiting().missing();
-        let items = missing.iter().filter_map(|missing| match missing {
-            Missing::Entry { author, seq, .. } => Some((*author, *seq)),
-            Missing::Author(_) => None,
-        });
-        Event::Missing { log: self.log(LogKind::Entries), items: items.collect() }
+        let items = self.nodes[node].space.waiting().missing_entries(|_| true);
+        Event::Missing { log: self.log(LogKind::Entries), items }
     }
 
     pub(super) fn cut(&mut self, a: usize, b: usize) {
