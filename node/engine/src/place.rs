@@ -3,7 +3,8 @@
 //!
 //! Everything is written below an open folder handle under a temporary name, synced, and renamed: the destination
 //! appears whole or not at all. No path string is followed inside it, so a link put there meanwhile is never written
-//! through; and what stands under the destination in the end is what was written, or the copy has failed.
+//! through; and the file or folder that stands under the destination in the end is the one that was made, or the copy has
+//! failed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
@@ -153,7 +154,9 @@ impl Place {
 
     fn rename(&self, temporary: Temporary<'_>) -> Result<(), Error> {
         use rustix::fs::{RenameFlags, renameat_with};
-        self.check_is_made(&temporary, &temporary.name)?;
+        let exchanged = "somebody put something else in its place while it was written, and that was left alone; try again, \
+                         or name another place";
+        self.check_is_made(&temporary, &temporary.name, exchanged)?;
         let quiet = renameat_with(
             &*self.parent,
             temporary.name.as_os_str(),
@@ -174,16 +177,22 @@ impl Place {
             Err(error) => return Err(self.cannot_write(error.into())),
         }
         // Once more, since the name could be given to something else until it was taken.
-        self.check_is_made(&temporary, &self.name)
+        let exchanged = "somebody put something else in its place at the last moment: what has that name now is not the \
+                         copy; look at it, and name another place";
+        self.check_is_made(&temporary, &self.name, exchanged)
     }
 
-    fn check_is_made(&self, temporary: &Temporary<'_>, name: &OsStr) -> Result<(), Error> {
-        if temporary.is_made(name) {
-            return Ok(());
+    fn check_is_made(
+        &self,
+        temporary: &Temporary<'_>,
+        name: &OsStr,
+        exchanged: &'static str,
+    ) -> Result<(), Error> {
+        match temporary.is_made(name) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.cannot_write(std::io::Error::other(exchanged))),
+            Err(error) => Err(self.cannot_write(error)),
         }
-        let exchanged = "somebody put something else in its place while it was written; nothing was written there. \
-                         Try again, or name another place";
-        Err(self.cannot_write(std::io::Error::other(exchanged)))
     }
 
     fn is_free_or_empty(&self) -> bool {
@@ -223,20 +232,32 @@ impl Temporary<'_> {
     /// Remembers what was made under the name: nothing else is given the name of the copy, and nothing else is removed.
     pub(crate) fn note(&self, made: &impl AsFd) -> std::io::Result<()> {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(made)?.st_mode);
-        let handle = self.stays_open.then(|| made.as_fd().try_clone_to_owned()).transpose()?;
+        // Without a descriptor left its kind must do.
+        let handle = self.stays_open.then(|| made.as_fd().try_clone_to_owned()).and_then(Result::ok);
         self.made.get_or_init(|| Made { kind, handle });
         Ok(())
     }
 
     /// Whether `name` is what was made.
-    fn is_made(&self, name: &OsStr) -> bool {
-        let found = rustix::fs::statat(self.parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
-        let (Some(made), Ok(found)) = (self.made.get(), found) else { return false };
-        let is_same = |handle: &OwnedFd| {
-            let open = rustix::fs::fstat(handle);
-            open.is_ok_and(|open| (open.st_dev, open.st_ino) == (found.st_dev, found.st_ino))
+    fn is_made(&self, name: &OsStr) -> std::io::Result<bool> {
+        let found = rustix::fs::statat(self.parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+        let Some(made) = self.made.get() else { return Ok(false) };
+        let is_same = match &made.handle {
+            Some(handle) => {
+                let open = rustix::fs::fstat(handle)?;
+                (open.st_dev, open.st_ino) == (found.st_dev, found.st_ino)
+            }
+            None => true,
         };
-        made.kind == FileType::from_raw_mode(found.st_mode) && made.handle.as_ref().is_none_or(is_same)
+        Ok(is_same && made.kind == FileType::from_raw_mode(found.st_mode))
+    }
+
+    /// Opens the folder that was made under the name.
+    pub(crate) fn open_folder(&self) -> std::io::Result<Dir> {
+        match self.made.get().and_then(|made| made.handle.as_ref()) {
+            Some(handle) => open_folder(handle, OsStr::new(".")),
+            None => open_folder(self.parent, &self.name),
+        }
     }
 }
 
@@ -245,7 +266,7 @@ impl Drop for Temporary<'_> {
         if self.made.get().is_none() {
             // At most an empty folder that could not be opened.
             let _ = self.parent.remove_dir(&self.name);
-        } else if self.is_made(&self.name) && self.parent.remove_file(&self.name).is_err() {
+        } else if self.is_made(&self.name).unwrap_or(false) && self.parent.remove_file(&self.name).is_err() {
             let _ = self.parent.remove_dir_all(&self.name);
         }
     }
@@ -258,7 +279,7 @@ pub(crate) fn make_folder(parent: &Dir, name: &OsStr) -> std::io::Result<Dir> {
 }
 
 /// Opens a folder, without following a link in its last part.
-pub(crate) fn open_folder(parent: &Dir, name: &OsStr) -> std::io::Result<Dir> {
+pub(crate) fn open_folder(parent: &impl AsFd, name: &OsStr) -> std::io::Result<Dir> {
     let fd = rustix::fs::openat(
         parent,
         name,

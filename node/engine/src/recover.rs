@@ -11,6 +11,7 @@ mod drill;
 mod finish;
 pub(crate) mod folder;
 mod home;
+mod lack;
 mod pour;
 
 use std::collections::BTreeSet;
@@ -228,7 +229,7 @@ pub(crate) fn recover(
     let patience = Patience { names_only: options.names_only, accept_missing: options.accept_missing };
     let keeps_devices = options.keep_devices || options.names_only;
     if is_alone {
-        check_complete(&inner, patience)?;
+        check_complete(&inner, patience, observer)?;
         inner.become_device(&heir.root, &name, keeps_devices)?;
         return recovered(&inner, name);
     }
@@ -345,25 +346,34 @@ impl Patience {
         let patience = if now.awaited == 0 { OTHERS_TIME } else { AWAITED_TIME };
         is_here && has_waited || self.accept_missing && is_left && still >= patience
     }
+
+    /// Whether it is to be looked what of the rest is needed: it is all that is waited for, and nobody says that he has any of
+    /// it, though he had his time to.
+    fn asks_what_is_needed(self, now: &Gathered, has_waited: bool, still: Duration) -> bool {
+        let is_left = now.awaited == 0 && now.wanted > 0 && now.wanted == now.without_source;
+        is_left && has_waited && still >= OTHERS_TIME && !self.names_only && !self.accept_missing
+    }
 }
 
 /// Waits until everything is here that anybody who is reached has.
 ///
 /// # Errors
-/// [`Error::Network`] if something is missing that nobody has.
+/// [`Error::Network`] if something is missing that is needed and that nobody has.
 fn gather(inner: &Inner, hub: &Hub, patience: Patience, observer: &dyn Observer) -> Result<(), Error> {
     let (mut seen, mut since) = (None, Instant::now());
     let mut met: Option<(usize, Instant)> = None;
     let (mut counted, mut bytes) = (usize::MAX, (0, 0));
+    // When it was looked last what is needed, and how many packs of what is not here.
+    let mut looked: Option<([u8; 32], usize)> = None;
     loop {
-        let now = hub.gathered();
+        let mut now = hub.gathered();
         if counted != now.wanted {
             (counted, bytes) = (now.wanted, inner.pack_bytes()?);
         }
         let (done, total) = bytes;
         observer.progress(Progress { bytes: done, bytes_total: Some(total), ..Progress::default() });
         if observer.is_stopped() {
-            return Err(Error::Network("stopped; what is here already stays here".into()));
+            return Err(stopped());
         }
         let shown =
             (now.sources, now.is_level, now.awaited, now.wanted, hub.traffic().pack_bytes_received, done);
@@ -375,6 +385,16 @@ fn gather(inner: &Inner, hub: &Hub, patience: Patience, observer: &dyn Observer)
         }
         let has_waited = met.is_some_and(|(_, at)| at.elapsed() >= OTHERS_TIME) || now.searches > 0;
         let has_met = now.sources > 0 && now.is_level && inner.has_home()?;
+        if has_met && patience.asks_what_is_needed(&now, has_waited, since.elapsed()) {
+            let at = hub.standstill();
+            let Some((_, needed)) = looked.filter(|(then, _)| *then == at) else {
+                // It may take its time: everything else is looked at anew then.
+                looked = Some((at, lack::needed_packs(inner, observer)?));
+                continue;
+            };
+            // What nothing needs any more is not waited for.
+            (now.wanted, now.without_source) = (needed, needed);
+        }
         if has_met && patience.is_over(&now, has_waited, since.elapsed()) {
             return Ok(());
         }
@@ -385,8 +405,12 @@ fn gather(inner: &Inner, hub: &Hub, patience: Patience, observer: &dyn Observer)
     }
 }
 
-/// Whether everything is here that the logs name.
-fn check_complete(inner: &Inner, patience: Patience) -> Result<(), Error> {
+fn stopped() -> Error {
+    Error::Network("stopped; what is here already stays here".into())
+}
+
+/// Whether everything is here that the logs name and something needs.
+fn check_complete(inner: &Inner, patience: Patience, observer: &dyn Observer) -> Result<(), Error> {
     if !inner.has_home()? {
         return Err(Error::Network("the log of the locker is not there".into()));
     }
@@ -397,11 +421,14 @@ fn check_complete(inner: &Inner, patience: Patience) -> Result<(), Error> {
              with --accept-missing"
         )));
     }
-    match inner.wanted_packs()?.len() {
-        n if n > 0 && !patience.accept_missing && !patience.names_only => Err(Error::Network(format!(
+    if patience.accept_missing || patience.names_only {
+        return Ok(());
+    }
+    match lack::needed_packs(inner, observer)? {
+        0 => Ok(()),
+        n => Err(Error::Network(format!(
             "{n} packs are missing there; name another copy with --from, or give up what they hold with --accept-missing"
         ))),
-        _ => Ok(()),
     }
 }
 
@@ -538,5 +565,16 @@ mod tests {
         // Somebody has it.
         assert!(!patience(false, true).is_over(&gathered(0, 2, 1), true, late));
         assert!(patience(true, false).is_over(&gathered(0, 2, 1), true, soon));
+        // What of it is needed is looked at when nobody has any of it, and only by who would wait for it.
+        let asks = |names_only, accept_missing, now: &Gathered, has_waited, still| {
+            patience(names_only, accept_missing).asks_what_is_needed(now, has_waited, still)
+        };
+        let left = gathered(0, 2, 2);
+        assert!(asks(false, false, &left, true, OTHERS_TIME));
+        assert!(!asks(false, false, &left, false, late) && !asks(false, false, &left, true, soon));
+        assert!(!asks(true, false, &left, true, late) && !asks(false, true, &left, true, late));
+        for now in [whole, gathered(0, 2, 1), gathered(1, 2, 2)] {
+            assert!(!asks(false, false, &now, true, late), "{now:?}");
+        }
     }
 }

@@ -9,19 +9,23 @@ use std::time::Duration;
 
 use locker_engine::report::{Guide, TicketShown};
 use locker_engine::simulation::Simulated;
-use locker_engine::{Clock, Env, Error, InitOptions, JoinAs, JoinOptions, Locker, Node, NodeOptions, Vault};
+use locker_engine::{
+    Clock, Env, Error, InitOptions, JoinAs, JoinOptions, Locker, Node, NodeOptions, Secret, Vault,
+};
 use locker_net::{Handle, Limits, NodeAddress};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::dice::Dice;
-use crate::disk;
+use crate::disk::{self, Disk};
 use crate::hooks;
 use crate::network::Network;
 use crate::trace::note;
 
 /// On which port everybody listens.
 pub const PORT: u16 = 4_001;
+/// What is dated further ahead of their clocks than this, others show later.
+const AHEAD_MAX_MS: u64 = 10 * 60 * 1_000;
 
 /// What all devices of a run share.
 pub struct World {
@@ -65,14 +69,18 @@ pub fn limits() -> Limits {
     Limits { memory_bytes: 1 << 40, ..Limits::default() }
 }
 
+/// The right time, in unix milliseconds.
+fn right_ms() -> u64 {
+    hooks::EPOCH_MS + u64::try_from(hooks::elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A clock that may be wrong.
 #[derive(Clone, Default)]
 pub struct Skewed(Arc<AtomicI64>);
 
 impl Clock for Skewed {
     fn now_ms(&self) -> u64 {
-        let now = hooks::EPOCH_MS + u64::try_from(hooks::elapsed().as_millis()).unwrap_or(u64::MAX);
-        now.saturating_add_signed(self.0.load(Ordering::Relaxed))
+        right_ms().saturating_add_signed(self.0.load(Ordering::Relaxed))
     }
 
     fn elapsed(&self) -> Duration {
@@ -88,11 +96,20 @@ pub struct Device {
     pub ip: IpAddr,
     /// Whether it stores and cannot read.
     pub is_blind: bool,
+    /// Whether it was ended by another one.
+    pub is_revoked: bool,
+    /// Whether its home was put back from a backup.
+    pub is_set_back: bool,
+    /// The words that it showed when it made the locker.
+    pub words: Option<Secret>,
     home: PathBuf,
     /// How often it was started from a copy.
     lives: u32,
     starts: u64,
     clock: Skewed,
+    /// The latest time that its clock showed before it was set, in unix milliseconds.
+    dated_ms: u64,
+    keys: BTreeSet<String>,
     locker: Option<Locker>,
     node: Option<Node>,
 }
@@ -103,12 +120,47 @@ impl Device {
         let home = base.join(format!("device-{number}-0"));
         let clock = Skewed::default();
         let ip = host(number + 1);
-        Self { number, ip, is_blind, home, lives: 0, starts: 0, clock, locker: None, node: None }
+        Self {
+            number,
+            ip,
+            is_blind,
+            is_revoked: false,
+            is_set_back: false,
+            words: None,
+            home,
+            lives: 0,
+            starts: 0,
+            clock,
+            dated_ms: 0,
+            keys: BTreeSet::new(),
+            locker: None,
+            node: None,
+        }
     }
 
     /// Its locker, while it runs.
     pub fn locker(&self) -> Option<&Locker> {
         self.locker.as_ref()
+    }
+
+    /// Whether it reads and belongs to the person.
+    pub fn is_reader(&self) -> bool {
+        !self.is_blind && !self.is_revoked
+    }
+
+    /// Its locker, while it runs, if it reads and belongs to the person.
+    pub fn reader(&self) -> Option<&Locker> {
+        self.locker().filter(|_| self.is_reader())
+    }
+
+    /// Every key that it had so far, as it was noted, in hexadecimal.
+    pub fn keys(&self) -> &BTreeSet<String> {
+        &self.keys
+    }
+
+    /// Notes the key that it has now.
+    pub fn note_key(&mut self) {
+        self.keys.extend(self.locker.as_ref().map(Locker::device_id));
     }
 
     /// Its home.
@@ -117,8 +169,15 @@ impl Device {
     }
 
     /// Sets its clock wrong, or right.
-    pub fn set_clock(&self, ahead_ms: i64) {
+    pub fn set_clock(&mut self, ahead_ms: i64) {
+        self.dated_ms = self.dated_ms.max(self.clock.now_ms());
         self.clock.0.store(ahead_ms, Ordering::Relaxed);
+    }
+
+    /// Whether what it writes now may lie too far ahead for others to show it: its clock is ahead, or was, and what it
+    /// writes is never dated before what it wrote.
+    pub fn is_ahead(&self) -> bool {
+        self.dated_ms.max(self.clock.now_ms()) > right_ms().saturating_add(AHEAD_MAX_MS)
     }
 
     fn env(&self, world: &World) -> Env {
@@ -145,9 +204,18 @@ impl Device {
     /// Those of the engine.
     pub fn create(&mut self, world: &World) -> Result<(), Error> {
         hooks::next_deed();
-        let options = InitOptions { name: Some(format!("device {}", self.number)), vault: Vault::File };
-        Locker::create(&self.home, options, self.env(world), |_| Ok::<(), Error>(()))?;
+        let options = InitOptions { name: Some(self.name()), vault: Vault::File };
+        let env = self.env(world);
+        Locker::create(&self.home, options, env, |created| {
+            self.words = Some(created.phrase.clone());
+            Ok::<(), Error>(())
+        })?;
         Ok(())
+    }
+
+    /// What the others call it.
+    pub fn name(&self) -> String {
+        format!("device {}", self.number)
     }
 
     /// Joins the locker of another device.
@@ -166,7 +234,7 @@ impl Device {
             let options = JoinOptions {
                 wanted,
                 ticket,
-                name: Some(format!("device {}", self.number)),
+                name: Some(self.name()),
                 vault: Vault::File,
                 node: self.options(world),
             };
@@ -192,21 +260,50 @@ impl Device {
         let locker = Locker::open(&self.home, self.env(world), &mut || Err(Error::PassphraseNeeded))?;
         let node = Node::start(&locker, self.options(world))?;
         (self.locker, self.node) = (Some(locker), Some(node));
+        self.note_key();
         Ok(())
     }
 
-    /// Opens a copy of its home, without a node.
+    /// Asks it; while it is off, a copy of its home.
     ///
     /// # Errors
     /// Those of the engine.
-    pub fn open_copy(&self, world: &World, copy: &Path) -> Result<Locker, Error> {
+    pub fn ask<T>(
+        &self,
+        world: &World,
+        place: &Disk,
+        ask: impl FnOnce(&Locker) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match self.locker() {
+            Some(locker) => ask(locker),
+            None => self.ask_home(world, place, &self.home, ask),
+        }
+    }
+
+    /// Asks a copy of a home that it has or had, without a node.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn ask_home<T>(
+        &self,
+        world: &World,
+        place: &Disk,
+        home: &Path,
+        ask: impl FnOnce(&Locker) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         hooks::next_deed();
-        Locker::open(copy, self.env(world), &mut || Err(Error::PassphraseNeeded))
+        let copy = place.path("looked at");
+        disk::copy(home, &copy);
+        let opened = Locker::open(&copy, self.env(world), &mut || Err(Error::PassphraseNeeded));
+        let told = opened.and_then(|locker| ask(&locker));
+        _ = std::fs::remove_dir_all(&copy);
+        told
     }
 
     /// Ends it in order.
     pub fn stop(&mut self) {
         hooks::next_deed();
+        self.note_key();
         note(format_args!("stop {}", self.number));
         self.node = None;
         self.locker = None;
@@ -221,6 +318,7 @@ impl Device {
     /// without effect.
     pub fn bury(&mut self) {
         hooks::next_deed();
+        self.note_key();
         note(format_args!("gone {}", self.number));
         self.node = None;
         self.locker = None;
@@ -235,6 +333,7 @@ impl Device {
         world.network.kill(self.ip, is_told);
         disk::copy(copy, &self.next_home());
         self.bury();
+        self.is_set_back = true;
     }
 
     /// It is gone at this moment.

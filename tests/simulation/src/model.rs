@@ -20,6 +20,9 @@ pub struct Deed {
     pub what: What,
     /// Whether it was told as done.
     pub is_acknowledged: bool,
+    /// Whether what it wrote may be written again under another key. A removal that is written again spares a folder in
+    /// which others made something meanwhile.
+    pub may_spare: bool,
 }
 
 /// What was done, with paths as they were then.
@@ -134,14 +137,13 @@ impl Model {
                     is_touched(from) || is_touched(to) || entry(from).is_none() && entry(to).is_some()
                 }
                 What::Removed(path) => {
-                    // A removal that is written again spares a folder in which others made something meanwhile.
                     let is_filled = || {
                         let lives = |at: &str| shown.entries.keys().any(|path| is_below(path, at));
                         let aliases = self.aliases(path);
                         let mut made = others().filter(|(_, other)| other.device != deed.device);
                         lives(path) && made.any(|(_, other)| aliases.iter().any(|at| other.what.fills(at)))
                     };
-                    is_touched(path) || entry(path).is_none() || is_filled()
+                    is_touched(path) || entry(path).is_none() || deed.may_spare && is_filled()
                 }
                 What::Restored(path) => is_touched(path) || entry(path).is_some(),
             };

@@ -3,6 +3,7 @@
 
 mod backup;
 mod ending;
+mod roster;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use locker_engine::report::Silent;
 use locker_engine::{Error, Locker, NodeOptions};
 
 use backup::Backup;
+use roster::Words;
 
 use crate::canary::MARK;
 use crate::crash::{self, Armed};
@@ -58,6 +60,8 @@ struct Schedule {
     liar: Option<IpAddr>,
     is_cut: bool,
     backups: BTreeMap<usize, Backup>,
+    /// Words that were shown, the newest last.
+    words: Vec<Words>,
     names: u32,
     walker: Walker,
     /// When it walks: dice of its own, so that who looks on changes nothing.
@@ -82,6 +86,7 @@ pub fn run(seed: u64) -> Outcome {
         liar: None,
         is_cut: false,
         backups: BTreeMap::new(),
+        words: Vec::new(),
         names: 0,
         walker: Walker::default(),
         walks: Dice::new(seed, "walker"),
@@ -141,6 +146,7 @@ impl Schedule {
                 None => device.create(&self.world)?,
                 Some(first) => device.join(&self.world, first)?,
             }
+            self.words.extend(device.words.take().map(Words::first));
             device.start(&self.world)?;
             if number == 0 {
                 for folder in 0..3 {
@@ -195,6 +201,7 @@ impl Schedule {
         };
         self.world.wait(Duration::from_millis(pause));
         self.bury();
+        self.devices.iter_mut().for_each(Device::note_key);
         if self.dice.chance(2, 3) {
             self.act()
         } else {
@@ -225,9 +232,8 @@ impl Schedule {
 
     /// A person does something.
     fn act(&mut self) {
-        let writers: Vec<usize> = (0..self.devices.len())
-            .filter(|n| !self.devices[*n].is_blind && self.devices[*n].locker().is_some())
-            .collect();
+        let writers: Vec<usize> =
+            (0..self.devices.len()).filter(|n| self.devices[*n].reader().is_some()).collect();
         if writers.is_empty() {
             return;
         }
@@ -243,7 +249,7 @@ impl Schedule {
             let (at, files_count) = (dice.index((files.len() + folders.len() - 1).max(1)), files.len());
             files.get(at).or_else(|| folders.get(at + 1 - files_count)).cloned()
         };
-        let done = match self.dice.below(100) {
+        let done = match self.dice.below(104) {
             0..40 => {
                 let name = self.fresh("file");
                 self.write(who, &locker, &folder, &name)
@@ -322,6 +328,8 @@ impl Schedule {
                 ));
                 freed.map(drop)
             }
+            100 | 101 => self.revoke(who, &locker),
+            102 | 103 => self.change_words(who, &locker),
             _ => match files.is_empty() {
                 true => return,
                 false => {
@@ -332,9 +340,33 @@ impl Schedule {
             },
         };
         if let Err(error) = done
-            && !is_expected(&error)
+            && !self.is_expected(who, &locker, &error)
         {
             self.faults.push(format!("device {who}: {error} ({error:?})"));
+        }
+    }
+
+    /// Whether an error says only that what was asked for cannot be done now.
+    fn is_expected(&self, who: usize, locker: &Locker, error: &Error) -> bool {
+        let device = &self.devices[who];
+        let is_replaced = || {
+            let listed = locker.devices().unwrap_or_default();
+            listed.iter().any(|one| one.this && !one.replaced_by.is_empty())
+        };
+        match error {
+            Error::NotFound(_)
+            | Error::Exists(_)
+            | Error::IsRoot
+            | Error::IntoItself(_)
+            | Error::NotFolder(_)
+            | Error::IsFolder(_)
+            | Error::Ambiguous(_)
+            | Error::Network(_)
+            | Error::Gone(_)
+            | Error::NoSuch(_) => true,
+            // It was put back, or took another key, or is about to.
+            Error::Restored => device.is_set_back || device.keys().len() > 1 || is_replaced(),
+            _ => false,
         }
     }
 
@@ -374,7 +406,9 @@ impl Schedule {
     fn did(&mut self, device: usize, what: What, done: Result<(), Error>) -> Result<(), Error> {
         let gone = self.doomed == Some(device) && crash::has_fired();
         note(format_args!("{what:?} on {device}: {:?} {gone}", done.as_ref().err().map(ToString::to_string)));
-        self.model.deeds.push(Deed { device: device as u16, what, is_acknowledged: done.is_ok() && !gone });
+        let may_spare = self.devices[device].is_set_back || self.devices[device].is_ahead();
+        let is_acknowledged = done.is_ok() && !gone;
+        self.model.deeds.push(Deed { device: device as u16, what, is_acknowledged, may_spare });
         done
     }
 
@@ -389,8 +423,8 @@ impl Schedule {
 
     /// Something goes wrong, or well again.
     fn trouble(&mut self) {
-        let who = self.dice.index(self.devices.len());
-        let other = self.dice.index(self.devices.len());
+        let here: Vec<usize> = (0..self.devices.len()).filter(|n| !self.devices[*n].is_revoked).collect();
+        let (who, other) = (self.dice.pick(&here), self.dice.pick(&here));
         let (ip, other_ip) = (self.devices[who].ip, self.devices[other].ip);
         let is_on = self.devices[who].locker().is_some();
         match self.dice.below(14) {
@@ -485,24 +519,6 @@ impl Schedule {
 
 fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
-}
-
-/// Whether an error says only that what was asked for cannot be done now.
-fn is_expected(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::NotFound(_)
-            | Error::Exists(_)
-            | Error::IsRoot
-            | Error::IntoItself(_)
-            | Error::NotFolder(_)
-            | Error::IsFolder(_)
-            | Error::Ambiguous(_)
-            | Error::Network(_)
-            | Error::Gone(_)
-            | Error::NoSuch(_)
-            | Error::Restored
-    )
 }
 
 /// The name of what was found, for the one line that a run prints.

@@ -1,23 +1,25 @@
 //! Somebody who believes nobody: whenever `status` says on how many devices everything is, the copies are counted on the
 //! disks of all devices, of those too that are off at that moment.
 //!
-//! A pack counts where its bytes lie under its name and have its hash; a file is where every chunk of it is in a pack that
-//! counts. A sentence may be late: a device that let something go takes its pin back, and who has not heard of it yet
-//! still counts it. That is excused while ways are cut, if the pin is taken back in the log of that device itself, and if
-//! there is one copy at least; so is what a device lost that was put back from a backup. Once everything is mended nothing
-//! is excused.
+//! A pack counts where its bytes lie under its name and have its hash. A file is where every chunk of it is in a pack that
+//! counts. What an ended device has is nobody's.
+//!
+//! A sentence may be late, while ways are cut and if there is one copy at least. A device that let something go takes its
+//! pin back in its own log, and who has not heard of it still counts it. So it is with a device that was put back from a
+//! backup, or ended: who speaks has its pins of what is lacking, and has heard neither of its new key nor of its end. Once
+//! everything is mended nothing is excused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use locker_crypto::id::{ChunkTag, PackHash, VerifyingKey};
+use locker_engine::Error;
 use locker_engine::report::{StateHash, Status};
 use locker_engine::simulation::{Known, Needed};
-use locker_engine::{Error, Locker};
 
 use crate::device::{Device, World};
-use crate::disk::{self, Disk};
+use crate::disk::Disk;
 use crate::hooks;
 use crate::trace::note;
 
@@ -32,10 +34,19 @@ pub struct Walker {
     pub sentences: u64,
     /// Those of them that say "Safe".
     pub safe: u64,
-    /// Those that were true but for what a device had just let go, or lost by a backup.
+    /// Those that were true but for what a device had just let go, or lost.
     pub late: u64,
-    /// Devices that were put back from a backup.
-    pub set_back: BTreeSet<usize>,
+    /// What devices had until they were put back from a backup, or ended.
+    lost: BTreeMap<usize, Lost>,
+}
+
+/// What a device had until then.
+#[derive(Default)]
+struct Lost {
+    /// Its keys, in hexadecimal. Whoever counts it by one of them has not heard of it.
+    keys: BTreeSet<String>,
+    /// The packs on its disk.
+    packs: BTreeSet<PackHash>,
 }
 
 /// Whether everything is mended and has been heard of.
@@ -116,7 +127,7 @@ impl Walker {
             Err(error) => return vec![format!("the disks cannot be looked at: {error}")],
         };
         for (who, device) in devices.iter().enumerate() {
-            let Some(locker) = device.locker().filter(|_| !device.is_blind) else { continue };
+            let Some(locker) = device.reader() else { continue };
             let told = locker.status(StateHash::IfQuick);
             let told = told.and_then(|status| Ok((status, locker_engine::simulation::needs(locker)?)));
             let (status, needs) = match told {
@@ -132,7 +143,7 @@ impl Walker {
                 Ok(Some(claim)) => {
                     self.sentences += 1;
                     self.safe += u64::from(claim.is_safe);
-                    match sight.hold(&Said { who, claim, status, needs }, moment, &self.set_back) {
+                    match sight.hold(&Said { who, claim, status, needs }, moment, &self.lost) {
                         Ok((found, is_late)) => {
                             faults.extend(found);
                             self.late += u64::from(is_late);
@@ -145,10 +156,16 @@ impl Walker {
         }
         faults
     }
-}
 
-impl Walker {
-    /// Whether something that a device needs would be nowhere any more if one were put back from a copy of its home.
+    /// A device is about to be put back from a backup, or to be ended: what it has now counts no more.
+    pub fn lose(&mut self, device: &Device) {
+        let lost = self.lost.entry(device.number.into()).or_default();
+        lost.keys.extend(device.keys().iter().cloned());
+        lost.packs.extend(packs(device.home()));
+    }
+
+    /// Whether something would be nowhere any more if a device were gone, or put back from a copy of its home: a file that
+    /// another device needs, or a pack that it promised to another one. What it told nobody may be lost.
     ///
     /// # Errors
     /// Those of the engine.
@@ -157,23 +174,39 @@ impl Walker {
         world: &World,
         disk: &Disk,
         devices: &[Device],
-        (who, copy): (usize, &Path),
+        who: usize,
+        copy: Option<&Path>,
     ) -> Result<bool, Error> {
         hooks::next_deed();
         let mut sight = Sight::of(world, disk, devices)?;
+        let others = || devices.iter().enumerate().filter(|(at, device)| *at != who && !device.is_revoked);
         let mut needs = Vec::new();
-        for device in devices.iter().filter(|device| !device.is_blind) {
-            needs.extend(sight.look_into(device, locker_engine::simulation::needs)?);
+        for (_, device) in others().filter(|(_, device)| device.is_reader()) {
+            needs.extend(device.ask(world, disk, locker_engine::simulation::needs)?);
         }
         sight.wake()?;
-        sight.disks.push(packs(copy));
-        Ok(needs.iter().any(|file| sight.holders(file) == BTreeSet::from([who])))
+        sight.disks.extend(copy.map(packs));
+        if needs.iter().any(|file| sight.holders(file) == BTreeSet::from([who])) {
+            return Ok(true);
+        }
+        let pins = others().filter_map(|(at, _)| sight.known[at].as_ref()).flat_map(|known| &known.pins);
+        let own = pins.filter(|(author, _)| devices[who].keys().contains(&author.to_string()));
+        let is_here_only = |pack: &PackHash| {
+            let mut holders = (0..sight.disks.len()).filter(|at| sight.disks[*at].contains(pack));
+            holders.next() == Some(who) && holders.next().is_none()
+        };
+        Ok(own.flat_map(|(_, packs)| packs).any(is_here_only))
     }
 }
 
 impl<'a> Sight<'a> {
     fn of(world: &'a World, disk: &'a Disk, devices: &'a [Device]) -> Result<Self, Error> {
-        let disks = devices.iter().map(|device| packs(device.home())).collect();
+        // What an ended device has is nobody's.
+        let disk_of = |device: &Device| match device.is_revoked {
+            true => BTreeSet::new(),
+            false => packs(device.home()),
+        };
+        let disks = devices.iter().map(disk_of).collect();
         let known = devices.iter().map(|device| device.locker().map(locker_engine::simulation::known));
         let known = known.map(Option::transpose).collect::<Result<_, Error>>()?;
         let mut sight = Self { world, disk, devices, disks, known, places: BTreeMap::new() };
@@ -186,7 +219,7 @@ impl<'a> Sight<'a> {
         &mut self,
         said: &Said,
         moment: Moment,
-        set_back: &BTreeSet<usize>,
+        lost: &BTreeMap<usize, Lost>,
     ) -> Result<(Vec<String>, bool), Error> {
         let Said { who, claim, status, needs } = said;
         let (mut faults, mut is_late) = (Vec::new(), false);
@@ -208,7 +241,7 @@ impl<'a> Sight<'a> {
                 continue;
             }
             let mut late = self.let_go(*who, file, &holders);
-            late.extend(set_back.difference(&holders));
+            late.extend(self.lost_on(said, file, &holders, lost));
             let is_excused = moment == Moment::Amid && (!claim.all_here || holders.contains(who));
             if is_excused && !holders.is_empty() && holders.len() + late.len() >= copies {
                 note(format_args!("{:?} was just let go on {late:?}", file.path));
@@ -235,23 +268,12 @@ impl<'a> Sight<'a> {
     fn wake(&mut self) -> Result<(), Error> {
         for at in 0..self.devices.len() {
             if self.known[at].is_none() {
-                self.known[at] = Some(self.look_into(&self.devices[at], locker_engine::simulation::known)?);
+                self.known[at] =
+                    Some(self.devices[at].ask(self.world, self.disk, locker_engine::simulation::known)?);
             }
         }
         self.join_places();
         Ok(())
-    }
-
-    /// Asks a device; of one that is off, a copy of its home.
-    fn look_into<T>(&self, device: &Device, ask: impl Fn(&Locker) -> Result<T, Error>) -> Result<T, Error> {
-        if let Some(locker) = device.locker() {
-            return ask(locker);
-        }
-        let copy = self.disk.path("looked at");
-        disk::copy(device.home(), &copy);
-        let told = ask(&device.open_copy(self.world, &copy)?);
-        _ = fs::remove_dir_all(&copy);
-        told
     }
 
     /// The devices on whose disks a whole file lies.
@@ -263,24 +285,58 @@ impl<'a> Sight<'a> {
         (0..self.disks.len()).filter(|at| is_on(&self.disks[*at])).collect()
     }
 
+    /// Of the chunks of a file that are not on a disk, the packs in which each lies.
+    fn lacking(&self, at: usize, file: &Needed) -> Vec<&BTreeSet<PackHash>> {
+        let places = file.chunks.iter().filter_map(|tag| self.places.get(tag));
+        places.filter(|packs| packs.is_disjoint(&self.disks[at])).collect()
+    }
+
     /// Devices that do not have all of a file, that pin what they lack as far as `who` knows, and by their own log do not.
     fn let_go(&self, who: usize, file: &Needed, holders: &BTreeSet<usize>) -> BTreeSet<usize> {
         let pins = |at: usize, author: &VerifyingKey| self.known[at].as_ref()?.pins.get(author);
         let has_let_go = |at: &usize| {
             let Some(id) = self.known[*at].as_ref().map(|known| known.id) else { return false };
             let (Some(said), Some(own)) = (pins(who, &id), pins(*at, &id)) else { return false };
-            let mut lacking = file.chunks.iter().filter_map(|tag| self.places.get(tag));
-            lacking.all(|packs| {
-                !packs.is_disjoint(&self.disks[*at])
-                    || packs.intersection(said).next().is_some() && packs.is_disjoint(own)
-            })
+            let lacking = self.lacking(*at, file);
+            lacking.iter().all(|packs| !packs.is_disjoint(said) && packs.is_disjoint(own))
         };
         (0..self.disks.len()).filter(|at| !holders.contains(at)).filter(has_let_go).collect()
+    }
+
+    /// Devices that were put back from a backup, or ended, do not have all of a file, and count for what they lack where
+    /// that has not been heard of.
+    fn lost_on(
+        &self,
+        said: &Said,
+        file: &Needed,
+        holders: &BTreeSet<usize>,
+        lost: &BTreeMap<usize, Lost>,
+    ) -> BTreeSet<usize> {
+        let counts = |key: &String| {
+            let mut listed = said.status.devices.iter().filter(|one| one.id == *key);
+            listed.any(|one| !one.revoked && one.replaced_by.is_empty())
+        };
+        let counted_of = |at: usize, lost: &Lost| -> BTreeSet<PackHash> {
+            // A device that cannot read signs no pins: it says what it has.
+            if self.devices[at].is_blind {
+                return if lost.keys.iter().any(counts) { lost.packs.clone() } else { BTreeSet::new() };
+            }
+            let keys: BTreeSet<String> = lost.keys.iter().filter(|key| counts(key)).cloned().collect();
+            let pins = self.known[said.who].iter().flat_map(|known| &known.pins);
+            let own = pins.filter(|(author, _)| keys.contains(&author.to_string()));
+            own.flat_map(|(_, packs)| packs).copied().collect()
+        };
+        let is_late = |at: usize, lost: &Lost| {
+            let (lacking, counted) = (self.lacking(at, file), counted_of(at, lost));
+            lacking.iter().all(|packs| !packs.is_disjoint(&counted))
+        };
+        let late = lost.iter().filter(|(at, lost)| !holders.contains(*at) && is_late(**at, lost));
+        late.map(|(at, _)| *at).collect()
     }
 }
 
 /// The packs that lie whole on a disk.
-fn packs(home: &Path) -> BTreeSet<PackHash> {
+pub fn packs(home: &Path) -> BTreeSet<PackHash> {
     let mut found = BTreeSet::new();
     let Ok(folders) = fs::read_dir(home.join("packs")) else { return found };
     for folder in folders.flatten().filter(|folder| folder.file_name().len() == 2) {

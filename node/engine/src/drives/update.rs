@@ -1,11 +1,19 @@
-//! One drive brought up to date: logs, each commit with what lies beside it, then packs; each step is durable on the drive
-//! before the next, and a drive that was pulled out in between goes on where it was.
+//! One drive brought up to date. What it has and this device lacks comes here first (`back`): it may be nowhere else. Then what is
+//! here goes there: logs, each commit with what lies beside it, then packs; each step is durable on the drive before the
+//! next, and a drive that was pulled out in between goes on where it was.
+
+mod back;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use locker_crypto::entry::Envelope;
 use locker_crypto::id::{PackHash, VerifyingKey};
+use locker_crypto::person::Entry;
+use locker_crypto::pin::PinDelta;
 use locker_store::index::{self, PackState};
 use locker_store::replicas::{self as heard, Heard};
 use locker_store::{Home, Limits, Store, WriteTxn};
@@ -42,8 +50,13 @@ impl<'a> Drive<'a> {
     /// Opens the drive in a folder.
     ///
     /// # Errors
-    /// [`Error::NoLocker`] if there is none; [`Error::Argument`] if it is not a drive of this person; [`Error::Busy`].
+    /// [`Error::NoLocker`] if there is none; [`Error::Argument`] if it is not a drive of this person; [`Error::Busy`];
+    /// [`Error::Integrity`] if it is damaged.
     pub(super) fn open(inner: &'a Inner, dir: &Path) -> Result<Self, Error> {
+        Self::load(inner, dir).map_err(|error| of_drive(dir, error))
+    }
+
+    fn load(inner: &'a Inner, dir: &Path) -> Result<Self, Error> {
         if !dir.is_dir() {
             return Err(Error::NoLocker(dir.to_path_buf()));
         }
@@ -68,17 +81,24 @@ impl<'a> Drive<'a> {
         self.id
     }
 
-    /// Takes everything over that is here and not there, and lets go what nobody has held for its time.
+    /// Takes everything over that is here and not there, after what is there and not here, and lets go what nobody has held for
+    /// its time.
     ///
     /// # Errors
     /// [`Error::Restored`] if the drive holds what this device has signed and does not have: it is left as it is, since of two
-    /// branches none may count for who has the drive alone. [`Error::Full`] if there is no room, when all else is done.
+    /// branches none may count for who has the drive alone. [`Error::Integrity`] if it is damaged: nothing is taken here then.
+    /// [`Error::Full`] if there is no room for packs, there or here, when all else is done.
     pub(super) fn update(self, observer: &dyn Observer) -> Result<DriveTold, Error> {
         if let Some(sign) = self.sign()? {
             self.inner.note_doubt(sign)?;
             self.store.close()?;
             return Err(Error::Restored);
         }
+        self.take_logs()?;
+        let taken = match self.take_packs(observer) {
+            Err(error) if !matches!(error, Error::Full) => return Err(error),
+            taken => taken,
+        };
         self.logs()?;
         self.store.write(|txn| self.beside(txn))?;
         self.look_over()?;
@@ -112,6 +132,7 @@ impl<'a> Drive<'a> {
             Ok::<_, Error>(())
         })?;
         self.store.close()?;
+        taken?;
         Ok(DriveTold {
             packs: here.len() as u64,
             missing,
@@ -126,9 +147,11 @@ impl<'a> Drive<'a> {
     fn sign(&self) -> Result<Option<Sign>, Error> {
         let (own, store) = (self.inner.keys().device_id(), self.inner.store()?);
         let snapshot = store.read()?;
-        for (log, heads) in self.depot.heads(&self.store.read()?)? {
+        for (log, heads) in self.heads()? {
             for head in heads.into_iter().filter(|head| head.author == own) {
-                if let Some(sign) = self.inner.sign_of(&snapshot, log, &head)? {
+                if let Some(sign) = self.inner.sign_of(&snapshot, log, &head)?
+                    && self.shows(log, &head)?
+                {
                     return Ok(Some(sign));
                 }
             }
@@ -136,20 +159,55 @@ impl<'a> Drive<'a> {
         Ok(None)
     }
 
+    /// Whether there is an item of this name there, signed by its author: that there is one anybody can write.
+    fn shows(&self, log: Log, head: &Head) -> Result<bool, Error> {
+        let person = self.depot.charge().person;
+        let Head { author, seq, .. } = *head;
+        let drive = self.store.read()?;
+        let items = self.depot.items(&drive, log, &author, seq, seq, ITEMS_BYTES);
+        let shown = |item: &Item| match log.kind {
+            LogKind::Person => {
+                Entry::read(&person, &item.bytes).map(|entry| (entry.author, entry.seq, entry.id.0))
+            }
+            LogKind::Pins => PinDelta::open(&item.bytes).map(|(delta, id)| (delta.author, delta.seq, id.0)),
+            LogKind::Entries => Envelope::parse(&item.bytes).and_then(|entry| {
+                entry.verify()?;
+                Ok((entry.header().author, entry.header().seq, entry.id().0))
+            }),
+        };
+        let items = items.map_err(|error| self.named(error))?;
+        Ok(items.iter().any(|item| shown(item) == Ok((author, seq, head.id))))
+    }
+
+    /// The newest items that are there.
+    fn heads(&self) -> Result<Vec<(Log, Vec<Head>)>, Error> {
+        self.depot.heads(&self.store.read()?).map_err(|error| self.named(error))
+    }
+
+    /// Says of what is damaged there that it is.
+    fn named(&self, error: Error) -> Error {
+        of_drive(self.store.home().path(), error)
+    }
+
     fn logs(&self) -> Result<(), Error> {
-        let mut there: BTreeMap<(Log, VerifyingKey), u64> = BTreeMap::new();
-        for (log, heads) in self.depot.heads(&self.store.read()?)? {
-            there.extend(heads.into_iter().map(|head| ((log, head.author), head.seq)));
+        let mut held: BTreeMap<(Log, VerifyingKey), u64> = BTreeMap::new();
+        for (log, heads) in self.heads()? {
+            held.extend(heads.into_iter().map(|head| ((log, head.author), head.seq)));
         }
         let standing = self.inner.standing()?;
         for (log, heads) in standing.heads {
-            for head in heads {
-                let fork = standing.forked.get(&head.author).filter(|_| log.kind == LogKind::Entries);
-                let held = there.get(&(log, head.author)).copied();
-                let mut from = self.first(log, &head, held, fork.copied())?;
-                while from <= head.seq {
-                    let items = self.inner.load_items(log, &head.author, from, head.seq, ITEMS_BYTES)?;
-                    let Some(last) = items.last().map(|item| item.seq) else { break };
+            for Head { author, seq, .. } in heads {
+                let here = |from: u64, to: u64| self.inner.load_items(log, &author, from, to, ITEMS_BYTES);
+                let there = |from: u64, to: u64| -> Result<Vec<Item>, Error> {
+                    self.depot.items(&self.store.read()?, log, &author, from, to, ITEMS_BYTES)
+                };
+                let fork = standing.forked.get(&(log, author)).copied();
+                let held = held.get(&(log, author)).copied();
+                let mut gap = Inner::gap(log, seq, held, &mut || Ok(fork), &here, &there)?;
+                while let Some(items) = gap.step(&here, &there)? {
+                    if items.is_empty() {
+                        continue;
+                    }
                     let mut txn = self.store.begin_write()?;
                     let mut intake = Intake::begin(&self.depot, &txn)?;
                     for item in items {
@@ -160,26 +218,10 @@ impl<'a> Drive<'a> {
                     self.beside(&mut txn)?;
                     txn.commit()?;
                     intake.count();
-                    from = last.saturating_add(1);
                 }
             }
         }
         Ok(())
-    }
-
-    /// From which number on items of an author go over, of whom the drive holds those up to `held`. Of a forked one all branches
-    /// go, and of one of whom the drive has another branch everything; what is there already is passed over.
-    fn first(&self, log: Log, head: &Head, held: Option<u64>, fork: Option<u64>) -> Result<u64, Error> {
-        let Some(held) = held else { return Ok(0) };
-        let next = held.saturating_add(1);
-        if let Some(fork) = fork {
-            return Ok(fork.min(next));
-        }
-        let (author, at) = (&head.author, held.min(head.seq));
-        let bytes = |items: Vec<Item>| items.into_iter().map(|item| item.bytes).collect::<BTreeSet<_>>();
-        let there = self.depot.items(&self.store.read()?, log, author, at, at, ITEMS_BYTES)?;
-        let here = self.inner.load_items(log, author, at, at, ITEMS_BYTES)?;
-        Ok(if bytes(there) == bytes(here) { next } else { 0 })
     }
 
     fn beside(&self, txn: &mut WriteTxn<'_>) -> Result<(), Error> {
@@ -284,5 +326,15 @@ impl<'a> Drive<'a> {
         kept.retain(|(hash, _)| !lost.contains(hash));
         self.depot.count_kept(&kept);
         Ok(())
+    }
+}
+
+/// Says of what is damaged that it is on the drive, and not here.
+fn of_drive(dir: &Path, error: Error) -> Error {
+    match error {
+        Error::Integrity { what, why } => {
+            Error::damaged(format!("the drive in {}: {what}", dir.display()), why)
+        }
+        other => other,
     }
 }

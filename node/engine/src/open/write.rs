@@ -256,8 +256,7 @@ impl Writer<'_> {
             Some((_, above)) => open_folder(above, OsStr::new(&self.nodes[index].name)),
             None => {
                 let top = self.tops.binary_search(&index).unwrap_or_default();
-                let temporary = &self.temporaries[top];
-                open_folder(temporary.parent, &temporary.name)
+                self.temporaries[top].open_folder()
             }
         }
     }

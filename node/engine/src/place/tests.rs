@@ -88,6 +88,40 @@ impl Observer for Swapper<'_> {
     }
 }
 
+/// T16: another folder, or nothing, in the place of what was made is not given the name of the copy, and is not removed; the
+/// same if something else comes under that name at last.
+#[test]
+fn t16_only_what_was_made_gets_the_name_of_the_copy() {
+    let temporary = tempfile::tempdir().unwrap();
+    let out = temporary.path().join("out");
+    for (is_other_there, is_one_of_many) in [(false, false), (true, false), (true, true)] {
+        let place = Place { stays_open: !is_one_of_many, ..Place::named(&out, true).unwrap() };
+        let copy = place.temporary(&Env::system());
+        let (path, aside) = (temporary.path().join(&copy.name), temporary.path().join("aside"));
+        copy.note(&make_folder(copy.parent, &copy.name).unwrap()).unwrap();
+        std::fs::rename(&path, &aside).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("keep"), b"as it was").unwrap();
+        if is_one_of_many {
+            // Of these only the kind is known.
+            std::fs::remove_dir_all(&path).unwrap();
+            std::fs::write(&path, b"as it was").unwrap();
+        } else {
+            let inside = copy.open_folder().unwrap();
+            make_file(&inside, OsStr::new("written")).unwrap();
+            assert!(aside.join("written").exists(), "it is written where the folder is now");
+        }
+        if !is_other_there {
+            std::fs::remove_dir_all(&path).unwrap();
+        }
+        assert!(matches!(place.publish(copy), Err(Error::Io { .. })));
+        assert!(!out.exists());
+        assert_eq!(path.exists(), is_other_there, "what is not the copy is left alone");
+        let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
+        std::fs::remove_dir_all(&aside).unwrap();
+    }
+}
+
 /// T16: the folder of a copy that is exchanged for a link while the copy is written leads nowhere: not one file of it
 /// comes to where the link points, in folders below it neither, and the copy is not said to be there.
 #[test]

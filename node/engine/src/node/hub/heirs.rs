@@ -169,6 +169,21 @@ impl Hub {
         self.state().plan.without_source().map(|(_, hash)| hash).collect()
     }
 
+    /// How far the logs are, and which packs nobody who is here has: while this stays the same, so does what is needed of them.
+    pub(crate) fn standstill(&self) -> [u8; 32] {
+        let state = self.state();
+        let mut hasher = blake3::Hasher::new();
+        for (_, pack) in state.plan.without_source() {
+            hasher.update(pack.as_bytes());
+        }
+        for head in state.heads.values().flat_map(|heads| heads.values()) {
+            hasher.update(head.author.as_bytes());
+            hasher.update(&head.seq.to_le_bytes());
+            hasher.update(&head.id);
+        }
+        *hasher.finalize().as_bytes()
+    }
+
     /// Fetches all that is wanted but these.
     pub(crate) fn fetch_only(self: &Arc<Self>, but: &[PackHash]) {
         self.unwant(but);

@@ -85,8 +85,15 @@ impl Two {
     }
 }
 
+impl State {
+    /// Whether a device is one of the person, or a replica.
+    fn is_ours(&self, device: &VerifyingKey) -> bool {
+        self.admitted.contains(device) || self.replicas.contains_key(device)
+    }
+}
+
 impl Hub {
-    /// Lets a session in. Of two with one device both ends keep the one on the direct way, of two alike the one that the
+    /// Lets a session in, unless the device was ended meanwhile: a search for it may have begun before. Of two with one device both ends keep the one on the direct way, of two alike the one that the
     /// lesser device dialed, of two that one device dialed the later; `None` if it is not this one.
     pub(in crate::node) async fn admit(
         &self,
@@ -102,7 +109,9 @@ impl Hub {
         let mut dead = None;
         let known = {
             let mut state = self.state();
-            if *self.stopping.borrow() {
+            // Who recovers does not know yet who belongs to the person.
+            let is_ours = self.inner.heir().is_some() || state.is_ours(&device);
+            if *self.stopping.borrow() || !is_ours {
                 return None;
             }
             if let Some(old) = state.sessions.get(&device) {
@@ -340,13 +349,10 @@ impl Hub {
         }
         let now_s = self.now_s();
         let mut state = self.state();
-        let State {
-            sessions, guests, admitted, replicas, register, scopes, recovery, root, served_root, ..
-        } = &mut *state;
-        let is_ours = |device: &VerifyingKey| admitted.contains(device) || replicas.contains_key(device);
-        for (_, session) in sessions.iter().filter(|(device, _)| !is_ours(device)) {
+        for (_, session) in state.sessions.iter().filter(|(device, _)| !state.is_ours(device)) {
             session.end.send_replace(true);
         }
+        let State { guests, register, scopes, recovery, root, served_root, .. } = &mut *state;
         if std::mem::replace(served_root, *root) != *root {
             recovery.seats.values().for_each(|(_, seat)| _ = seat.send_replace(true));
         }
