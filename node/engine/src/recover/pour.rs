@@ -36,6 +36,9 @@ type ReadItems<'a> = &'a dyn Fn(Log, &VerifyingKey, u64, u64) -> Result<Vec<Item
 /// Reads what lies beside the logs.
 type ReadObjects<'a> = &'a dyn Fn(&Ask) -> Result<Vec<Vec<u8>>, Error>;
 
+/// Reads a pack of a length; nothing if it is not there.
+type ReadPack<'a> = &'a dyn Fn(&PackHash, u32) -> Result<Option<Vec<u8>>, Error>;
+
 /// Takes over every log and every object that the folder has of them.
 pub(super) fn logs(folder: &Folder, inner: &Inner) -> Result<(), Error> {
     let items = |log: Log, author: &VerifyingKey, from: u64, to: u64| folder.items(log, author, from, to);
@@ -245,7 +248,7 @@ impl Inner {
     pub(crate) fn pour_packs(
         &self,
         wanted: Vec<(PackHash, u32)>,
-        read: &dyn Fn(&PackHash, u32) -> Result<Option<Vec<u8>>, Error>,
+        read: ReadPack<'_>,
         goes_on: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), Error> {
         let mut wanted = wanted.into_iter();
