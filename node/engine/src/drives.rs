@@ -1,6 +1,7 @@
 //! Cold drives: folders, mostly on a disk that lies in a drawer, which keep everything of the person and can read nothing of
 //! it (`docs/spec/08-at-rest.md`, "Drives"). A drive is a depot without a process: whichever device sees it brings it up to
-//! date, by the same checks by which a replica takes things in. It may be pulled out at any moment.
+//! date, by the same checks by which a replica takes things in, and takes first what only the drive has. It may be pulled out at
+//! any moment.
 
 mod update;
 
