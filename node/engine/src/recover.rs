@@ -40,6 +40,7 @@ use crate::create::device_name;
 use crate::keys::{PERSON, person_log};
 use crate::locker::Inner;
 use crate::node::{Gathered, Hub, Node, NodeOptions};
+use crate::person_chains::PersonChains;
 use crate::report::{Evidence, Observer, Progress, Recovered, Rehearsal, Secret};
 use crate::tree::Tree;
 use crate::{Env, Error, Locker, Vault};
@@ -414,7 +415,8 @@ fn check_complete(inner: &Inner, patience: Patience, observer: &dyn Observer) ->
     if !inner.has_home()? {
         return Err(Error::Network("the log of the locker is not there".into()));
     }
-    let awaited = inner.awaited();
+    let log = person_log(&inner.store()?.read()?, &inner.keys().person)?;
+    let awaited = inner.awaited() + PersonChains::of(&log).missing.len();
     if awaited > 0 && !patience.accept_missing {
         return Err(Error::Network(format!(
             "changes there rest on {awaited} others that are not there; name another copy with --from, or give them up \

@@ -194,7 +194,9 @@ impl<'a> Drive<'a> {
         for (log, heads) in self.heads()? {
             held.extend(heads.into_iter().map(|head| ((log, head.author), head.seq)));
         }
-        let standing = self.inner.standing()?;
+        let mut standing = self.inner.standing()?;
+        // Pins before entries: a pack that an entry names, and that nobody pins there, would not be missed by who recovers.
+        standing.heads.sort_by_key(|(log, _)| log.kind == LogKind::Entries);
         for (log, heads) in standing.heads {
             for Head { author, seq, .. } in heads {
                 let here = |from: u64, to: u64| self.inner.load_items(log, &author, from, to, ITEMS_BYTES);

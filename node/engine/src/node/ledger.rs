@@ -5,6 +5,7 @@
 
 mod beside;
 mod blind;
+mod change;
 mod packs;
 mod secrets;
 
@@ -181,33 +182,6 @@ impl Inner {
         Ok(taken)
     }
 
-    /// Changes the home space in one durable commit.
-    pub(crate) fn change_space<T>(
-        &self,
-        change: impl FnOnce(&mut WriteTxn<'_>, &mut Space) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let store = self.store()?;
-        let mut txn = store.begin_write()?;
-        // As in `commit`.
-        let mut slot = self.space();
-        let mut space = match slot.take() {
-            Some(space) => space,
-            None => Space::open(&txn.rows(self.space_tag()), self.keys().space, self.keys().device_id())?,
-        };
-        match change(&mut txn, &mut space).and_then(|value| txn.commit().map(|()| value).map_err(Error::from))
-        {
-            Ok(value) => {
-                *slot = Some(space);
-                self.note_commit();
-                Ok(value)
-            }
-            Err(error) => {
-                *slot = self.reopened(space);
-                Err(error)
-            }
-        }
-    }
-
     /// Checks and stores items of own devices, in one durable commit.
     ///
     /// # Errors
@@ -217,7 +191,7 @@ impl Inner {
             return self.blind_take_items(depot, items);
         }
         let levels = self.node().map(|hub| hub.levels_before()).unwrap_or_default();
-        let (taken, is_new_key) = self.change_space(|txn, space| {
+        let take = |txn: &mut WriteTxn<'_>, space: &mut Space| -> Result<_, Error> {
             let rows = &mut txn.rows_mut(self.space_tag());
             levels.iter().try_for_each(|(device, at_ms)| Space::note_level(rows, device, *at_ms))?;
             let mut taken = Taken::default();
@@ -244,7 +218,13 @@ impl Inner {
             packs::keep_unpinned(txn, &self.space_tag(), &mut taken.unwanted)?;
             let is_new_key = self.learn_home(txn)?;
             Ok((taken, is_new_key))
-        })?;
+        };
+        // A drive that offers what is refused each time must not look like somebody who goes on writing.
+        let is_kept = |(_, fate): &(u64, Fate)| !matches!(fate, Fate::Refused(_));
+        let is_news = |(taken, is_new_key): &(Taken, bool)| {
+            *is_new_key || taken.late.len() < taken.fates.iter().filter(|one| is_kept(one)).count()
+        };
+        let (taken, is_new_key) = self.change_space_with(take, is_news)?;
         if is_new_key {
             self.reload_keys()?;
         }

@@ -76,8 +76,10 @@ impl Look<'_> {
         let keys = inner.keys();
         let rows = snapshot.rows(self.space);
         let space = Space::open(&rows, keys.space, keys.device_id())?;
-        // What waits for its time counts later, and what is held here is decided about first.
-        self.is_blind = space.is_apart() || space.deferred(&rows)? > 0;
+        // What waits for its time counts later, what does not count is written again, and what is held here is decided about
+        // first.
+        let is_uncounted = !inner.uncounted(snapshot, &space)?.is_empty();
+        self.is_blind = space.is_apart() || space.deferred(&rows)? > 0 || is_uncounted;
         if self.is_blind {
             return Ok(());
         }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use locker_catalog::roster::Roster;
 use locker_crypto::id::{PackHash, VerifyingKey};
 use locker_store::index::{self, PackState};
 use locker_sync::frontier::Log;
@@ -11,6 +12,7 @@ use locker_sync::message::v1::{Ask, Head};
 
 use super::Drive;
 use crate::Error;
+use crate::keys::person_log;
 use crate::report::{Observer, Progress};
 
 /// About how many bytes of items are taken in one commit.
@@ -70,10 +72,17 @@ impl Drive<'_> {
         })
     }
 
-    /// The newest items there of all but this device.
+    /// The newest items there of all but this device whom a log of the person brings in, that one there or the one here.
     fn heads_of_others(&self) -> Result<Vec<(Log, Vec<Head>)>, Error> {
         let (own, mut all) = (self.inner.keys().device_id(), self.heads()?);
-        all.iter_mut().for_each(|(_, heads)| heads.retain(|head| head.author != own));
+        let there = self.depot.roster(&self.store.read()?).map_err(|error| self.named(error))?;
+        let here = self.inner.store()?.read()?;
+        let keys = self.inner.keys();
+        let here = Roster::read(keys.person, &person_log(&here, &keys.person)?);
+        let is_known =
+            |author: &VerifyingKey| there.brought_in.contains(author) || here.brought_in.contains(author);
+        all.iter_mut()
+            .for_each(|(_, heads)| heads.retain(|head| head.author != own && is_known(&head.author)));
         Ok(all)
     }
 }

@@ -151,13 +151,14 @@ impl Hub {
 
     /// How the recovery on this node stands.
     pub(crate) fn gathered(&self) -> Gathered {
-        let (awaited, log) = (self.inner.awaited(), self.inner.entry_log());
+        let awaited = self.inner.awaited();
         let state = self.state();
         let without = state.plan.without_source().filter(|(_, hash)| state.wanted.contains_key(hash)).count();
         Gathered {
             sources: state.sessions.len(),
             is_level: state.sessions.values().all(|session| session.is_level),
-            awaited: awaited.max(state.missing.get(&log).map_or(0, Vec::len)),
+            // Of the person log too: a device that was ended by what is missing would be given the new keys.
+            awaited: awaited.max(state.missing.values().map(Vec::len).sum()),
             wanted: state.wanted.len(),
             without_source: without,
             searches: state.searches,

@@ -249,3 +249,26 @@ fn what_waits_goes_on_to_wait_after_a_change_that_failed() {
     pass(&first, &third);
     assert_eq!(names(&third), ["b.txt", "c.txt"]);
 }
+
+/// Goal: whoever offers the same rubbish again and again does not look like somebody who writes: nothing follows it.
+#[test]
+fn items_of_which_nothing_is_kept_are_no_news() {
+    let one = Home::first();
+    let two = one.bring_in("two");
+    let (source, target) = (one.locker.inner(), two.locker.inner());
+    one.locker.make_folder("folder", false).unwrap();
+    let commits = || *target.commits().borrow();
+    let (log, author) = (source.entry_log(), one.id());
+    let item = source.load_items(log, &author, 1, 1 << 20, u64::MAX).unwrap().remove(0).bytes;
+    let take = |bytes: &[u8]| {
+        let item = Incoming { ticket: 0, log, bytes: bytes.to_vec(), from: Asker::Replica };
+        target.take_items(vec![item]).unwrap().fates[0].1
+    };
+    let mut turned = item.clone();
+    *turned.last_mut().unwrap() ^= 1;
+    let before = commits();
+    assert!(matches!(take(&turned), Fate::Refused(_)));
+    assert_eq!(commits(), before);
+    assert!(!matches!(take(&item), Fate::Refused(_)));
+    assert_ne!(commits(), before);
+}
