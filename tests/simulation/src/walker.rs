@@ -337,19 +337,27 @@ impl<'a> Sight<'a> {
 
 /// The packs that lie whole on a disk.
 pub fn packs(home: &Path) -> BTreeSet<PackHash> {
+    let Ok(folders) = fs::read_dir(home.join("packs")) else { return BTreeSet::new() };
+    let folders = folders.flatten().filter(|folder| folder.file_name().len() == 2);
+    folders.flat_map(|folder| whole(&folder.path())).collect()
+}
+
+/// Packs that have come whole to a disk and are not kept yet.
+pub fn come(home: &Path) -> BTreeSet<PackHash> {
+    whole(&home.join("packs/partial"))
+}
+
+/// The packs of a folder that are what their names say.
+fn whole(folder: &Path) -> BTreeSet<PackHash> {
     let mut found = BTreeSet::new();
-    let Ok(folders) = fs::read_dir(home.join("packs")) else { return found };
-    for folder in folders.flatten().filter(|folder| folder.file_name().len() == 2) {
-        let Ok(files) = fs::read_dir(folder.path()) else { continue };
-        for file in files.flatten() {
-            let (name, bytes) = (file.file_name(), fs::read(file.path()).unwrap_or_default());
-            // Behind the pack stands a node for each group but one.
-            let groups = (bytes.len() + NODE).div_ceil(GROUP + NODE);
-            let Some(len) = bytes.len().checked_sub(NODE * groups.saturating_sub(1)) else { continue };
-            let hash = blake3::hash(&bytes[..len]);
-            if name.to_str() == Some(hash.to_hex().as_str()) {
-                found.insert(PackHash(*hash.as_bytes()));
-            }
+    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (name, bytes) = (file.file_name(), fs::read(file.path()).unwrap_or_default());
+        // Behind the pack stands a node for each group but one.
+        let groups = (bytes.len() + NODE).div_ceil(GROUP + NODE);
+        let Some(len) = bytes.len().checked_sub(NODE * groups.saturating_sub(1)) else { continue };
+        let hash = blake3::hash(&bytes[..len]);
+        if name.to_str() == Some(hash.to_hex().as_str()) {
+            found.insert(PackHash(*hash.as_bytes()));
         }
     }
     found

@@ -99,7 +99,9 @@ impl Schedule {
     /// A device that was ended is on again, and somebody writes something.
     fn tempt(&mut self) -> Option<Tempted> {
         let ended = self.devices.iter().position(|device| device.is_revoked)?;
-        let packs = walker::packs(self.devices[ended].home());
+        // One that had come whole when it was switched off is kept at the next start.
+        let home = self.devices[ended].home();
+        let packs = walker::packs(home).into_iter().chain(walker::come(home)).collect();
         self.start(ended);
         let by = self.devices.iter().position(|device| device.reader().is_some())?;
         let locker = self.devices[by].locker().cloned()?;
