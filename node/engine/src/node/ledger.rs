@@ -174,11 +174,16 @@ impl Inner {
                 return Ok(taken);
             }
         }
-        self.change_space(|txn, space| {
+        let is_new_key = self.change_space(|txn, space| {
             let now_ms = self.env().now_ms();
             let report = space.release_deferred(&mut txn.rows_mut(self.space_tag()), now_ms)?;
-            self.note_taken(txn, space, &report.taken, &mut taken)
+            self.note_taken(txn, space, &report.taken, &mut taken)?;
+            // What came while the clock was behind may hold the keys without which nothing is written.
+            self.learn_home(txn)
         })?;
+        if is_new_key {
+            self.reload_keys()?;
+        }
         Ok(taken)
     }
 

@@ -448,6 +448,37 @@ fn what_a_home_ended_before_it_heard_that_it_is_an_older_copy_is_ended_again() {
     assert_eq!(back.devices().unwrap().iter().filter(|device| device.revoked).count(), 1);
 }
 
+/// T94: a device whose clock is behind all that it is given knows nothing to write with; once its clock is right it does, without
+/// anything new having come.
+#[test]
+fn t94_a_device_that_joined_with_its_clock_behind_writes_once_that_is_right() {
+    let pair = Pair { folder: tempfile::tempdir().unwrap() };
+    let ahead = || {
+        let clock = Ahead { system: Env::system(), by_ms: TEN_YEARS_MS };
+        Env::new(Box::new(clock), Box::new(system_dice()))
+    };
+    let options = InitOptions { name: Some("one".into()), vault: Vault::File };
+    Locker::create(&pair.path("one"), options, ahead(), |_| Ok::<_, Error>(())).unwrap();
+    let one = pair.open_ahead("one", TEN_YEARS_MS);
+    let inner = one.inner();
+    let keys = DeviceKeys::random(&mut **inner.env().dice());
+    let person = inner.keys().person;
+    let grant = inner.enrol(&Enrol::new(Role::Full, "two", &person, &keys)).unwrap();
+    let given = Given::check(person, &keys, &grant).unwrap();
+    given.keep(&pair.path("two"), &keys, &Vault::File, inner.env()).unwrap();
+    let two = pair.open("two");
+    pass(&one, &two);
+    let file = pair.path("written.bin");
+    std::fs::write(&file, b"text").unwrap();
+    assert!(matches!(two.add(&[&file], "", &Silent), Err(Error::Network(_))));
+    drop(two);
+    let two = pair.open_ahead("two", TEN_YEARS_MS + 60_000);
+    two.inner().release_deferred().unwrap();
+    pair.add(&two, "written.bin", 1_000);
+    pass(&two, &one);
+    assert_eq!(names(&one), ["written.bin"]);
+}
+
 /// T94: no new key is needed any more if the time has come before there is one. What another home wrote weighs more.
 #[test]
 fn t94_what_was_found_of_the_clock_ends_with_it_and_gives_way() {
