@@ -51,16 +51,20 @@ impl Pair {
         let options = InitOptions { name: Some("one".into()), vault: Vault::File };
         Locker::create(&pair.path("one"), options, Env::system(), |_| Ok::<_, Error>(())).unwrap();
         let one = pair.open("one");
+        pair.bring_in_two(&one);
+        pair.add(&one, "first.bin", 200_000);
+        pass(&one, &pair.open("two"));
+        pair
+    }
+
+    /// Makes the home of the second device, which has heard of nothing yet.
+    fn bring_in_two(&self, one: &Locker) {
         let inner = one.inner();
         let keys = DeviceKeys::random(&mut **inner.env().dice());
         let person = inner.keys().person;
         let grant = inner.enrol(&Enrol::new(Role::Full, "two", &person, &keys)).unwrap();
         let given = Given::check(person, &keys, &grant).unwrap();
-        given.keep(&pair.path("two"), &keys, &Vault::File, inner.env()).unwrap();
-        drop(inner);
-        pair.add(&one, "first.bin", 200_000);
-        pass(&one, &pair.open("two"));
-        pair
+        given.keep(&self.path("two"), &keys, &Vault::File, inner.env()).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -460,12 +464,7 @@ fn t94_a_device_that_joined_with_its_clock_behind_writes_once_that_is_right() {
     let options = InitOptions { name: Some("one".into()), vault: Vault::File };
     Locker::create(&pair.path("one"), options, ahead(), |_| Ok::<_, Error>(())).unwrap();
     let one = pair.open_ahead("one", TEN_YEARS_MS);
-    let inner = one.inner();
-    let keys = DeviceKeys::random(&mut **inner.env().dice());
-    let person = inner.keys().person;
-    let grant = inner.enrol(&Enrol::new(Role::Full, "two", &person, &keys)).unwrap();
-    let given = Given::check(person, &keys, &grant).unwrap();
-    given.keep(&pair.path("two"), &keys, &Vault::File, inner.env()).unwrap();
+    pair.bring_in_two(&one);
     let two = pair.open("two");
     pass(&one, &two);
     let file = pair.path("written.bin");
