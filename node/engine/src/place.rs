@@ -119,7 +119,7 @@ impl Place {
     ///
     /// # Errors
     /// [`Error::Exists`], [`Error::Full`]; [`Error::Io`], also if something else was put in the place of the copy. The
-    /// destination is then untouched by this process.
+    /// destination is then untouched; put there at the last moment, it may have been given the name of the copy.
     pub(crate) fn publish(&self, temporary: Temporary<'_>) -> Result<(), Error> {
         self.sync_files()?;
         self.rename(temporary)?;
