@@ -19,7 +19,8 @@ pub struct Home {
 impl Home {
     /// A home in which no locker has been made yet.
     pub fn empty() -> Self {
-        let folder = tempfile::Builder::new().prefix("locker-test-").tempdir().unwrap();
+        let keep = std::env::var_os("LOCKER_KEEP").is_some();
+        let folder = tempfile::Builder::new().prefix("locker-test-").disable_cleanup(keep).tempdir().unwrap();
         let home = folder.path().join("home");
         Self { folder, home, program: Program::find() }
     }

@@ -14,7 +14,7 @@ use locker_crypto::secret::PersonKey;
 use locker_store::{Reads, objects};
 
 use crate::Error;
-use crate::keys::not_heard_yet;
+use crate::keys::{Keys, not_heard_yet};
 
 /// From here on in the keyring, keys beside the generations: those of generations end below.
 pub(crate) const BESIDE: u32 = 1 << 31;
@@ -66,6 +66,16 @@ pub(crate) fn in_use<'a>(
     roster: &Roster,
 ) -> Option<ObjectHash> {
     boxes(entries, roster).iter().rev().find_map(|boxes| boxes.starts)
+}
+
+/// Refuses while the newest key of the person that is held here is not the one in use: that one is on its way. What is handed on
+/// by who knows of it and does not hold it would count as given ([`reach`]).
+///
+/// # Errors
+/// [`Error::Network`] then.
+pub(crate) fn refuse_unless_held(keys: &Keys, entries: &[Entry], roster: &Roster) -> Result<(), Error> {
+    let held = keys.person_keys()?.newest().box_keys().public().hash();
+    if in_use(entries, roster) == Some(held) { Ok(()) } else { Err(not_heard_yet()) }
 }
 
 /// For whom the PUK in use is.

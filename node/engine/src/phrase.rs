@@ -15,10 +15,10 @@ use locker_crypto::secret::RendezvousMaster;
 use locker_store::{Reads, StoreError, keyring};
 
 use crate::Error;
-use crate::keys::{not_heard_yet, person_log};
+use crate::keys::person_log;
 use crate::locker::Inner;
 use crate::node::Hub;
-use crate::person_keys::{in_use, root_box, usable_boxes};
+use crate::person_keys::{refuse_unless_held, root_box, usable_boxes};
 use crate::rebirth::Doubt;
 use crate::recover::{GENERATIONS, read_phrase};
 use crate::report::{Created, Secret};
@@ -87,10 +87,7 @@ fn ready<R: Reads>(inner: &Inner, reads: &R, old: &Root) -> Result<(Vec<Entry>, 
         return Err(other_words());
     }
     Doubt::refuse(reads)?;
-    let held = keys.person_keys()?.newest().box_keys().public().hash();
-    if in_use(&entries, &roster) != Some(held) {
-        return Err(not_heard_yet());
-    }
+    refuse_unless_held(&keys, &entries, &roster)?;
     let generation = u32::try_from(roster.generation).ok().and_then(|g| g.checked_add(1));
     // Beyond, who recovers would not look.
     let generation = generation.filter(|g| *g < GENERATIONS).ok_or_else(|| {

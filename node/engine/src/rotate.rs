@@ -13,7 +13,7 @@ use locker_store::keyring;
 
 use crate::keys::{not_heard_yet, person_log};
 use crate::locker::Inner;
-use crate::person_keys::{in_use, reach, root_box, usable_boxes};
+use crate::person_keys::{reach, refuse_unless_held, root_box, usable_boxes};
 use crate::rebirth::Doubt;
 use crate::writer::Change;
 use crate::{Env, Error};
@@ -58,10 +58,7 @@ pub(crate) fn renew(inner: &Inner) -> Result<bool, Error> {
         if !reach.is_overdue() || !roster.active.contains(&keys.device_id()) {
             return Ok(false);
         }
-        let held = keys.person_keys()?.newest().box_keys().public().hash();
-        if in_use(&entries, &roster) != Some(held) {
-            return Err(not_heard_yet());
-        }
+        refuse_unless_held(&keys, &entries, &roster)?;
         let next = next_keys(keys.person_keys()?, inner.env());
         let mut recipients = usable_boxes(change.txn(), &entries, roster.active.iter().copied())?;
         if !reach.is_helped_by(recipients.len(), roster.active.len()) {

@@ -10,11 +10,12 @@
 mod model;
 mod walker;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use locker_tests::files::write;
-use locker_tests::wait::wait_for;
+use locker_tests::wait::{wait_for, wait_or};
 use locker_tests::{Dice, Home, Meeting, Tree, Up};
 use model::{Model, State};
 use serde_json::Value;
@@ -164,7 +165,7 @@ impl Household {
             36..48 => self.write_over(at),
             48..58 => self.rename(at),
             58..66 => self.remove(at),
-            66..74 => self.look_at_status(at),
+            66..74 => drop(self.look_at_status(at)),
             74..77 => drop(self.members[at].home.ok(["gc"])),
             77..80 => self.free(at),
             80..83 => self.drive.swap(),
@@ -242,7 +243,8 @@ impl Household {
         }
     }
 
-    fn look_at_status(&mut self, at: usize) {
+    /// Holds what a device says of the copies against the disks; gives the sentence.
+    fn look_at_status(&mut self, at: usize) -> String {
         let member = &self.members[at];
         let status = member.home.json(["status"]);
         let full: Vec<&Home> = self.members.iter().map(|member| &member.home).collect();
@@ -251,6 +253,7 @@ impl Household {
             if self.drive.is_in() { &self.drive.place } else { &self.drive.drawer },
         ];
         self.safe += usize::from(walker::is_true(&member.home, &status, &full, &blind));
+        status["sentence"].as_str().unwrap().to_owned()
     }
 }
 
@@ -304,10 +307,12 @@ fn a_household_loses_nothing() {
     house.gather(&[0, 1]);
     let counted = house.safe;
     house.members[0].home.ok(["audit"]);
-    wait_for("a safe locker", LIMIT, || {
-        house.look_at_status(0);
+    let said = RefCell::new(String::new());
+    let is_safe = || {
+        said.replace(house.look_at_status(0));
         (house.safe > counted).then_some(())
-    });
+    };
+    wait_or(LIMIT, is_safe, || format!("a safe locker; it said {:?}", said.borrow()));
 
     // The thief tries.
     let cleo = &house.members[2].home;

@@ -3,6 +3,7 @@
 mod asking;
 mod custody;
 mod greet;
+mod succession;
 mod with;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 use self::asking::Asking;
 use self::custody::Custody;
 pub(super) use self::greet::{Greeted, greet, greet_once, greet_stray};
+use self::succession::Successions;
 use self::with::With;
 use super::hub::{Hub, Place};
 use super::knock::HANDSHAKE_TIME;
@@ -264,8 +266,8 @@ pub(super) struct Talk {
     forked: BTreeMap<(Log, VerifyingKey), u64>,
     /// Authors of whose pins nothing more is awaited.
     closed: BTreeSet<VerifyingKey>,
-    /// Whether the peer was asked to bring in a new key for this device.
-    has_asked_to_succeed: bool,
+    /// New keys that one side is asked to bring in for the other.
+    successions: Successions,
     arrived_count: usize,
     /// When the last bytes of the peer were read: a refusal is timed from there, whatever was looked up meanwhile.
     heard_at: Instant,
@@ -303,8 +305,7 @@ impl Talk {
             missing: BTreeMap::new(),
             forked: BTreeMap::new(),
             closed: BTreeSet::new(),
-            // Only a device can bring in a key.
-            has_asked_to_succeed: asker != Asker::Device,
+            successions: Successions::with(asker),
             arrived_count: 0,
             heard_at: Instant::now(),
             is_over: false,
@@ -341,6 +342,7 @@ impl Talk {
         loop {
             if std::mem::take(&mut asks_again) {
                 self.ask_missing().await;
+                self.bring_in().await;
             }
             self.question().await;
             self.work_off().await;
@@ -400,12 +402,7 @@ impl Talk {
                 self.queue.push_back(Event::Closed { log: self.hub.inner().pin_log(), author });
             }
         }
-        if !self.has_asked_to_succeed
-            && let Some(succeed) = self.hub.succession()
-        {
-            self.has_asked_to_succeed = true;
-            self.queue.push_back(Event::Succeed(Box::new(succeed)));
-        }
+        self.ask_to_succeed();
         for (log, heads) in known.heads {
             for head in heads.into_values() {
                 let told = self.told.insert((log, head.author), head.seq);
@@ -560,9 +557,8 @@ impl Talk {
                 }
             }
             Action::Succession(succeed) => {
-                let device = self.device;
-                // Whoever asks hears of it by the person log; refused, it asks somebody else.
-                let _ = self.hub.blocking(move |inner| inner.succeed(&device, &succeed)).await;
+                self.successions.ask(succeed);
+                self.bring_in().await;
             }
             Action::Room(room) => self.hear_room(room).await,
             Action::Slot(slot) => self.hear_slot(*slot).await,

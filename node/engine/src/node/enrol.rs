@@ -18,6 +18,7 @@ use crate::Error;
 use crate::keys::{LogAndObjects, named_objects, person_log};
 use crate::locker::Inner;
 use crate::newcomers;
+use crate::person_keys::refuse_unless_held;
 use crate::rebirth::Doubt;
 
 /// Entries or objects, each in its bytes.
@@ -28,12 +29,13 @@ impl Inner {
     ///
     /// # Errors
     /// [`Error::Refused`] if it did not sign for this person, or if this device may not add others any more;
-    /// [`Error::Restored`].
+    /// [`Error::Network`] if the key in use, which it is to be given, has not come yet; [`Error::Restored`].
     pub(crate) fn enrol(&self, enrol: &Enrol) -> Result<Grant, Error> {
         self.change_space(|txn, space| {
             Doubt::refuse(txn)?;
             let keys = self.keys();
             let entries = person_log(txn, &keys.person)?;
+            refuse_unless_held(&keys, &entries, &Roster::read(keys.person, &entries))?;
             let place = self.person_place(&entries)?;
             let author = Author { person: keys.person, device: &keys.device, place };
             let candidate = enrol.candidate();

@@ -20,6 +20,7 @@ use crate::Error;
 use crate::keys::{self, Keys, person_log};
 use crate::limits::REBIRTHS_MAX;
 use crate::locker::Inner;
+use crate::person_keys::refuse_unless_held;
 use crate::writer::pin;
 
 /// Setting: the keys that this home had before.
@@ -100,7 +101,8 @@ impl Inner {
     ///
     /// # Errors
     /// [`Error::Restored`] if this device may not sign either; [`Error::Refused`] if `device`, which asks, is not the
-    /// one that is to be replaced, was removed, or did not sign.
+    /// one that is to be replaced, was removed, or did not sign; [`Error::Network`] if the key in use, which the new key is to
+    /// be given, has not come yet: to be tried again.
     pub(crate) fn succeed(&self, device: &VerifyingKey, asked: &Succeed) -> Result<(), Error> {
         let Succeed { succession, name } = asked;
         if succession.old != *device {
@@ -117,6 +119,7 @@ impl Inner {
             if roster.brought_in.contains(&succession.candidate.device) {
                 return Ok(());
             }
+            refuse_unless_held(&keys, &entries, &roster)?;
             let place = self.person_place(&entries)?;
             let author = Author { person: keys.person, device: &keys.device, place };
             let made = author

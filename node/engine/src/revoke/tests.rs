@@ -5,16 +5,20 @@ use std::collections::BTreeSet;
 
 use locker_crypto::epoch::Bundle;
 use locker_crypto::id::{ChunkTag, PackHash};
+use locker_crypto::identity::DeviceKeys;
 use locker_crypto::person;
 use locker_store::{index, objects};
 use locker_sync::message::v1::Ask;
-use locker_sync::session::Fate;
+use locker_sync::pairing::{Enrol, Role};
+use locker_sync::session::{Fate, Item};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
+use crate::keys::person_log;
 use crate::limits::BUNDLES_PER_EPOCH_MAX;
-use crate::node::Asker;
+use crate::node::{Asker, Incoming};
 use crate::person_keys::usable_boxes;
+use crate::rebirth::Sign;
 use crate::report::StateHash;
 use crate::test_mesh::{World, id, names, pass};
 use crate::{Error, Locker};
@@ -149,6 +153,40 @@ fn a_key_that_has_not_come_yet_is_no_damage() {
     assert_eq!(held, inner.keys().person_keys().unwrap().newest().box_keys().public().hash());
 }
 
+/// Goal: who has heard that another key of the person is in use, and does not hold it yet, hands no older one on: it would count
+/// as given, and whoever has it would never get the other. Method: a device gets the entry of a removal without its boxes, and is
+/// asked for a new device and for a new key of one that is there.
+#[test]
+fn a_key_that_is_still_to_come_is_not_handed_on() {
+    let (world, first) = World::new();
+    let [second, third, thief] = ["second", "third", "thief"].map(|name| world.join(&first, name));
+    pass(&first, &second);
+    third.inner().note_doubt(Sign::Differs).unwrap();
+    let asked = third.inner().ask_to_succeed().unwrap().unwrap();
+    first.revoke_device(&id(&thief)).unwrap();
+
+    let (source, target) = (first.inner(), second.inner());
+    let log = source.person_log();
+    let items = source.load_items(log, &source.keys().device_id(), 0, u64::MAX, u64::MAX).unwrap();
+    let incoming = |item: Item| Incoming { ticket: 0, log, bytes: item.bytes, from: Asker::Device };
+    target.take_items(items.into_iter().map(incoming).collect()).unwrap();
+    let entries =
+        || person_log(&target.store().unwrap().read().unwrap(), &target.keys().person).unwrap().len();
+    let keys = DeviceKeys::random(&mut **target.env().dice());
+    let enrol = Enrol::new(Role::Full, "fourth", &target.keys().person, &keys);
+    let third = third.inner().keys().device_id();
+    let known = entries();
+    assert!(matches!(target.enrol(&enrol), Err(Error::Network(_))));
+    assert!(matches!(target.succeed(&third, &asked), Err(Error::Network(_))));
+    assert_eq!(entries(), known);
+
+    pass(&first, &second);
+    target.enrol(&enrol).unwrap();
+    target.succeed(&third, &asked).unwrap();
+    assert_eq!(entries(), known + 2);
+    assert!(!crate::rotate::is_due(&target).unwrap(), "all were given the key in use");
+}
+
 /// A key that is none keeps nobody from sealing to the others: whoever brings in such a device could not be ended else.
 #[test]
 fn what_is_no_key_is_passed_over() {
@@ -158,7 +196,7 @@ fn what_is_no_key_is_passed_over() {
     let store = inner.store().unwrap();
     let name = store.write::<_, Error>(|txn| Ok(objects::put(txn, b"no key"))).unwrap();
     let snapshot = store.read().unwrap();
-    let mut entries = crate::keys::person_log(&snapshot, &inner.keys().person).unwrap();
+    let mut entries = person_log(&snapshot, &inner.keys().person).unwrap();
     let usable = |entries: &[_]| usable_boxes(&snapshot, entries, ids).unwrap().len();
     assert_eq!(usable(&entries), 2);
     for op in entries.iter_mut().flat_map(|entry| &mut entry.body.ops) {
