@@ -74,10 +74,32 @@ impl Schedule {
             note(format_args!("{who} has the only copy of something"));
             return Ok(None);
         }
+        if !self.is_known_without(who)? {
+            note(format_args!("{who} may be the only one who knows another one"));
+            return Ok(None);
+        }
         let name = self.devices[who].name();
         let mut known = locker.devices()?.into_iter();
         let device = known.find(|one| one.name == name && one.replaced_by.is_empty());
         Ok(device.map(|one| one.id))
+    }
+
+    /// Whether all that read and stay know one another under the keys that they have now. Who was brought in by a device that is
+    /// ended before it told the others of that is a stranger to them.
+    fn is_known_without(&self, who: usize) -> Result<bool, Error> {
+        let stay = || self.devices.iter().enumerate().filter(|(at, device)| *at != who && device.is_reader());
+        let mut keys = BTreeSet::new();
+        for (_, device) in stay() {
+            keys.insert(device.ask(&self.world, &self.disk, |locker| Ok(locker.device_id()))?);
+        }
+        for (_, device) in stay() {
+            let listed = device.ask(&self.world, &self.disk, Locker::devices)?;
+            let known: BTreeSet<String> = listed.into_iter().map(|one| one.id).collect();
+            if !keys.is_subset(&known) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// What a device did that is ended counts as far as the one that ended it knew. What it alone knew of others is lost.
