@@ -1,5 +1,5 @@
 //! A crash in the middle of a write: at some step of any device's writes one home is copied as it lies there, and its
-//! device is gone for the others.
+//! device is gone for the others. Where the power fails, what was not synced may be missing of the copy.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use locker_store::failpoints;
 
-use crate::disk;
+use crate::dice::Dice;
 use crate::network::Network;
 use crate::trace::note;
+use crate::{disk, unsynced};
 
 /// The device that will be gone.
 pub struct Armed {
@@ -19,6 +20,8 @@ pub struct Armed {
     pub home: PathBuf,
     /// Where to.
     pub next: PathBuf,
+    /// What the power takes, if it is that which fails.
+    pub power: Option<Dice>,
     /// Its place in the network.
     pub ip: IpAddr,
     /// Whether others are told.
@@ -79,7 +82,8 @@ pub fn disarm() {
     });
 }
 
-fn reached(point: &str) {
+/// A step is reached: one of those that are named, or a sync that is not done yet.
+pub fn reached(point: &str) {
     with(|state| {
         let State::Armed(armed) = state else { return };
         armed.steps = armed.steps.saturating_sub(1);
@@ -87,6 +91,9 @@ fn reached(point: &str) {
             note(format_args!("crash of {} at {point}", armed.ip));
             armed.network.kill(armed.ip, armed.is_told);
             disk::copy(&armed.home, &armed.next);
+            if let Some(dice) = &mut armed.power {
+                unsynced::cut(&armed.home, &armed.next, dice);
+            }
             *state = State::Fired;
         }
     });

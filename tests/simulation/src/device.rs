@@ -18,9 +18,9 @@ use tokio::sync::oneshot;
 
 use crate::dice::Dice;
 use crate::disk::{self, Disk};
-use crate::hooks;
 use crate::network::Network;
 use crate::trace::note;
+use crate::{hooks, unsynced};
 
 /// On which port everybody listens.
 pub const PORT: u16 = 4_001;
@@ -324,6 +324,7 @@ impl Device {
         self.locker = None;
         let next = self.next_home();
         _ = std::fs::remove_dir_all(&self.home);
+        unsynced::forget(&self.home);
         self.lives += 1;
         self.home = next;
     }
@@ -336,10 +337,19 @@ impl Device {
         self.is_set_back = true;
     }
 
+    /// What the power takes of it, if it is that which fails.
+    pub fn power(&self, world: &World) -> Dice {
+        Dice::new(world.seed, &format!("power of {} in life {}", self.number, self.lives))
+    }
+
     /// It is gone at this moment.
-    pub fn crash(&mut self, world: &World, is_told: bool) {
+    pub fn crash(&mut self, world: &World, is_told: bool, power: Option<Dice>) {
         world.network.kill(self.ip, is_told);
-        disk::copy(&self.home, &self.next_home());
+        let next = self.next_home();
+        disk::copy(&self.home, &next);
+        if let Some(mut dice) = power {
+            unsynced::cut(&self.home, &next, &mut dice);
+        }
         self.bury();
     }
 }

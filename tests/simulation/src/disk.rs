@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::unsynced::quietly;
+
 /// A folder for one run, removed at its end.
 pub struct Disk(PathBuf);
 
@@ -15,6 +17,11 @@ impl Disk {
         let path = place(std::process::id(), seed);
         fs::create_dir_all(&path).expect("a folder for the homes can be made");
         Self(path)
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.0
     }
 
     /// Something in it.
@@ -43,12 +50,16 @@ pub fn place(process: u32, seed: u64) -> PathBuf {
 /// # Panics
 /// If it cannot be copied.
 pub fn copy(from: &Path, to: &Path) {
+    quietly(|| copy_folder(from, to));
+}
+
+fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a home can be made");
     for entry in fs::read_dir(from).expect("a home can be listed") {
         let entry = entry.expect("a home can be listed");
         let (kind, target) = (entry.file_type().expect("a file has a kind"), to.join(entry.file_name()));
         if kind.is_dir() {
-            copy(&entry.path(), &target);
+            copy_folder(&entry.path(), &target);
         } else if kind.is_file() {
             fs::copy(entry.path(), &target).expect("a file of a home can be copied");
         }

@@ -1,7 +1,7 @@
 //! Randomness and time as the system would give them, from the seed and the clock of the simulation: these functions
 //! take the place of those of the C library, for the standard library and every crate of this program.
 //!
-//! Before [`begin`] the clock is that of the system. The only unsafe code of the simulation.
+//! Before [`begin`] the clock is that of the system. Unsafe code of the simulation is here and in [`crate::unsynced`] only.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void};

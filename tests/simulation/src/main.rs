@@ -19,6 +19,7 @@ mod network;
 mod pipe;
 mod schedule;
 mod trace;
+mod unsynced;
 mod walker;
 
 use std::process::ExitCode;

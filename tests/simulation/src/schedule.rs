@@ -26,7 +26,7 @@ use crate::model::{Deed, Model, What, entries};
 use crate::network::Host;
 use crate::trace::{self, note};
 use crate::walker::{Moment, Walker};
-use crate::{hooks, meeting};
+use crate::{hooks, meeting, unsynced};
 
 /// Every so many schedules there is a meeting point to the end.
 const MEETING_EVERY: u64 = 4;
@@ -76,6 +76,7 @@ pub fn run(seed: u64) -> Outcome {
     let mut dice = Dice::new(seed, "schedule");
     let devices = dice.pick(&[3, 3, 4, 4, 5]);
     crash::listen();
+    unsynced::begin(disk.folder());
     let mut all = Schedule {
         world,
         disk,
@@ -456,15 +457,18 @@ impl Schedule {
             }
             4 if is_on && self.doomed.is_none() => {
                 let is_told = self.dice.chance(1, 2);
-                note(format_args!("crash {who}"));
-                self.devices[who].crash(&self.world, is_told);
+                let power = self.power(who);
+                note(format_args!("crash {who}, power {}", power.is_some()));
+                self.devices[who].crash(&self.world, is_told, power);
             }
             5 | 6 if is_on && self.doomed.is_none() => {
                 let steps = self.dice.within(1, 60);
-                note(format_args!("crash {who} in {steps} steps"));
+                let power = self.power(who);
+                note(format_args!("crash {who} in {steps} steps, power {}", power.is_some()));
                 self.doomed = Some(who);
                 crash::arm(Armed {
                     steps,
+                    power,
                     home: self.devices[who].home().to_path_buf(),
                     next: self.devices[who].next_home(),
                     ip,
@@ -496,6 +500,11 @@ impl Schedule {
                 note(format_args!("liar {liar:?}"));
             }
         }
+    }
+
+    /// What the power takes of a device, if it is that which fails, which is as likely as not.
+    fn power(&mut self, who: usize) -> Option<Dice> {
+        self.dice.chance(1, 2).then(|| self.devices[who].power(&self.world))
     }
 
     /// Who lied is somebody else from now on: what it said before is forgotten with its sessions.

@@ -57,7 +57,7 @@ impl Schedule {
         let (is_told, starts) = (self.dice.chance(1, 2), self.dice.chance(2, 3));
         if self.devices[who].locker().is_some() {
             note(format_args!("crash {who}"));
-            self.devices[who].crash(&self.world, is_told);
+            self.devices[who].crash(&self.world, is_told, None);
             self.world.wait(SETTLE_TIME);
             self.bury();
         }
