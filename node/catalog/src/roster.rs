@@ -162,6 +162,18 @@ impl Roster {
         Self { active, replaced, brought_in, arrivals, removed, void, root, generation, home }
     }
 
+    /// A key, and those in whose place it came, the newest first.
+    pub fn line_of(&self, key: &VerifyingKey) -> Vec<VerifyingKey> {
+        let (mut line, mut at) = (vec![*key], 0);
+        while let Some(new) = line.get(at).copied() {
+            let before = self.replaced.iter().filter(|(_, by)| by.contains(&new)).map(|(old, _)| *old);
+            let before: Vec<VerifyingKey> = before.filter(|old| !line.contains(old)).collect();
+            line.extend(before);
+            at += 1;
+        }
+        line
+    }
+
     /// Devices whose word counts: the active ones, and replaced ones that may not know of it yet.
     pub fn admitted(&self) -> BTreeSet<VerifyingKey> {
         self.active.iter().chain(self.replaced.keys()).copied().collect()

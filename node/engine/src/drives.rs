@@ -89,7 +89,10 @@ pub(crate) fn update(
         let told: Vec<_> = there.iter().map(|drive| update_at(inner, &drive.path, observer)).collect();
         return told.into_iter().collect();
     };
-    let id = Drive::open(inner, dir)?.id();
+    let id = {
+        let _turn = inner.drive_turn();
+        Drive::open(inner, dir)?.id()
+    };
     let snapshot = inner.store()?.read()?;
     let name = dir.file_name().map_or_else(|| "drive".into(), |name| name.to_string_lossy().into_owned());
     let is_known = known(&snapshot)?.contains(&Known { id, path: dir.to_path_buf() });

@@ -215,6 +215,8 @@ fn a_replaced_device_gives_its_place_to_others_and_keeps_its_word() {
     let roster = log.resolve();
     assert_eq!(roster.active, keys(&[0, 2, 3, 4, 5]));
     assert_eq!(roster.replaced, BTreeMap::from([(key(1), keys(&[3, 4]))]));
+    assert_eq!(roster.line_of(&key(4)), [key(4), key(1)]);
+    assert_eq!(roster.line_of(&key(1)), [key(1)]);
     assert!(roster.void.is_empty());
     // Whoever knew of both new devices and removes the key alone leaves them there.
     log.write(0, &[(2, 1), (1, 1)], remove(1, 2));

@@ -201,7 +201,7 @@ impl Drop for UnderWay<'_> {
 /// (`docs/spec/12-sync.md`, "Two sessions with one device").
 async fn look_for(hub: &Arc<Hub>, device: VerifyingKey) {
     let number = hub.begin_trail(device);
-    let known = hub.blocking(move |inner| inner.known_addresses(&device)).await.unwrap_or_default();
+    let known = hub.blocking(move |inner| inner.places_of(&device)).await.unwrap_or_default();
     let known = known.into_iter().map(|at| Place::at(at, Source::Known)).collect();
     let mut finds = Vec::new();
     let drawn = hub.inner().env().dice().next_u64();

@@ -424,6 +424,15 @@ impl Inner {
         Ok(addresses::of(&self.store()?.read()?, device)?)
     }
 
+    /// Where to look for another device of the person: where it was reached, and under the keys that it had before.
+    pub(crate) fn places_of(&self, device: &VerifyingKey) -> Result<Vec<SocketAddr>, Error> {
+        let snapshot = self.store()?.read()?;
+        let person = self.keys().person;
+        let line = Roster::read(person, &person_log(&snapshot, &person)?).line_of(device);
+        let places: Result<Vec<_>, _> = line.iter().map(|key| addresses::of(&snapshot, key)).collect();
+        Ok(places?.concat())
+    }
+
     /// Notes where another device of the person was reached.
     pub(crate) fn note_address(&self, device: &VerifyingKey, at: SocketAddr, met: Met) -> Result<(), Error> {
         let known = self.known_addresses(device)?;

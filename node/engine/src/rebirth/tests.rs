@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use locker_crypto::id::VerifyingKey;
 use locker_crypto::identity::DeviceKeys;
+use locker_store::addresses::Met;
 use locker_store::index;
 use locker_store::pins::{self, PinScope};
 use locker_sync::frontier::Log;
@@ -257,7 +258,15 @@ fn a_new_key_is_asked_for_brought_in_and_taken() {
     drop(two);
     let two = pair.open("spare");
     let log = two.inner().person_log();
+    let place = "192.0.2.1:4001".parse().unwrap();
+    two.inner().note_address(&old, place, Met::Dialed).unwrap();
+    assert_eq!(two.inner().places_of(&new).unwrap(), []);
     two.inner().succeed(&old, &asked).unwrap();
+    assert_eq!(
+        two.inner().places_of(&new).unwrap(),
+        [place],
+        "it is looked for where it was under the old key"
+    );
     let once = head_of(&two, log, &own(&two));
     two.inner().succeed(&old, &asked).unwrap();
     assert_eq!(head_of(&two, log, &own(&two)), once, "asked for twice, it is brought in once");
