@@ -3,7 +3,8 @@
 //!
 //! | Since it was last synced | A power cut leaves |
 //! |---|---|
-//! | bytes of a file were written, or cut off | any of the pages of before among those of now; any length between |
+//! | bytes of a file were written | any of the pages of before among those of now; of what was added any number of pages |
+//! | bytes were cut off | the length of before or that of now |
 //! | names of a folder were given, changed or taken away | the first so many of these changes |
 //!
 //! A page is lost as a whole or not at all. Room that is asked for without bytes is there at once.
@@ -167,17 +168,26 @@ fn lose_bytes(notes: &Notes, folder: &Path, copy: &Path, dice: &mut Dice) -> usi
                     file.set_len(synced.len).expect("a copy can be cut");
                 }
                 _ => {
-                    for (page, bytes) in synced.pages.iter().filter(|_| dice.chance(1, 2)) {
+                    for (page, bytes) in &synced.pages {
+                        // Who has the length of before has what was cut off.
+                        if page * PAGE < now && dice.chance(1, 2) {
+                            continue;
+                        }
                         file.write_all_at(bytes, page * PAGE).expect("a copy can be written");
                     }
-                    let (less, more) = (synced.len.min(now), synced.len.max(now));
-                    for page in less.div_ceil(PAGE)..now.div_ceil(PAGE) {
+                    for page in synced.len.div_ceil(PAGE)..now.div_ceil(PAGE) {
                         if dice.chance(1, 2) {
                             let len = PAGE.min(now - page * PAGE) as usize;
                             file.write_all_at(&vec![0; len], page * PAGE).expect("a copy can be written");
                         }
                     }
-                    file.set_len(dice.within(less, more)).expect("a copy can be cut");
+                    // What was cut off is gone or is not; what was added may have come in part.
+                    let len = match dice.below(3) {
+                        0 => synced.len,
+                        1 if now > synced.len => now.min(dice.within(synced.len / PAGE, now / PAGE) * PAGE),
+                        _ => now,
+                    };
+                    file.set_len(len).expect("a copy can be cut");
                 }
             }
         }
