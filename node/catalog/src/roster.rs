@@ -119,6 +119,8 @@ pub struct Roster {
     pub removed: BTreeMap<VerifyingKey, u64>,
     /// Operations without effect, and why.
     pub void: BTreeMap<OpOrder, Refusal>,
+    /// Entries none of whose operations counts: of a branch that does not, or with something missing on which they stand.
+    pub uncounted: BTreeSet<EntryId>,
     /// The root key that is current.
     pub root: VerifyingKey,
     /// Generation of recovery slots.
@@ -159,7 +161,8 @@ impl Roster {
         let is_active =
             |device: &&VerifyingKey| !removed.contains_key(device) && !replaced.contains_key(device);
         let active = brought_in.iter().filter(is_active).copied().collect();
-        Self { active, replaced, brought_in, arrivals, removed, void, root, generation, home }
+        let uncounted = BTreeSet::new();
+        Self { active, replaced, brought_in, arrivals, removed, void, uncounted, root, generation, home }
     }
 
     /// A key, and those in whose place it came, the newest first.

@@ -27,9 +27,18 @@ struct Boxes<'a> {
     starts: Option<ObjectHash>,
     /// The device that it brings in.
     device: Option<VerifyingKey>,
+    /// Whether the entry counts. What one that does not started is not in use, and opens what was sealed under it meanwhile.
+    is_counted: bool,
 }
 
-/// The boxes in total order, of operations that have effect.
+impl Boxes<'_> {
+    /// Whether it starts a PUK that can be in use.
+    fn is_start(&self) -> bool {
+        self.is_counted && self.starts.is_some()
+    }
+}
+
+/// The boxes in total order, of operations that have effect or stand in an entry that does not count.
 fn boxes<'a>(entries: impl IntoIterator<Item = &'a Entry>, roster: &Roster) -> Vec<Boxes<'a>> {
     let mut sorted: Vec<&Entry> = entries.into_iter().collect();
     let order = |entry: &Entry| EntryOrder { hlc: entry.body.hlc, author: entry.author, seq: entry.seq };
@@ -54,7 +63,8 @@ fn boxes<'a>(entries: impl IntoIterator<Item = &'a Entry>, roster: &Roster) -> V
                 Op::SetRoot { boxes, .. } => (boxes, None, None),
                 Op::SetHome { .. } | Op::Unknown(_) => continue,
             };
-            found.push(Boxes { entry, names, starts, device });
+            let is_counted = !roster.uncounted.contains(&entry.id);
+            found.push(Boxes { entry, names, starts, device, is_counted });
         }
     }
     found
@@ -65,17 +75,28 @@ pub(crate) fn in_use<'a>(
     entries: impl IntoIterator<Item = &'a Entry>,
     roster: &Roster,
 ) -> Option<ObjectHash> {
-    boxes(entries, roster).iter().rev().find_map(|boxes| boxes.starts)
+    boxes(entries, roster).iter().rev().find(|boxes| boxes.is_start()).and_then(|boxes| boxes.starts)
 }
 
-/// Refuses while the newest key of the person that is held here is not the one in use: that one is on its way. What is handed on
-/// by who knows of it and does not hold it would count as given ([`reach`]).
+/// Refuses while the newest key of the person that is held here is not the one in use, on which the next one is to stand.
 ///
 /// # Errors
-/// [`Error::Network`] then.
+/// [`Error::Network`] then: that one is on its way.
+pub(crate) fn refuse_unless_newest(keys: &Keys, entries: &[Entry], roster: &Roster) -> Result<(), Error> {
+    let newest = keys.person_keys()?.newest().box_keys().public().hash();
+    if in_use(entries, roster) == Some(newest) { Ok(()) } else { Err(not_heard_yet()) }
+}
+
+/// Refuses while the key in use is neither the newest key of the person that is held here nor on the way back from it: what who
+/// knows of it and does not hold it hands on would count as given ([`reach`]).
+///
+/// # Errors
+/// [`Error::Network`] then: that one is on its way.
 pub(crate) fn refuse_unless_held(keys: &Keys, entries: &[Entry], roster: &Roster) -> Result<(), Error> {
-    let held = keys.person_keys()?.newest().box_keys().public().hash();
-    if in_use(entries, roster) == Some(held) { Ok(()) } else { Err(not_heard_yet()) }
+    let (used, held) = (in_use(entries, roster), keys.person_keys()?);
+    let mut handed_on = (0..=held.generation()).rev().filter_map(|n| held.get(n));
+    let is_held = handed_on.any(|key| Some(key.box_keys().public().hash()) == used);
+    if is_held { Ok(()) } else { Err(not_heard_yet()) }
 }
 
 /// For whom the PUK in use is.
@@ -107,7 +128,7 @@ impl Reach {
 /// Cost: that of reading the log once for each device that joined.
 pub(crate) fn reach(person: &PersonId, entries: &[Entry], roster: &Roster) -> Reach {
     let boxes = boxes(entries, roster);
-    let Some(start) = boxes.iter().rev().find(|boxes| boxes.starts.is_some()) else {
+    let Some(start) = boxes.iter().rev().find(|boxes| boxes.is_start()) else {
         return Reach::default();
     };
     let begun = Roster::read(*person, known_to(entries, &start.entry.id));
@@ -201,7 +222,7 @@ pub(crate) fn open_in_use(
     mut object: impl FnMut(&ObjectHash) -> Result<Option<Vec<u8>>, Error>,
 ) -> Result<Option<(u32, PersonKey)>, Error> {
     let boxes = boxes(entries, roster);
-    let Some(last) = boxes.iter().rposition(|boxes| boxes.starts.is_some()) else { return Ok(None) };
+    let Some(last) = boxes.iter().rposition(Boxes::is_start) else { return Ok(None) };
     open_started(person, &boxes, last, openers, &mut object)
 }
 
@@ -220,7 +241,7 @@ pub(crate) fn open_newest(
     mut object: impl FnMut(&ObjectHash) -> Result<Option<Vec<u8>>, Error>,
 ) -> Result<Option<(u32, PersonKey)>, Error> {
     let boxes = boxes(entries, roster);
-    for at in (0..boxes.len()).rev().filter(|at| boxes[*at].starts.is_some()) {
+    for at in (0..boxes.len()).rev().filter(|at| boxes[*at].is_start()) {
         let opened = open_started(person, &boxes, at, openers, &mut object)?;
         if opened.is_some() {
             return Ok(opened);

@@ -18,7 +18,7 @@ use crate::Error;
 use crate::keys::person_log;
 use crate::locker::Inner;
 use crate::node::Hub;
-use crate::person_keys::{refuse_unless_held, root_box, usable_boxes};
+use crate::person_keys::{refuse_unless_newest, root_box, usable_boxes};
 use crate::rebirth::Doubt;
 use crate::recover::{GENERATIONS, read_phrase};
 use crate::report::{Created, Secret};
@@ -87,7 +87,7 @@ fn ready<R: Reads>(inner: &Inner, reads: &R, old: &Root) -> Result<(Vec<Entry>, 
         return Err(other_words());
     }
     Doubt::refuse(reads)?;
-    refuse_unless_held(&keys, &entries, &roster)?;
+    refuse_unless_newest(&keys, &entries, &roster)?;
     let generation = u32::try_from(roster.generation).ok().and_then(|g| g.checked_add(1));
     // Beyond, who recovers would not look.
     let generation = generation.filter(|g| *g < GENERATIONS).ok_or_else(|| {

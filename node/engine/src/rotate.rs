@@ -13,7 +13,7 @@ use locker_store::keyring;
 
 use crate::keys::{not_heard_yet, person_log};
 use crate::locker::Inner;
-use crate::person_keys::{reach, refuse_unless_held, root_box, usable_boxes};
+use crate::person_keys::{reach, refuse_unless_newest, root_box, usable_boxes};
 use crate::rebirth::Doubt;
 use crate::writer::Change;
 use crate::{Env, Error};
@@ -58,7 +58,7 @@ pub(crate) fn renew(inner: &Inner) -> Result<bool, Error> {
         if !reach.is_overdue() || !roster.active.contains(&keys.device_id()) {
             return Ok(false);
         }
-        refuse_unless_held(&keys, &entries, &roster)?;
+        refuse_unless_newest(&keys, &entries, &roster)?;
         let next = next_keys(keys.person_keys()?, inner.env());
         let mut recipients = usable_boxes(change.txn(), &entries, roster.active.iter().copied())?;
         if !reach.is_helped_by(recipients.len(), roster.active.len()) {

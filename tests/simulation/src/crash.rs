@@ -32,7 +32,7 @@ pub struct Armed {
 
 enum State {
     Idle,
-    Armed(Armed),
+    Armed(Box<Armed>),
     Fired,
 }
 
@@ -54,7 +54,7 @@ pub fn listen() {
 
 /// Sets the moment.
 pub fn arm(armed: Armed) {
-    with(|state| *state = State::Armed(armed));
+    with(|state| *state = State::Armed(Box::new(armed)));
 }
 
 /// Whether it has come.

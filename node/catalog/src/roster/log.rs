@@ -15,9 +15,12 @@ impl Roster {
     ///
     /// Cost: grows with the square of the number of entries; a person log has a handful for each device.
     pub fn read<'a>(person: PersonId, entries: impl IntoIterator<Item = &'a Entry>) -> Self {
-        let log = Log::new(entries);
+        let entries: Vec<&Entry> = entries.into_iter().collect();
+        let log = Log::new(entries.iter().copied());
         let counting = log.counting(person);
-        Self::resolve(person, log.ops(person, |id| counting.contains(id), |id| counting.contains(id)))
+        let uncounted = entries.iter().map(|entry| entry.id).filter(|id| !counting.contains(id)).collect();
+        let ops = log.ops(person, |id| counting.contains(id), |id| counting.contains(id));
+        Self { uncounted, ..Self::resolve(person, ops) }
     }
 }
 

@@ -454,15 +454,19 @@ fn t93_fork_in_a_person_log() {
 
     let before = Roster::read(person, [&genesis, &home, &second]);
     assert_eq!(before.home, Some(SpaceId([1; 32])));
+    let uncounted = |entries: &[&Entry]| entries.iter().map(|entry| entry.id).collect();
+    let expected = Roster { uncounted: uncounted(&[&twin, &longer]), ..before };
     let all = [&longer, &twin, &second, &home, &genesis];
     for turn in 0..all.len() {
         let mut order = all;
         order.rotate_left(turn);
-        assert_eq!(Roster::read(person, order), before);
+        assert_eq!(Roster::read(person, order), expected);
     }
     // Known to nobody, neither branch counts.
     let alone = Roster::read(person, [&genesis, &home, &twin]);
-    assert_eq!(alone.home, None);
+    assert_eq!((alone.home, alone.uncounted), (None, uncounted(&[&home, &twin])));
+    // Neither does what stands on one that is not there.
+    assert_eq!(Roster::read(person, [&genesis, &longer]).uncounted, uncounted(&[&longer]));
 }
 
 fn genesis_op(person: PersonId, device: VerifyingKey) -> Op {

@@ -230,6 +230,10 @@ impl Inner {
             *is_new_key || taken.late.len() < taken.fates.iter().filter(|one| is_kept(one)).count()
         };
         let (taken, is_new_key) = self.change_space_with(take, is_news)?;
+        if taken.person.is_some() {
+            // Another key may be in use, whose box came before or which was in use here already.
+            self.learn_person_key()?;
+        }
         if is_new_key {
             self.reload_keys()?;
         }

@@ -111,7 +111,7 @@ impl Inner {
 
     /// Learns the person's key in use from its box, and those before it, if the log names one that is not here; and keys that
     /// were started beside them.
-    fn learn_person_key(&self) -> Result<(), Error> {
+    pub(super) fn learn_person_key(&self) -> Result<(), Error> {
         let keys = self.keys();
         let store = self.store()?;
         let (learnt, beside) = {
