@@ -247,7 +247,10 @@ impl Household {
     fn look_at_status(&mut self, at: usize) -> String {
         let member = &self.members[at];
         let status = member.home.json(["status"]);
-        let full: Vec<&Home> = self.members.iter().map(|member| &member.home).collect();
+        let devices = status["devices"].as_array().unwrap();
+        let is_ended = |name| devices.iter().any(|one| one["name"] == name && one["revoked"] == true);
+        let there = self.members.iter().filter(|member| !is_ended(member.name));
+        let full: Vec<&Home> = there.map(|member| &member.home).collect();
         let blind = [
             self.replica.home.path(),
             if self.drive.is_in() { &self.drive.place } else { &self.drive.drawer },

@@ -232,7 +232,11 @@ impl Inner {
         let (taken, is_new_key) = self.change_space_with(take, is_news)?;
         if taken.person.is_some() {
             // Another key may be in use, whose box came before or which was in use here already.
-            self.learn_person_key()?;
+            match self.learn_person_key() {
+                // What some device began opens to no key of the person: the items are kept all the same.
+                Ok(()) | Err(Error::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         if is_new_key {
             self.reload_keys()?;
