@@ -13,7 +13,8 @@ use super::files;
 /// Whether `status` says that everything is safe and that was counted: every file is whole on as many devices as it says.
 ///
 /// What others write comes in meanwhile. So a listing counts if it is of the state that the sentence spoke of; who has another
-/// state may hold that content as an older or newer version, and is neither counted nor blamed.
+/// state may hold that content as an older or newer version, and is neither counted nor blamed; nor is a store that lacks any
+/// pack, since nobody but a device that reads can tell of which file.
 pub(crate) fn is_true(home: &Home, status: &Value, full: &[&Home], blind: &[&Path]) -> bool {
     let sentence = status["sentence"].as_str().unwrap();
     if !sentence.starts_with("Safe") {
@@ -31,10 +32,10 @@ pub(crate) fn is_true(home: &Home, status: &Value, full: &[&Home], blind: &[&Pat
         whole.map(|entry| entry["b3"].as_str().unwrap().to_owned()).collect()
     };
     let holders: Vec<BTreeSet<String>> = full.iter().filter_map(|home| spoken_of(home).map(whole)).collect();
-    let apart = full.len() - holders.len();
     // Of what cannot be read only the packs can be counted: all that one of the others has.
     let own = packs(home.path());
     let stores = blind.iter().filter(|folder| own.is_subset(&packs(folder))).count();
+    let apart = full.len() - holders.len() + blind.len() - stores;
     let mut is_counted = true;
     for entry in listed {
         let b3 = entry["b3"].as_str().unwrap();
