@@ -64,14 +64,15 @@ impl Space {
     ) -> Result<(Outcome, Vec<(u16, Refusal)>), RowError> {
         let order = entry.order();
         self.limits = tree::limits::WRITER;
-        let report = self.accept(rows, entry, now_ms);
+        let report = self.take(rows, entry, Run::new(now_ms));
         self.limits = tree::limits::REPLAY;
         // Of what this device sees: an operation on what is held has no effect in the replayed tree, perhaps.
         let report = report?;
         Ok((report.outcome, tree::problems_of(&Shown::choose(&*rows, self.is_apart), &order)?))
     }
 
-    /// Takes an entry whose layout, key, signature, space and seal were checked, and whatever waited for it.
+    /// Takes an entry whose layout, key, signature, space and seal were checked, and whatever waited for it. Entries that
+    /// were deferred and whose time has come are taken before it, since it may rest on them.
     ///
     /// Cost: that of its operations in the tree ([`tree::apply`]); an operation on membership, or a fork, in addition
     /// judges anew the entries of the authors concerned.
@@ -85,7 +86,19 @@ impl Space {
         now_ms: u64,
     ) -> Result<Report, RowError> {
         let mut run = Run::new(now_ms);
-        self.note_since(rows, now_ms)?;
+        if self.has_due(rows, now_ms)? {
+            self.release(rows, &mut run)?;
+        }
+        self.take(rows, entry, run)
+    }
+
+    fn take(
+        &mut self,
+        rows: &mut dyn WriteRows,
+        entry: OpenedEntry,
+        mut run: Run,
+    ) -> Result<Report, RowError> {
+        self.note_since(rows, run.now_ms)?;
         run.report.outcome = match self.place(rows, &entry)? {
             Verdict::Held => Outcome::Held,
             Verdict::Refuse(why) => Outcome::Refused(why),
@@ -209,9 +222,14 @@ impl Space {
     /// As [`Space::accept`].
     pub fn release_deferred(&mut self, rows: &mut dyn WriteRows, now_ms: u64) -> Result<Report, RowError> {
         let mut run = Run::new(now_ms);
+        self.release(rows, &mut run)?;
+        Ok(run.report)
+    }
+
+    fn release(&mut self, rows: &mut dyn WriteRows, run: &mut Run) -> Result<(), RowError> {
         let mut due = Vec::new();
         for (order, name) in row::places(rows, DEFERRED, &[], None)? {
-            if clock::is_ahead(order.hlc, now_ms) {
+            if clock::is_ahead(order.hlc, run.now_ms) {
                 break;
             }
             rows.delete(DEFERRED, &row::place_key(&order, &name.id))?;
@@ -220,10 +238,10 @@ impl Space {
         }
         if !due.is_empty() {
             run.report.outcome = Outcome::Taken;
-            self.count(rows, due, &mut run)?;
-            self.take_waiting(rows, &mut run)?;
+            self.count(rows, due, run)?;
+            self.take_waiting(rows, run)?;
         }
-        Ok(run.report)
+        Ok(())
     }
 
     /// Puts off entries of others that were taken in although their time has not come: all of them, by a clock that was

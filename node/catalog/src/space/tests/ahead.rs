@@ -71,6 +71,27 @@ fn rewrite(
     end
 }
 
+/// What follows is not taken without what was deferred before it: the tree would lack what the log says is known.
+#[test]
+fn t94_an_entry_takes_those_before_it_out_of_their_wait() {
+    let mut history = History::new(2);
+    let genesis = history.entries[0].id;
+    let folder = history.write(0, Some(genesis), &[], vec![create(1)]);
+    let trashed = history.write(0, Some(folder), &[], vec![Op::Trash(Trash { node: NodeId([1; 16]) })]);
+    let last = history.write(0, Some(trashed), &[], vec![create(2)]);
+    let (mut space, mut rows) = empty_space(&history, device(1));
+    for id in [genesis, folder, trashed] {
+        let report = space.accept(&mut rows, history.entry(&id).clone(), BEHIND_MS).unwrap();
+        assert_eq!(report.outcome, Outcome::Deferred);
+    }
+    // The clock is right again, and nobody has looked what waits.
+    let report = space.accept(&mut rows, history.entry(&last).clone(), LATER_MS).unwrap();
+    assert_eq!((report.outcome, report.taken.len()), (Outcome::Taken, 4));
+    assert_eq!(space.deferred(&rows).unwrap(), 0);
+    let all: Vec<usize> = (0..history.entries.len()).collect();
+    assert_eq!(state_hash(&rows).unwrap(), state_hash(&deliver(&history, &all).1).unwrap());
+}
+
 #[test]
 fn t94_only_what_lies_ahead_of_the_time_of_a_space_is_put_off() {
     let (history, known, _) = written_ahead();
