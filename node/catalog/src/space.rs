@@ -13,6 +13,7 @@ mod knowledge;
 mod read;
 mod row;
 mod settle;
+mod stranded;
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,7 @@ mod again;
 mod apply;
 mod children;
 mod content;
+mod draft;
 mod fold;
 mod history;
 mod late;
@@ -20,6 +21,7 @@ mod nodes;
 mod row;
 pub(crate) mod shown;
 mod state;
+mod stranded;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -36,6 +38,7 @@ pub use self::losses::Overwritten;
 pub use self::row::{Counts, Newest, Version};
 pub use self::shown::{Shown, differing, is_apart};
 pub use self::state::state_hash;
+pub use self::stranded::{Stranded, rescue};
 pub use self::view::{
     Listed, Node, Trashed, alike, child, children, children_part, count_children, counts, counts_of, lookup,
     meta, metas, named, node, path_of, problems, problems_of, trash_list, walk,

@@ -18,6 +18,6 @@ mod succession;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::again::{Due, Wrote};
+pub(crate) use self::again::{Due, Left, Wrote};
 pub(crate) use self::doubt::{Doubt, Sign};
 pub(crate) use self::succession::{Rebirth, rebirths};

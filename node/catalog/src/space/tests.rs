@@ -8,6 +8,7 @@ mod attacks;
 mod brake;
 mod history;
 mod naive;
+mod stranded;
 
 use history::{History, below, deliver, deliver_deferred, shuffled};
 use naive::naive_state;

@@ -4,22 +4,18 @@
 //! them their effect now. Node ids and FileRefs are the same; where the tree has gone on meanwhile, nothing of that is
 //! undone: what the author of the entry did not know stays. In doubt a thing is kept.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
+use std::ops::ControlFlow;
 
 use locker_crypto::file_ref::FileRef;
 use locker_crypto::id::{NodeId, VersionId};
 
-use super::children;
+use super::draft::{Draft, each_below, last_meta, recovered_name};
 use super::nodes;
-use super::row::{META, Row, after, decode_meta, intact, key, op_from_key};
-use crate::operation::{Content, Meta, Move, NodeKind, Op, Trash, version_id};
+use super::row::Row;
+use crate::operation::{Content, Meta, Move, NodeKind, Op, Trash};
 use crate::order::{EntryOrder, OpOrder};
 use crate::rows::{ReadRows, RowError};
-
-/// Nodes that are looked at below a folder before it is left as it is instead of being trashed again.
-const BELOW_MAX: usize = 65_536;
-/// Children read at a time.
-const PAGE: usize = if cfg!(test) { 3 } else { 128 };
 
 /// A content of a file, by what it consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,12 +73,12 @@ pub struct Again {
 /// # Errors
 /// [`RowError`] as the store gives it.
 pub fn again(rows: &dyn ReadRows, entry: &dyn Uncounted, from: usize) -> Result<Again, RowError> {
-    let mut plan = Plan { rows, entry, ops: Vec::new(), made: HashMap::new(), written: HashSet::new() };
+    let mut plan = Plan { rows, entry, draft: Draft::new(rows), written: HashSet::new() };
     for (index, op) in entry.ops().iter().enumerate().skip(from) {
         match op {
             // The version that it replaces has no name yet.
             Op::Content(op) if plan.written.contains(&op.node) => {
-                return Ok(Again { ops: plan.ops, next: Some(index) });
+                return Ok(Again { ops: plan.draft.ops, next: Some(index) });
             }
             Op::Move(op) => plan.place(op)?,
             Op::Content(op) => plan.write(op, index)?,
@@ -91,15 +87,13 @@ pub fn again(rows: &dyn ReadRows, entry: &dyn Uncounted, from: usize) -> Result<
             _ => {}
         }
     }
-    Ok(Again { ops: plan.ops, next: None })
+    Ok(Again { ops: plan.draft.ops, next: None })
 }
 
 struct Plan<'a> {
     rows: &'a dyn ReadRows,
     entry: &'a dyn Uncounted,
-    ops: Vec<Op>,
-    /// Nodes that this plan makes.
-    made: HashMap<NodeId, NodeKind>,
+    draft: Draft<'a>,
     /// Files that got a content by this plan.
     written: HashSet<NodeId>,
 }
@@ -120,20 +114,17 @@ impl Plan<'_> {
             if row.kind != kind || is_there || (is_later && row.place.by.is_none()) || is_trashed {
                 return Ok(());
             }
-        } else {
-            self.made.entry(op.node).or_insert(kind);
         }
-        let parent = self.folder_for(op.parent, op.node)?;
-        self.ops.push(Op::Move(Move { parent, ..op.clone() }));
-        Ok(())
+        let parent = self.draft.folder_for(op.parent, op.node)?;
+        self.draft.place(kind, Move { parent, ..op.clone() })
     }
 
     fn write(&mut self, op: &Content, index: usize) -> Result<(), RowError> {
         let Some(row) = nodes::read(self.rows, op.node)? else {
-            match self.made.get(&op.node) {
+            match self.draft.made(op.node) {
                 Some(NodeKind::File) => {}
                 // What made it has no effect; the content is not lost for that.
-                None => self.make(op, index),
+                None => self.make(op, index)?,
                 Some(_) => return Ok(()),
             }
             self.push_content(op, Vec::new());
@@ -154,16 +145,14 @@ impl Plan<'_> {
 
     fn push_content(&mut self, op: &Content, bases: Vec<VersionId>) {
         self.written.insert(op.node);
-        self.ops.push(Op::Content(Content { bases, ..op.clone() }));
+        self.draft.ops.push(Op::Content(Content { bases, ..op.clone() }));
     }
 
     /// Makes a file for a content whose node is not there.
-    fn make(&mut self, op: &Content, index: usize) {
+    fn make(&mut self, op: &Content, index: usize) -> Result<(), RowError> {
         let at = OpOrder { entry: self.entry.order(), index: u16::try_from(index).unwrap_or(u16::MAX) };
-        let name = format!("recovered {}", version_id(&at));
-        self.made.insert(op.node, NodeKind::File);
-        let kind = NodeKind::File.code();
-        self.ops.push(Op::Move(Move { node: op.node, parent: NodeId::ROOT, name, kind }));
+        let (name, kind) = (recovered_name(&at), NodeKind::File);
+        self.draft.place(kind, Move { node: op.node, parent: NodeId::ROOT, name, kind: kind.code() })
     }
 
     /// The live versions that a content replaces: those that its author named and knew, by the names they have now.
@@ -189,55 +178,35 @@ impl Plan<'_> {
     }
 
     fn trash(&mut self, op: Trash) -> Result<(), RowError> {
-        if self.made.contains_key(&op.node) {
-            self.ops.push(Op::Trash(op));
+        if self.draft.made(op.node).is_some() {
+            self.draft.ops.push(Op::Trash(op));
             return Ok(());
         }
         let Some(row) = nodes::read(self.rows, op.node)? else { return Ok(()) };
-        if self.trashed_above(op.node)?.is_none() && self.knew_all(op.node, row)? {
-            self.ops.push(Op::Trash(op));
+        if self.draft.trashed_above(op.node)?.is_none() && self.knew_all(op.node, row)? {
+            self.draft.ops.push(Op::Trash(op));
         }
         Ok(())
     }
 
     /// Whether the author knew a node as it is now, and all below it.
     fn knew_all(&self, node: NodeId, row: Row) -> Result<bool, RowError> {
-        let (mut open, mut seen) = (vec![(node, row)], 0);
-        while let Some((node, row)) = open.pop() {
+        let mut knew = true;
+        let is_whole = each_below(self.rows, node, row, &mut |_, row| {
             let versions = row.versions.iter().map(|version| &version.op.entry);
             for entry in std::iter::once(&row.place.moved.entry).chain(versions) {
                 if !self.entry.knew(entry)? {
-                    return Ok(false);
+                    knew = false;
+                    return Ok(ControlFlow::Break(()));
                 }
             }
-            if row.kind != NodeKind::Folder {
-                continue;
-            }
-            let mut from = None;
-            loop {
-                let (page, next) = children::made(self.rows, node.as_ref(), from.as_deref(), PAGE)?;
-                seen += page.len();
-                if seen > BELOW_MAX {
-                    return Ok(false);
-                }
-                for (_, child) in page {
-                    if let Some(row) = nodes::read(self.rows, child.node)? {
-                        open.push((child.node, row));
-                    }
-                }
-                from = next;
-                if from.is_none() {
-                    break;
-                }
-            }
-        }
-        Ok(true)
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(knew && is_whole)
     }
 
     fn meta(&mut self, op: &Meta) -> Result<(), RowError> {
-        let is_node = op.node == NodeId::ROOT
-            || self.made.contains_key(&op.node)
-            || nodes::read(self.rows, op.node)?.is_some();
+        let is_node = self.draft.has(op.node)?;
         let stands = match last_meta(self.rows, op.node, &op.key)? {
             Some((at, value)) => {
                 value == op.value || (at.entry > self.entry.order() && !self.entry.knew(&at.entry)?)
@@ -245,80 +214,14 @@ impl Plan<'_> {
             None => op.value.is_empty(),
         };
         if is_node && !stands {
-            self.ops.push(Op::Meta(op.clone()));
+            self.draft.ops.push(Op::Meta(op.clone()));
         }
         Ok(())
     }
 
     /// Brings a thing back out of the trash that this author did not know to be there.
     fn take_out(&mut self, node: NodeId, row: &Row) -> Result<(), RowError> {
-        let Some((top, by)) = self.trashed_above(node)? else { return Ok(()) };
-        if self.entry.knew(&by.entry)? {
-            return Ok(());
-        }
-        let from = if top == node { row.place.from } else { row.place.parent };
-        let parent = self.folder_for(from, node)?;
-        let (name, kind) = (row.place.name.clone(), row.kind.code());
-        self.ops.push(Op::Move(Move { node, parent, name, kind }));
-        Ok(())
+        let Some((top, by)) = self.draft.trashed_above(node)? else { return Ok(()) };
+        if self.entry.knew(&by.entry)? { Ok(()) } else { self.draft.take_out(node, row, top) }
     }
-
-    /// The topmost node in the trash on the way up from a node, itself included, with what put it there.
-    fn trashed_above(&self, node: NodeId) -> Result<Option<(NodeId, OpOrder)>, RowError> {
-        let mut at = node;
-        for _ in 0..nodes::CHAIN_MAX {
-            let Some(row) = nodes::read(self.rows, at)? else { return Ok(None) };
-            if let Some(by) = row.place.by {
-                return Ok(Some((at, by)));
-            }
-            at = row.place.parent;
-        }
-        Ok(None)
-    }
-
-    /// Where something goes that is to be in `folder`: there, or if that lies in the trash, where it was taken from; ROOT
-    /// if nothing of the way is left, or if it leads through `node` itself.
-    fn folder_for(&self, folder: NodeId, node: NodeId) -> Result<NodeId, RowError> {
-        let (mut target, mut at, mut left) = (folder, folder, HashSet::new());
-        loop {
-            if at == NodeId::ROOT {
-                return Ok(target);
-            }
-            if at == node || !left.insert(at) {
-                return Ok(NodeId::ROOT);
-            }
-            if let Some(kind) = self.made.get(&at) {
-                let parent = self.ops.iter().rev().find_map(|op| match op {
-                    Op::Move(op) if op.node == at => Some(op.parent),
-                    _ => None,
-                });
-                match (kind, parent) {
-                    (NodeKind::Folder, Some(parent)) => at = parent,
-                    _ => return Ok(NodeId::ROOT),
-                }
-                continue;
-            }
-            match nodes::read(self.rows, at)? {
-                Some(row) if row.kind != NodeKind::Folder => return Ok(NodeId::ROOT),
-                Some(row) if row.place.by.is_some() => {
-                    target = row.place.from;
-                    at = target;
-                }
-                Some(row) => at = row.place.parent,
-                None => return Ok(NodeId::ROOT),
-            }
-        }
-    }
-}
-
-/// The last value of a meta item, an empty one included, and what wrote it.
-fn last_meta(rows: &dyn ReadRows, node: NodeId, item: &str) -> Result<Option<(OpOrder, Vec<u8>)>, RowError> {
-    let prefix = key(&[node.as_ref(), &rows.keyed(item.as_bytes())]);
-    let mut found = None;
-    rows.scan_back(META, &prefix, after(&prefix).as_deref(), &mut |key, value| {
-        let at = key.get(prefix.len()..).ok_or(locker_crypto::Refusal::Canon).and_then(op_from_key);
-        found = Some(at.and_then(|at| Ok((at, decode_meta(value)?.1))));
-        std::ops::ControlFlow::Break(())
-    })?;
-    intact(found.transpose())
 }

@@ -1,10 +1,9 @@
-//! Writing again, while the node runs, what does not count since a device was found to have two homes
-//! (`docs/spec/04-spaces.md`, "Written again"). What is to be written is the engine's to say; here is only when.
+//! Writing again, while the node runs, what does not count since a device was found to have two homes, and what stood on
+//! an ended one (`docs/spec/04-spaces.md`, "Written again" and "Stranded"). What is to be written is the engine's to say; here is only when.
 //!
 //! The home that wrote it goes first. If it does not come, whoever is there does it after a quiet; of several the one with
 //! the smallest key.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::time::Instant;
 
 use super::hub::Hub;
 use crate::locker::Inner;
-use crate::rebirth::{Due, Wrote};
+use crate::rebirth::{Due, Left, Wrote};
 
 /// How long nothing may be written before another home than the one that wrote it does it.
 const QUIET: Duration = Duration::from_secs(5);
@@ -24,8 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Writes again what is due, until the node stops.
 pub(super) async fn run(hub: Arc<Hub>) {
     let mut commits = hub.inner().commits();
-    // What could not be written; another try needs another node.
-    let mut left = BTreeSet::new();
+    let mut left = Left::default();
     let mut quiet_since = Instant::now();
     loop {
         let count = *commits.borrow_and_update();

@@ -1,10 +1,12 @@
 //! What entries said that do not count, since their author wrote two with one number or wrote them ahead of time, is
 //! written again: the same nodes, the same content, under the key of the device that does it
-//! (`docs/spec/04-spaces.md`, "Written again"). So is, in the log of the person, that a device was ended.
+//! (`docs/spec/04-spaces.md`, "Written again"). So is what counts and has no effect, since it stood on what an ended device
+//! made ("Stranded"), and, in the log of the person, that a device was ended.
 
 use std::collections::BTreeSet;
 
 use locker_catalog::operation::{EntryRef, Op, Role};
+use locker_catalog::order::OpOrder;
 use locker_catalog::roster::Roster;
 use locker_catalog::space::{OwnState, Space, mark};
 use locker_catalog::tree::{self, Uncounted};
@@ -17,6 +19,18 @@ use crate::keys::person_log;
 use crate::locker::Inner;
 use crate::revoke::{made, revoke_again};
 use crate::writer::Change;
+
+/// Operations that are written in one change for stranded ones.
+const RESCUE_MAX: usize = 512;
+
+/// What is not written again until another node runs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// Entries that could not be.
+    entries: BTreeSet<EntryId>,
+    /// Stranded operations that could not be, or were.
+    ops: BTreeSet<OpOrder>,
+}
 
 /// Whose turn it is with what is to be written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +61,63 @@ impl Inner {
         }
         let rows = snapshot.rows(keys.tag);
         let space = Space::open(&rows, keys.space, keys.device_id())?;
-        let lost = self.uncounted(&snapshot, &space)?;
         let may_write = matches!(space.own_role(), Role::Write | Role::Manage) && !space.is_read_only();
-        if lost.is_empty() || !may_write || space.own_state(&rows, self.env().now_ms())? != OwnState::Fine {
+        if !may_write || space.own_state(&rows, self.env().now_ms())? != OwnState::Fine {
             return Ok(None);
+        }
+        let lost = self.uncounted(&snapshot, &space)?;
+        if lost.is_empty() {
+            // What does not count now may count once it is written again, and stands there.
+            let is_due = |due| -> Result<bool, Error> {
+                let is_in_turn = |at: &OpOrder| self.is_in_turn(due, at);
+                Ok(!space.rescue(&rows, &keys.person, &is_in_turn, 1)?.is_empty())
+            };
+            return Ok(match (is_due(Due::Others)?, is_due(Due::Own)?) {
+                (false, _) => None,
+                (true, false) => Some(Due::Others),
+                (true, true) => Some(Due::Own),
+            });
         }
         let own = self.own_branches(&snapshot, &space)?;
         Ok(Some(if lost.iter().any(|name| own.contains(&name.id)) { Due::Own } else { Due::Others }))
+    }
+
+    /// Whether a stranded operation is to be written again: by who wrote it, or by anybody.
+    fn is_in_turn(&self, due: Due, at: &OpOrder) -> bool {
+        due == Due::Others || at.entry.author == self.keys().device_id()
+    }
+
+    /// Writes stranded operations again; one that cannot be written joins those in `left`.
+    fn rescue(&self, due: Due, left: &mut Left) -> Result<Wrote, Error> {
+        let mut most = RESCUE_MAX;
+        loop {
+            let plan = {
+                let store = self.store()?;
+                let snapshot = store.read()?;
+                let keys = self.keys();
+                let rows = snapshot.rows(keys.tag);
+                let space = Space::open(&rows, keys.space, keys.device_id())?;
+                let is_due = |at: &OpOrder| self.is_in_turn(due, at) && !left.ops.contains(at);
+                space.rescue(&rows, &keys.person, &is_due, most)?
+            };
+            let Some((first, _)) = plan.first() else { return Ok(Wrote::Nothing) };
+            let ops = || plan.iter().flat_map(|(_, ops)| ops.iter().cloned());
+            match self.commit(|change| ops().try_for_each(|op| change.push(op))) {
+                // Once: whatever takes its effect from it again is not answered by entry after entry.
+                Ok(()) => {
+                    left.ops.extend(plan.iter().map(|(at, _)| *at));
+                    return Ok(Wrote::Entry);
+                }
+                Err(Error::Refused(_) | Error::Limit(_) | Error::Name { .. } | Error::IntoItself(_)) => {
+                    // One of them: alone it holds up no other.
+                    if plan.len() == 1 {
+                        left.ops.insert(*first);
+                    }
+                    most = 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// How many entries do not count and are not written again.
@@ -108,15 +172,15 @@ impl Inner {
     }
 
     /// Ends the first of these devices again, but those whose entry is in `left`.
-    fn remove_again(&self, left: &mut BTreeSet<EntryId>) -> Result<Wrote, Error> {
+    fn remove_again(&self, left: &mut Left) -> Result<Wrote, Error> {
         let due = self.removals_again(&self.store()?.read()?)?;
-        let Some((name, device)) = due.into_iter().find(|(name, _)| !left.contains(name)) else {
+        let Some((name, device)) = due.into_iter().find(|(name, _)| !left.entries.contains(name)) else {
             return Ok(Wrote::Nothing);
         };
         match revoke_again(self, device) {
             Ok(()) => {}
             Err(Error::Refused(_) | Error::Limit(_)) => {
-                left.insert(name);
+                left.entries.insert(name);
             }
             Err(error) => return Err(error),
         }
@@ -124,7 +188,7 @@ impl Inner {
     }
 
     /// Writes the first entry again that is due, but those in `left`; one that cannot be written joins them.
-    pub(crate) fn write_again(&self, due: Due, left: &mut BTreeSet<EntryId>) -> Result<Wrote, Error> {
+    pub(crate) fn write_again(&self, due: Due, left: &mut Left) -> Result<Wrote, Error> {
         // An import has looked up the folders and files into which it will write.
         let Some(_turn) = self.try_import_turn() else { return Err(Error::Busy { pid: None }) };
         if due == Due::Own && self.remove_again(left)? == Wrote::Entry {
@@ -142,13 +206,13 @@ impl Inner {
             };
             let mut lost = self.uncounted(&snapshot, &space)?.into_iter();
             let is_due = |name: &EntryRef| own.as_ref().is_none_or(|own| own.contains(&name.id));
-            lost.find(|name| is_due(name) && !left.contains(&name.id))
+            lost.find(|name| is_due(name) && !left.entries.contains(&name.id))
         };
-        let Some(name) = next else { return Ok(Wrote::Nothing) };
+        let Some(name) = next else { return self.rescue(due, left) };
         match self.commit(|change| change.write_again(&name)) {
             Ok(()) => {}
             Err(Error::Refused(_) | Error::Limit(_) | Error::Name { .. } | Error::IntoItself(_)) => {
-                left.insert(name.id);
+                left.entries.insert(name.id);
             }
             Err(error) => return Err(error),
         }

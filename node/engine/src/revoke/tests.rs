@@ -18,8 +18,8 @@ use crate::keys::person_log;
 use crate::limits::BUNDLES_PER_EPOCH_MAX;
 use crate::node::{Asker, Incoming};
 use crate::person_keys::usable_boxes;
-use crate::rebirth::Sign;
-use crate::report::StateHash;
+use crate::rebirth::{Due, Left, Sign, Wrote};
+use crate::report::{Silent, StateHash};
 use crate::test_mesh::{World, id, names, pass};
 use crate::{Error, Locker};
 
@@ -307,5 +307,39 @@ fn t23_removals_at_the_same_time_leave_no_key_with_the_ended() {
             assert!(!names(ended).contains(&"after.txt".into()), "{swap}");
             assert!(newest(ended) != newest(&first) && dedup(ended) != dedup(&first));
         }
+    }
+}
+
+/// T93: who ended a device had not heard of the folder that it made, and somebody else put a file into it: the one that
+/// wrote it gives it its place again, and nobody does so twice.
+#[test]
+fn t93_what_stands_on_an_ended_device_is_written_again() {
+    let (world, first) = World::new();
+    let (second, third) = (world.join(&first, "second"), world.join(&first, "third"));
+    pass(&first, &second);
+    pass(&first, &third);
+    second.make_folder("journeys", false).unwrap();
+    pass(&second, &third);
+    let path = world.path("a.txt");
+    std::fs::write(&path, b"a").unwrap();
+    third.add(&[&path], "journeys", &Silent).unwrap();
+    assert!(first.revoke_device(&id(&second)[..16]).unwrap().revoked);
+    pass(&third, &first);
+    pass(&first, &third);
+    assert_eq!(
+        (names(&first), names(&third)),
+        (vec![], vec![]),
+        "the control: what it stood on does not count"
+    );
+
+    let due = |locker: &Locker| locker.inner().look_for_uncounted().unwrap();
+    assert_eq!((due(&first), due(&third)), (Some(Due::Others), Some(Due::Own)));
+    let mut left = Left::default();
+    let write = |left: &mut Left| third.inner().write_again(Due::Own, left).unwrap();
+    assert_eq!((write(&mut left), write(&mut left)), (Wrote::Entry, Wrote::Nothing));
+    pass(&third, &first);
+    for locker in [&first, &third] {
+        assert_eq!(names(locker), ["journeys", "journeys/a.txt"]);
+        assert_eq!(due(locker), None);
     }
 }

@@ -19,44 +19,46 @@ use crate::rows::MemoryRows;
 use crate::space::{OpenedEntry, Outcome, Space, mark};
 use crate::tree::{self, Uncounted, again, state_hash};
 
-const PERSON: PersonId = PersonId([0xaa; 32]);
+pub(super) const PERSON: PersonId = PersonId([0xaa; 32]);
 
 /// One home: what lies on its disk, and the key that it has at present.
 #[derive(Clone)]
-struct Home {
-    own: VerifyingKey,
-    rows: MemoryRows,
+pub(super) struct Home {
+    pub(super) own: VerifyingKey,
+    pub(super) rows: MemoryRows,
     /// Everything it holds, as it came.
-    held: BTreeMap<EntryId, OpenedEntry>,
+    pub(super) held: BTreeMap<EntryId, OpenedEntry>,
     /// Its last entries under keys that it had before.
     before: Vec<EntryRef>,
 }
 
 /// What was acknowledged: every content by its time, and which of them somebody who had seen it replaced or trashed.
 #[derive(Default)]
-struct Ledger {
-    written: BTreeMap<i64, NodeId>,
-    gone: BTreeSet<i64>,
+pub(super) struct Ledger {
+    pub(super) written: BTreeMap<i64, NodeId>,
+    pub(super) gone: BTreeSet<i64>,
+    /// What somebody put into the trash, with all that was in it then.
+    pub(super) trashed: BTreeSet<NodeId>,
 }
 
-struct World {
+pub(super) struct World {
     id: SpaceId,
-    homes: Vec<Home>,
+    pub(super) homes: Vec<Home>,
     devices: BTreeSet<VerifyingKey>,
     replaced: BTreeSet<VerifyingKey>,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     now_ms: u64,
     rebirths: usize,
-    dice: ChaCha8Rng,
+    pub(super) dice: ChaCha8Rng,
 }
 
-fn key(n: u8) -> VerifyingKey {
+pub(super) fn key(n: u8) -> VerifyingKey {
     VerifyingKey([n; 32])
 }
 
 impl World {
-    /// A device that made the space, and another one.
-    fn new(seed: u64) -> Self {
+    /// A device that made the space, and others.
+    pub(super) fn new(seed: u64, devices: u8) -> Self {
         let mut dice = ChaCha8Rng::seed_from_u64(seed);
         let owner = BTreeMap::from([(MemberKey(PERSON.0), Role::Manage)]);
         let epoch = Epoch {
@@ -72,14 +74,14 @@ impl World {
         let mut world = Self {
             id: SpaceId(genesis.id.0),
             homes: Vec::new(),
-            devices: BTreeSet::from([key(1), key(2)]),
+            devices: (1..=devices).map(key).collect(),
             replaced: BTreeSet::new(),
             ledger: Ledger::default(),
             now_ms: NOW_MS,
             rebirths: 0,
             dice,
         };
-        for own in [key(1), key(2)] {
+        for own in (1..=devices).map(key) {
             let rows = MemoryRows::new();
             world.homes.push(Home { own, rows, held: BTreeMap::new(), before: Vec::new() });
             world.take(world.homes.len() - 1, vec![genesis.clone()]);
@@ -87,7 +89,7 @@ impl World {
         world
     }
 
-    fn space(&self, home: usize) -> Space {
+    pub(super) fn space(&self, home: usize) -> Space {
         Space::open(&self.homes[home].rows, self.id, self.homes[home].own).unwrap()
     }
 
@@ -105,7 +107,7 @@ impl World {
     }
 
     /// Signs an entry. Says whether all of it has an effect, and takes nothing in if not.
-    fn write(&mut self, home: usize, ops: Vec<Op>) -> bool {
+    pub(super) fn write(&mut self, home: usize, ops: Vec<Op>) -> bool {
         self.now_ms += 1 + self.dice.next_u64() % 3;
         let mut space = self.space(home);
         let Home { own, rows, held, .. } = &mut self.homes[home];
@@ -133,7 +135,7 @@ impl World {
     }
 
     /// Two homes meet. Whoever is in doubt takes a new key, which the other one brings in; then both are equal.
-    fn meet(&mut self, one: usize, other: usize) {
+    pub(super) fn meet(&mut self, one: usize, other: usize) {
         for (home, peer) in [(one, other), (other, one)] {
             if self.is_in_doubt(home, peer) {
                 let old = self.homes[home].own;
@@ -160,7 +162,7 @@ impl World {
     }
 
     /// All live nodes of a home: folder, file, contents.
-    fn live(&self, home: usize) -> Vec<tree::Node> {
+    pub(super) fn live(&self, home: usize) -> Vec<tree::Node> {
         let rows = &self.homes[home].rows;
         let mut ids = Vec::new();
         tree::walk(rows, NodeId::ROOT, &mut |_, listed| {
@@ -172,7 +174,7 @@ impl World {
     }
 
     /// A user does something.
-    fn act(&mut self, home: usize) {
+    pub(super) fn act(&mut self, home: usize) {
         let live = self.live(home);
         let pick = |dice: &mut ChaCha8Rng, kind: NodeKind| {
             let of_kind: Vec<&tree::Node> = live.iter().filter(|node| node.kind == kind).collect();
@@ -215,21 +217,24 @@ impl World {
             (8, _, Some(node)) => {
                 let rows = &self.homes[home].rows;
                 let mut seen: Vec<i64> = node.versions.iter().map(|version| version.mtime_ms).collect();
+                let mut nodes = vec![node.id];
                 tree::walk(rows, node.id, &mut |_, listed| {
                     let below = tree::node(rows, listed.id).unwrap().unwrap();
                     seen.extend(below.versions.iter().map(|version| version.mtime_ms));
+                    nodes.push(listed.id);
                     std::ops::ControlFlow::Continue(())
                 })
                 .unwrap();
                 if self.write(home, vec![Op::Trash(Trash { node: node.id })]) {
                     self.ledger.gone.extend(seen);
+                    self.ledger.trashed.extend(nodes);
                 }
             }
             _ => {}
         }
     }
 
-    fn draw(&mut self) -> NodeId {
+    pub(super) fn draw(&mut self) -> NodeId {
         let mut bytes = [0; NodeId::LEN];
         self.dice.fill_bytes(&mut bytes);
         NodeId(bytes)
@@ -268,7 +273,7 @@ impl World {
     }
 }
 
-fn place(node: NodeId, parent: NodeId, name: &str, kind: NodeKind) -> Op {
+pub(super) fn place(node: NodeId, parent: NodeId, name: &str, kind: NodeKind) -> Op {
     Op::Move(Move { node, parent, name: name.into(), kind: kind.code() })
 }
 
@@ -285,7 +290,7 @@ fn entry(dice: &mut ChaCha8Rng, author: VerifyingKey, head: Option<EntryRef>, bo
 fn t93_nothing_is_lost_of_a_device_with_several_homes() {
     let (mut rebirths, mut forks, mut again, mut contents) = (0, 0, 0, 0);
     for seed in 0..super::histories() {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, 2);
         let copies = 1 + below(&mut world.dice, 3);
         for _ in 0..30 {
             let home = below(&mut world.dice, world.homes.len());

@@ -1,0 +1,234 @@
+//! Goal: what a device wrote on top of what another one made is not lost when that other one is ended by somebody who had
+//! not heard of it.
+//! Method: random histories of four devices that end one another; what is stranded is written again by whoever comes to
+//! it, by several at once too. Every content whose author was not ended before it, and that nobody who had seen it
+//! replaced or trashed, is to be there at the end. Single cases beside: folders and names come back, what a file had for
+//! whoever moved it, and nothing of what was given up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use locker_crypto::file_ref::FileRef;
+use locker_crypto::id::{EntryId, NodeId, VerifyingKey};
+
+use super::again::{PERSON, World, key, place};
+use super::history::{NOW_MS, below};
+use crate::operation::{Content, EntryRef, NodeKind, Op, Trash, version_id};
+use crate::order::OpOrder;
+use crate::space::OwnState;
+use crate::tree::{self, state_hash};
+
+impl World {
+    fn is_ended(&self, home: usize) -> bool {
+        self.space(home).own_state(&self.homes[home].rows, NOW_MS * 2).unwrap() == OwnState::Removed
+    }
+
+    /// Ends a device where its entries reach here, unless somebody did. Says how many these are.
+    fn end(&mut self, home: usize, device: VerifyingKey) -> Option<u64> {
+        if self.space(home).access().removed_authors().contains_key(&device) {
+            return None;
+        }
+        let at = self.space(home).frontier_of(&self.homes[home].rows, &device).unwrap();
+        let none = EntryRef { author: device, seq: 0, id: EntryId::ZERO };
+        let count = at.as_ref().map_or(0, |at| at.seq + 1);
+        self.write(home, vec![Op::RemoveAuthor(at.unwrap_or(none))]).then_some(count)
+    }
+
+    /// Writes again what is stranded, as the engine does.
+    fn rescue(&mut self, home: usize, own_only: bool, most: usize) -> bool {
+        let own = self.homes[home].own;
+        let is_due = |at: &OpOrder| !own_only || at.entry.author == own;
+        let plan = self.space(home).rescue(&self.homes[home].rows, &PERSON, &is_due, most).unwrap();
+        let ops: Vec<Op> = plan.into_iter().flat_map(|(_, ops)| ops).collect();
+        if ops.is_empty() {
+            return false;
+        }
+        assert!(self.write(home, ops), "what was planned has no effect");
+        true
+    }
+
+    /// Whether a content is in the trash, by somebody who trashed the file while the content had no effect.
+    fn is_trashed(&self, time: i64) -> bool {
+        let node = self.ledger.written[&time];
+        let held = tree::node(&self.homes[0].rows, node).unwrap();
+        self.ledger.trashed.contains(&node)
+            && held.is_some_and(|node| node.versions.iter().any(|version| version.mtime_ms == time))
+    }
+
+    fn meet_all(&mut self) {
+        for _ in 0..2 {
+            for one in 0..self.homes.len() {
+                for other in 0..one {
+                    self.meet(one, other);
+                }
+            }
+        }
+    }
+
+    /// What a home shows: paths with the time of each content.
+    fn shown(&self, home: usize) -> BTreeMap<String, Vec<i64>> {
+        let rows = &self.homes[home].rows;
+        let path = |node: &tree::Node| tree::path_of(rows, node.id).unwrap().unwrap().join("/");
+        let times = |node: &tree::Node| node.versions.iter().map(|version| version.mtime_ms).collect();
+        self.live(home).iter().map(|node| (path(node), times(node))).collect()
+    }
+
+    fn write_all(&mut self, home: usize, ops: Vec<Op>) {
+        assert!(self.write(home, ops));
+    }
+}
+
+fn content(node: NodeId, mtime_ms: i64, bases: &[OpOrder]) -> Op {
+    let mut bases: Vec<_> = bases.iter().map(version_id).collect();
+    bases.sort_unstable();
+    Op::Content(Content { node, bases, file: FileRef::empty(), mtime_ms, exec: false })
+}
+
+#[test]
+fn nothing_is_lost_that_stood_on_an_ended_device() {
+    let (mut ended, mut rescued, mut contents) = (0, 0, 0);
+    for seed in 0..super::histories() {
+        let mut world = World::new(seed, 4);
+        let (mut authors, mut ends) = (BTreeMap::new(), BTreeMap::new());
+        for _ in 0..40 {
+            let home = below(&mut world.dice, world.homes.len());
+            let other = below(&mut world.dice, world.homes.len());
+            if world.is_ended(home) {
+                continue;
+            }
+            match below(&mut world.dice, 10) {
+                // Whom somebody ended ends nobody: which of two counts is another test's.
+                0 if home != other && !ends.contains_key(&world.homes[home].own) => {
+                    let device = world.homes[other].own;
+                    if let Some(count) = world.end(home, device) {
+                        // Where two end it, what counts in the end did not for the one that knew less.
+                        let least = ends.entry(device).or_insert(count);
+                        *least = count.min(*least);
+                    }
+                }
+                1..3 if home != other => world.meet(home, other),
+                3 => _ = world.rescue(home, true, 3),
+                _ => {
+                    world.act(home);
+                    let Some((time, _)) = world.ledger.written.last_key_value() else { continue };
+                    let head = world.space(home).own_head(&world.homes[home].rows).unwrap();
+                    if let (false, Some(head)) = (authors.contains_key(time), head) {
+                        authors.insert(*time, (head.author, head.seq));
+                    }
+                }
+            }
+        }
+        for _ in 0..64 {
+            world.meet_all();
+            let mut busy = false;
+            for home in 0..world.homes.len() {
+                let own_only = below(&mut world.dice, 2) == 0;
+                while !world.is_ended(home) && world.rescue(home, own_only, 3) {
+                    (busy, rescued) = (true, rescued + 1);
+                }
+            }
+            let mut left = (0..world.homes.len()).filter(|home| !world.is_ended(*home));
+            let is_done = left.all(|home| {
+                world.space(home).rescue(&world.homes[home].rows, &PERSON, &|_| true, 1).unwrap().is_empty()
+            });
+            if !busy && is_done {
+                break;
+            }
+        }
+        let hashes: BTreeSet<[u8; 32]> =
+            world.homes.iter().map(|home| state_hash(&home.rows).unwrap()).collect();
+        assert_eq!(hashes.len(), 1, "seed {seed}: the homes differ");
+        if (0..world.homes.len()).all(|home| world.is_ended(home)) {
+            continue;
+        }
+        let shown: BTreeSet<i64> = world
+            .live(0)
+            .iter()
+            .flat_map(|node| node.versions.iter().map(|version| version.mtime_ms))
+            .collect();
+        for (time, (author, seq)) in &authors {
+            let counts = ends.get(author).is_none_or(|count| seq < count);
+            let is_asked_for = counts && !world.ledger.gone.contains(time);
+            assert!(
+                !is_asked_for || shown.contains(time) || world.is_trashed(*time),
+                "seed {seed}: content {time} is lost"
+            );
+        }
+        ended += ends.len();
+        contents += authors.len();
+    }
+    assert!(ended > 0 && rescued > 0 && contents > 0, "{ended} {rescued} {contents}");
+}
+
+/// Folders that are missing come back with their names, and a content that was replaced does not.
+#[test]
+fn a_file_in_a_folder_of_an_ended_device_keeps_its_path() {
+    let mut world = World::new(0, 3);
+    let [outer, inner, file] = [1, 2, 3].map(|n| NodeId([n; 16]));
+    world.write_all(
+        1,
+        vec![
+            place(outer, NodeId::ROOT, "journeys", NodeKind::Folder),
+            place(inner, outer, "2026", NodeKind::Folder),
+        ],
+    );
+    world.meet(1, 2);
+    world.write_all(2, vec![place(file, inner, "a.jpg", NodeKind::File), content(file, 1, &[])]);
+    let head = world.space(2).own_head(&world.homes[2].rows).unwrap().unwrap();
+    let hlc = world.homes[2].held[&head.id].body.hlc;
+    let first = OpOrder { entry: crate::order::EntryOrder { hlc, author: key(3), seq: head.seq }, index: 1 };
+    world.write_all(2, vec![content(file, 2, &[first])]);
+    assert_eq!(world.end(0, key(2)), Some(0));
+    world.meet_all();
+    assert!(world.shown(0).is_empty());
+    assert!(!world.rescue(0, true, 100), "not of this device");
+    assert!(world.rescue(2, true, 100));
+    world.meet_all();
+    let expected = [("journeys", vec![]), ("journeys/2026", vec![]), ("journeys/2026/a.jpg", vec![2])];
+    for home in 0..3 {
+        assert_eq!(world.shown(home), expected.clone().map(|(path, at)| (path.to_owned(), at)).into());
+        assert!(!world.rescue(home, false, 100), "nothing is left to do");
+    }
+    // What is done with it afterwards stands.
+    world.write_all(0, vec![Op::Trash(Trash { node: file })]);
+    world.meet_all();
+    assert!(!world.rescue(2, false, 100));
+    assert_eq!(world.shown(2).len(), 2);
+}
+
+/// A file that an ended device made is nothing but a name where another one moved it.
+#[test]
+fn a_file_that_was_moved_keeps_the_content_that_it_had() {
+    let mut world = World::new(0, 3);
+    let file = NodeId([1; 16]);
+    world.write_all(1, vec![place(file, NodeId::ROOT, "new", NodeKind::File), content(file, 1, &[])]);
+    world.meet(1, 2);
+    world.write_all(1, vec![content(file, 2, &[])]);
+    world.write_all(2, vec![place(file, NodeId::ROOT, "moved", NodeKind::File)]);
+    assert_eq!(world.end(0, key(2)), Some(0));
+    world.meet_all();
+    assert_eq!(world.shown(0), BTreeMap::from([("moved".to_owned(), vec![])]));
+    assert!(world.rescue(2, true, 100));
+    world.meet_all();
+    assert_eq!(
+        world.shown(0),
+        BTreeMap::from([("moved".to_owned(), vec![1])]),
+        "what it had when it was moved"
+    );
+    assert!(!world.rescue(0, false, 100) && !world.rescue(2, false, 100));
+}
+
+/// Whoever trashed what somebody had seen wanted it gone, with all that was in it.
+#[test]
+fn what_was_trashed_afterwards_is_not_written_again() {
+    let mut world = World::new(0, 3);
+    let [folder, file, other] = [1, 2, 3].map(|n| NodeId([n; 16]));
+    world.write_all(1, vec![place(folder, NodeId::ROOT, "folder", NodeKind::Folder)]);
+    world.meet(1, 2);
+    world.write_all(2, vec![place(file, folder, "a", NodeKind::File), content(file, 1, &[])]);
+    world.write_all(2, vec![Op::Trash(Trash { node: folder })]);
+    world.write_all(2, vec![place(other, NodeId::ROOT, "b", NodeKind::File), content(other, 2, &[])]);
+    assert_eq!(world.end(0, key(2)), Some(0));
+    world.meet_all();
+    assert!(!world.rescue(2, false, 100));
+    assert_eq!(world.shown(0), BTreeMap::from([("b".to_owned(), vec![2])]));
+}
