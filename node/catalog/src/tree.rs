@@ -38,7 +38,8 @@ pub use self::losses::Overwritten;
 pub use self::row::{Counts, Newest, Version};
 pub use self::shown::{Shown, differing, is_apart};
 pub use self::state::state_hash;
-pub use self::stranded::{Stranded, rescue};
+pub use self::stranded::{Stranded, Turn, rescue};
+pub(crate) use self::view::problems_back;
 pub use self::view::{
     Listed, Node, Trashed, alike, child, children, children_part, count_children, counts, counts_of, lookup,
     meta, metas, named, node, path_of, problems, problems_of, trash_list, walk,

@@ -152,6 +152,9 @@ impl Space {
         }
         self.authors.persons = persons;
         self.judge_anew(rows, Vec::new(), None, &mut run)?;
+        if self.has_due(rows, now_ms)? {
+            self.release(rows, &mut run)?;
+        }
         run.report.outcome = Outcome::Taken;
         self.take_waiting(rows, &mut run)?;
         Ok(run.report)

@@ -2,6 +2,8 @@
 //! (`docs/spec/04-spaces.md`, "Stranded").
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use locker_crypto::Refusal;
 use locker_crypto::id::{PersonId, VerifyingKey};
@@ -11,14 +13,18 @@ use super::row::EntryRow;
 use crate::operation::Op;
 use crate::order::{EntryOrder, OpOrder, Past};
 use crate::rows::{ReadRows, RowError};
-use crate::tree::{self, Stranded, rescue};
+use crate::tree::{self, Stranded, Turn, rescue};
 
-/// Operations without effect that are looked at: the last ones.
+/// Operations that are looked at: the last ones of the person, and as many of ended authors.
 const LOOK_MAX: usize = 65_536;
+/// Operations without effect among which these are sought.
+const SEEK_MAX: usize = 1 << 20;
+/// Entries of which it is remembered what their authors knew.
+const PASTS_MAX: usize = 256;
 
 impl Space {
     /// Plans what gives stranded operations of a person's devices their effect again, each with what is to be written for
-    /// it: those that `is_due` lets through, until `most` operations are planned.
+    /// it. Nothing while something is held back: the tree is planned on as all devices see it.
     ///
     /// Cost: one look for each operation that has no effect; nothing without one.
     ///
@@ -28,39 +34,47 @@ impl Space {
         &self,
         rows: &dyn ReadRows,
         person: &PersonId,
-        is_due: &dyn Fn(&OpOrder) -> bool,
-        most: usize,
+        turn: &Turn<'_>,
     ) -> Result<Vec<(OpOrder, Vec<Op>)>, RowError> {
-        let mut problems = tree::problems(rows)?;
-        problems.drain(..problems.len().saturating_sub(LOOK_MAX));
-        let mut found = Found {
-            space: self,
-            rows,
-            person: *person,
-            ops: Vec::new(),
-            refused: Vec::new(),
-            past: RefCell::new(None),
-        };
-        let mut last: Option<EntryRow> = None;
-        for (at, why) in problems {
-            let is_stranded = why == Refusal::Node && found.is_ours(&at.entry.author);
-            if !is_stranded && !matches!(why, Refusal::Rights | Refusal::Frontier) {
-                continue;
-            }
-            if last.as_ref().is_none_or(|entry| entry.order() != at.entry) {
-                last = self.counting_at(rows, &at.entry)?;
-            }
-            let ops = last.as_ref().map_or(&[][..], |entry| entry.body.ops.as_slice());
-            match ops.get(usize::from(at.index)) {
-                Some(op) if is_stranded => found.ops.push((at, op.clone())),
-                Some(op @ (Op::Move(_) | Op::Content(_))) => found.refused.push((at, op.clone())),
-                _ => {}
-            }
-        }
-        if found.ops.is_empty() && found.refused.is_empty() {
+        if self.is_apart {
             return Ok(Vec::new());
         }
-        rescue(rows, &found, is_due, most)
+        let (mut stranded, mut refused, mut seen) = (Vec::new(), Vec::new(), 0);
+        tree::problems_back(rows, &mut |at, why| {
+            let kept = match why {
+                Refusal::Node if self.person_of(&at.entry.author) == Some(*person) => Some(&mut stranded),
+                Refusal::Frontier => Some(&mut refused),
+                _ => None,
+            };
+            if let Some(kept) = kept.filter(|kept| kept.len() < LOOK_MAX) {
+                kept.push(at);
+            }
+            seen += 1;
+            if seen < SEEK_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        if stranded.is_empty() && refused.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut ops = self.ops_at(rows, stranded)?;
+        ops.retain(|(_, op)| op.is_tree());
+        let mut refused = self.ops_at(rows, refused)?;
+        refused.retain(|(_, op)| matches!(op, Op::Move(_) | Op::Content(_)));
+        let pasts = RefCell::new(BTreeMap::new());
+        rescue(rows, &Found { space: self, rows, person: *person, ops, refused, pasts }, turn)
+    }
+
+    /// Reads operations, the last one first. Gives them in total order.
+    fn ops_at(&self, rows: &dyn ReadRows, places: Vec<OpOrder>) -> Result<Vec<(OpOrder, Op)>, RowError> {
+        let mut found = Vec::new();
+        let mut entry: Option<EntryRow> = None;
+        for at in places.into_iter().rev() {
+            if entry.as_ref().is_none_or(|entry| entry.order() != at.entry) {
+                entry = self.counting_at(rows, &at.entry)?;
+            }
+            let ops = entry.as_ref().map_or(&[][..], |entry| entry.body.ops.as_slice());
+            found.extend(ops.get(usize::from(at.index)).map(|op| (at, op.clone())));
+        }
+        Ok(found)
     }
 }
 
@@ -70,8 +84,8 @@ struct Found<'a> {
     person: PersonId,
     ops: Vec<(OpOrder, Op)>,
     refused: Vec<(OpOrder, Op)>,
-    /// The last entry that was asked about, and what its author knew.
-    past: RefCell<Option<(EntryOrder, Past)>>,
+    /// What the authors of entries knew that were asked about.
+    pasts: RefCell<BTreeMap<EntryOrder, Past>>,
 }
 
 impl Stranded for Found<'_> {
@@ -91,15 +105,17 @@ impl Stranded for Found<'_> {
         if entry.author == other.author {
             return Ok(other.seq <= entry.seq);
         }
-        if let Some((order, past)) = &*self.past.borrow()
-            && order == entry
-        {
+        let mut pasts = self.pasts.borrow_mut();
+        if let Some(past) = pasts.get(entry) {
             return Ok(past.knows(&other.author, other.seq));
         }
         let Some(row) = self.space.counting_at(self.rows, entry)? else { return Ok(false) };
         let past = self.space.past(self.rows, &row)?;
         let known = past.knows(&other.author, other.seq);
-        *self.past.borrow_mut() = Some((*entry, past));
+        if pasts.len() >= PASTS_MAX {
+            pasts.clear();
+        }
+        pasts.insert(*entry, past);
         Ok(known)
     }
 }

@@ -106,12 +106,8 @@ impl Plan<'_> {
                 row.place.by.is_none() && row.place.parent == op.parent && row.place.name == op.name;
             let is_later =
                 row.place.moved.entry > self.entry.order() && !self.entry.knew(&row.place.moved.entry)?;
-            let is_trashed = match row.place.by {
-                Some(by) => self.entry.knew(&by.entry)?,
-                None => false,
-            };
-            // A later move stands, unless the thing has gone to the trash since, of which this author knew nothing.
-            if row.kind != kind || is_there || (is_later && row.place.by.is_none()) || is_trashed {
+            // A later move stands, unless the thing is in the trash: this author took it out, or knew nothing of that.
+            if row.kind != kind || is_there || (is_later && row.place.by.is_none()) {
                 return Ok(());
             }
         }

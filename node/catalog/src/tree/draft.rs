@@ -26,30 +26,40 @@ pub(super) struct Draft<'a> {
     rows: &'a dyn ReadRows,
     /// In this order.
     pub(super) ops: Vec<Op>,
-    /// Nodes that these make, and the folder in which each is by them.
-    made: HashMap<NodeId, (NodeKind, NodeId)>,
+    /// Where these place nodes.
+    placed: HashMap<NodeId, Placed>,
+}
+
+/// Where a node is by a draft.
+struct Placed {
+    kind: NodeKind,
+    parent: NodeId,
+    /// Whether it is made.
+    is_new: bool,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(rows: &'a dyn ReadRows) -> Self {
-        Self { rows, ops: Vec::new(), made: HashMap::new() }
+        Self { rows, ops: Vec::new(), placed: HashMap::new() }
     }
 
     /// What these operations make of a node that is not there.
     pub(super) fn made(&self, node: NodeId) -> Option<NodeKind> {
-        self.made.get(&node).map(|(kind, _)| *kind)
+        self.placed.get(&node).filter(|placed| placed.is_new).map(|placed| placed.kind)
     }
 
     /// Whether a node is there, or is made.
     pub(super) fn has(&self, node: NodeId) -> Result<bool, RowError> {
-        Ok(node == NodeId::ROOT || self.made.contains_key(&node) || nodes::read(self.rows, node)?.is_some())
+        Ok(node == NodeId::ROOT || self.placed.contains_key(&node) || nodes::read(self.rows, node)?.is_some())
     }
 
     /// Moves a node, or makes it.
     pub(super) fn place(&mut self, kind: NodeKind, op: Move) -> Result<(), RowError> {
-        if self.made.contains_key(&op.node) || nodes::read(self.rows, op.node)?.is_none() {
-            self.made.insert(op.node, (kind, op.parent));
-        }
+        let is_new = match self.placed.get(&op.node) {
+            Some(placed) => placed.is_new,
+            None => nodes::read(self.rows, op.node)?.is_none(),
+        };
+        self.placed.insert(op.node, Placed { kind, parent: op.parent, is_new });
         self.ops.push(Op::Move(op));
         Ok(())
     }
@@ -66,6 +76,10 @@ impl<'a> Draft<'a> {
     pub(super) fn trashed_above(&self, node: NodeId) -> Result<Option<(NodeId, OpOrder)>, RowError> {
         let mut at = node;
         for _ in 0..nodes::CHAIN_MAX {
+            if let Some(placed) = self.placed.get(&at) {
+                at = placed.parent;
+                continue;
+            }
             let Some(row) = nodes::read(self.rows, at)? else { return Ok(None) };
             if let Some(by) = row.place.by {
                 return Ok(Some((at, by)));
@@ -86,9 +100,9 @@ impl<'a> Draft<'a> {
             if at == node || !left.insert(at) {
                 return Ok(NodeId::ROOT);
             }
-            if let Some((kind, parent)) = self.made.get(&at) {
-                match kind {
-                    NodeKind::Folder => at = *parent,
+            if let Some(placed) = self.placed.get(&at) {
+                match placed.kind {
+                    NodeKind::Folder => at = placed.parent,
                     _ => return Ok(NodeId::ROOT),
                 }
                 continue;

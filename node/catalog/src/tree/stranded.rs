@@ -2,16 +2,17 @@
 //! a file, that a device made which was ended where that was not known yet (`docs/spec/04-spaces.md`, "Stranded").
 //!
 //! This file plans. Nothing is noted of what was written again: a content names the stranded one among those that it
-//! replaces, and a node that is there was placed by a later move. In doubt a thing is kept.
+//! replaces, and a node that is there was placed by a later move. In doubt a thing is kept, but what somebody deleted who
+//! had seen it does not come back.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use locker_crypto::id::{NodeId, VerifyingKey, VersionId};
 
 use super::draft::{Draft, each_below, last_meta, recovered_name};
 use super::nodes;
-use super::row::Row;
+use super::row::{Row, Version};
 use crate::name;
 use crate::operation::{Content, Meta, Move, NodeKind, Op, version_id};
 use crate::order::{EntryOrder, OpOrder};
@@ -25,7 +26,7 @@ pub trait Stranded {
     /// Those of the devices of one person, for want of the node or folder that they name, in total order.
     fn ops(&self) -> &[(OpOrder, Op)];
 
-    /// Moves and contents for which their authors had no right, in total order.
+    /// Moves and contents of authors who were ended before them, in total order.
     fn refused(&self) -> &[(OpOrder, Op)];
 
     /// Whether a device is one of that person.
@@ -38,117 +39,176 @@ pub trait Stranded {
     fn knew(&self, entry: &EntryOrder, other: &EntryOrder) -> Result<bool, RowError>;
 }
 
-/// Plans what gives stranded operations their effect, each with what is to be written for it, in this order: those that
-/// `is_due` lets through, until `most` operations are planned. What is to be written for one may rest on what is written
-/// for those before it. Nothing if all of them have it, or want none any more.
+/// Which stranded operations are to be written again.
+pub struct Turn<'a> {
+    /// Those of whom it is the turn.
+    pub is_due: &'a dyn Fn(&OpOrder) -> bool,
+    /// Those that were tried, and are left as they are.
+    pub is_left: &'a dyn Fn(&OpOrder) -> bool,
+    /// About how many operations are planned at most.
+    pub most: usize,
+}
+
+impl Turn<'_> {
+    fn takes(&self, at: &OpOrder) -> bool {
+        (self.is_due)(at) && !(self.is_left)(at)
+    }
+}
+
+/// Versions that were to be replaced and were not there, by the content that did it.
+type Absent = HashMap<OpOrder, Vec<VersionId>>;
+
+/// Operations by the node that they are about, in total order.
+type ByNode<'a, T> = HashMap<NodeId, Vec<(OpOrder, &'a T)>>;
+
+/// Plans what gives stranded operations their effect, each with what is to be written for it, in this order. What is to
+/// be written for one may rest on what is written for those before it. Nothing if all of them have it, or want none any
+/// more. What is found is named by what stands for it: the stranded operation, for a file without content the one that
+/// wrote what it gets, for one in the trash its version.
 ///
-/// Cost: one look for each operation without effect.
+/// Cost: one look for each operation without effect; of a trashed folder that an ended device had brought back, what is
+/// in it.
 ///
 /// # Errors
 /// [`RowError`] as the store gives it.
 pub fn rescue(
     rows: &dyn ReadRows,
     stranded: &dyn Stranded,
-    is_due: &dyn Fn(&OpOrder) -> bool,
-    most: usize,
+    turn: &Turn<'_>,
 ) -> Result<Vec<(OpOrder, Vec<Op>)>, RowError> {
-    let mut plan = Plan::new(rows, stranded);
-    let mut found = Vec::new();
-    let mut take = |plan: &mut Plan<'_>, at: OpOrder, from: usize| {
-        let ops = plan.draft.ops[from..].to_vec();
-        if !ops.is_empty() {
-            found.push((at, ops));
-        }
-        plan.draft.ops.len() < most
-    };
-    for (at, op) in stranded.ops().iter().filter(|(at, _)| is_due(at)) {
-        let from = plan.draft.ops.len();
+    let mut plan = Plan::new(rows, stranded, turn);
+    for (at, op) in stranded.ops().iter().filter(|(at, _)| turn.takes(at)) {
         match op {
             Op::Move(op) => plan.place(at, op)?,
             Op::Content(op) => plan.write(at, op)?,
             Op::Meta(op) => plan.meta(at, op)?,
             _ => {}
         }
-        if !take(&mut plan, *at, from) {
-            return Ok(found);
+        if !plan.take(*at) {
+            return Ok(plan.found);
         }
     }
+    let mut back: HashMap<NodeId, Vec<OpOrder>> = HashMap::new();
     for (at, op) in stranded.refused() {
-        let from = plan.draft.ops.len();
-        let due = match op {
-            Op::Move(op) => plan.take_out(at, op.node, is_due)?,
-            Op::Content(op) => plan.fill(at, op, is_due)?.or(plan.take_out(at, op.node, is_due)?),
-            _ => None,
-        };
-        if let Some(due) = due
-            && !take(&mut plan, due, from)
-        {
+        match op {
+            Op::Move(op) => back.entry(op.node).or_default().push(*at),
+            Op::Content(op) => {
+                back.entry(op.node).or_default().push(*at);
+                if !plan.fill(at, op)? {
+                    return Ok(plan.found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let nodes: BTreeSet<NodeId> = back.keys().copied().collect();
+    for node in nodes {
+        if !plan.take_out(node, &back[&node])? {
             break;
         }
     }
-    Ok(found)
+    Ok(plan.found)
 }
 
 struct Plan<'a> {
     rows: &'a dyn ReadRows,
     stranded: &'a dyn Stranded,
+    turn: &'a Turn<'a>,
     draft: Draft<'a>,
-    /// Moves without effect, by the node, in total order.
-    moves: HashMap<NodeId, Vec<(OpOrder, &'a Move)>>,
+    /// Operations of the draft that are told already.
+    told: usize,
+    found: Vec<(OpOrder, Vec<Op>)>,
+    /// Stranded moves.
+    moves: ByNode<'a, Move>,
+    /// Moves of authors who were ended.
+    ground: ByNode<'a, Move>,
     /// What was put into the trash and was not there, by whom.
     trashed: HashMap<NodeId, Vec<OpOrder>>,
-    /// What stranded contents replaced.
-    replaced: BTreeSet<VersionId>,
-    /// What refused contents replaced, by whom.
-    refused: HashMap<VersionId, Vec<OpOrder>>,
+    /// Versions that stranded contents replaced, by whom, and those that are stranded.
+    replaced: HashMap<(NodeId, VersionId), Vec<OpOrder>>,
+    contents: HashMap<(NodeId, VersionId), &'a Content>,
+    /// Versions that contents of ended authors replaced, by whom.
+    refused: HashMap<(NodeId, VersionId), Vec<OpOrder>>,
+    /// The last stranded value of each meta item.
+    metas: HashMap<(NodeId, &'a str), OpOrder>,
+    /// Files that get a stranded content by this plan.
+    written: HashSet<NodeId>,
 }
 
 impl<'a> Plan<'a> {
-    fn new(rows: &'a dyn ReadRows, stranded: &'a dyn Stranded) -> Self {
+    fn new(rows: &'a dyn ReadRows, stranded: &'a dyn Stranded, turn: &'a Turn<'a>) -> Self {
         let mut plan = Self {
             rows,
             stranded,
+            turn,
             draft: Draft::new(rows),
+            told: 0,
+            found: Vec::new(),
             moves: HashMap::new(),
+            ground: HashMap::new(),
             trashed: HashMap::new(),
-            replaced: BTreeSet::new(),
+            replaced: HashMap::new(),
+            contents: HashMap::new(),
             refused: HashMap::new(),
+            metas: HashMap::new(),
+            written: HashSet::new(),
         };
+        // Names and kinds that replay refuses were nobody's to see.
+        let fits = |op: &Move| name::check(&op.name).is_ok() && NodeKind::from_code(op.kind).is_ok();
         for (at, op) in stranded.refused() {
             match op {
-                Op::Move(op) => plan.moves.entry(op.node).or_default().push((*at, op)),
+                Op::Move(op) if fits(op) => plan.ground.entry(op.node).or_default().push((*at, op)),
                 Op::Content(op) => {
-                    op.bases.iter().for_each(|vid| plan.refused.entry(*vid).or_default().push(*at));
+                    for vid in &op.bases {
+                        plan.refused.entry((op.node, *vid)).or_default().push(*at);
+                    }
                 }
                 _ => {}
             }
         }
         for (at, op) in stranded.ops() {
             match op {
-                Op::Move(op) => plan.moves.entry(op.node).or_default().push((*at, op)),
+                Op::Move(op) if fits(op) => plan.moves.entry(op.node).or_default().push((*at, op)),
                 Op::Trash(op) => plan.trashed.entry(op.node).or_default().push(*at),
-                Op::Content(op) => plan.replaced.extend(&op.bases),
+                Op::Content(op) => {
+                    plan.contents.insert((op.node, version_id(at)), op);
+                    for vid in &op.bases {
+                        plan.replaced.entry((op.node, *vid)).or_default().push(*at);
+                    }
+                }
+                Op::Meta(op) => _ = plan.metas.insert((op.node, &op.key), *at),
                 _ => {}
             }
-        }
-        for moves in plan.moves.values_mut() {
-            moves.sort_unstable_by_key(|(at, _)| *at);
         }
         plan
     }
 
+    /// Notes what the draft has got for an operation. Says whether there is room for more.
+    fn take(&mut self, at: OpOrder) -> bool {
+        let ops = self.draft.ops[self.told..].to_vec();
+        self.told = self.draft.ops.len();
+        if !ops.is_empty() {
+            self.found.push((at, ops));
+        }
+        self.told < self.turn.most
+    }
+
     fn place(&mut self, at: &OpOrder, op: &Move) -> Result<(), RowError> {
+        // Of several the last one stands, whoever wrote it: what is written for one is later than all.
+        if self.last_stranded(op.node).is_none_or(|(last, _)| last != *at) {
+            return Ok(());
+        }
         let Ok(kind) = NodeKind::from_code(op.kind) else { return Ok(()) };
         if let Some(row) = nodes::read(self.rows, op.node)? {
-            let is_over = match row.place.by {
+            let is_gone = match row.place.by {
                 Some(by) => self.stranded.knew(&by.entry, &at.entry)?,
-                None => row.place.moved >= *at,
+                None => false,
             };
-            if row.kind != kind || is_over {
+            if row.kind != kind || row.place.moved >= *at || is_gone {
                 return Ok(());
             }
         }
-        if self.is_given_up(at, op.node)? || self.is_given_up(at, op.parent)? {
+        if self.is_trashed(at, op.node)? || self.is_gone_above(at, op.parent)? {
             return Ok(());
         }
         let parent = self.folder_for(at, op.parent, op.node)?;
@@ -156,17 +216,28 @@ impl<'a> Plan<'a> {
     }
 
     fn write(&mut self, at: &OpOrder, op: &Content) -> Result<(), RowError> {
-        if self.is_given_up(at, op.node)? || self.replaced.contains(&version_id(at)) {
+        let vid = version_id(at);
+        let others = self.replaced.get(&(op.node, vid)).map_or(&[][..], Vec::as_slice);
+        if self.is_known_to_any(others, at)? {
             return Ok(());
         }
+        let mut bases = op.bases.clone();
         match nodes::read(self.rows, op.node)? {
             Some(row) => {
-                if row.kind != NodeKind::File || self.is_replaced(op.node, &row, &version_id(at))? {
+                let undos = self.absent(op.node, &row)?;
+                let is_done = undos.values().any(|absent| absent.contains(&vid));
+                if row.kind != NodeKind::File || is_done {
                     return Ok(());
+                }
+                // What was written again of those that it replaces.
+                for version in &row.versions {
+                    let again = self.written_again(op.node, version, &undos);
+                    bases.extend(again.filter(|vid| op.bases.contains(vid)).map(|_| version.vid));
                 }
                 // Whoever trashed it may have seen a name without this content: it is to be had from there.
                 if let Some((top, by)) = self.draft.trashed_above(op.node)?
                     && !self.stranded.knew(&by.entry, &at.entry)?
+                    && !self.is_trashed(at, op.node)?
                 {
                     self.draft.take_out(op.node, &row, top)?;
                 }
@@ -174,33 +245,46 @@ impl<'a> Plan<'a> {
             None => match self.draft.made(op.node) {
                 Some(NodeKind::File) => {}
                 Some(_) => return Ok(()),
-                None => self.make(at, op.node)?,
+                None => {
+                    if !self.make(at, op.node)? {
+                        return Ok(());
+                    }
+                }
             },
         }
-        self.push_content(at, op);
+        self.written.insert(op.node);
+        self.push_content(at, Content { bases, ..op.clone() });
         Ok(())
     }
 
     /// Writes a content, in the place of the one that has no effect too.
-    fn push_content(&mut self, at: &OpOrder, op: &Content) {
-        let mut bases = op.bases.clone();
-        bases.push(version_id(at));
-        bases.sort_unstable();
-        bases.dedup();
-        self.draft.ops.push(Op::Content(Content { bases, ..op.clone() }));
+    fn push_content(&mut self, at: &OpOrder, mut op: Content) {
+        op.bases.push(version_id(at));
+        op.bases.sort_unstable();
+        op.bases.dedup();
+        self.draft.ops.push(Op::Content(op));
     }
 
-    /// Makes a file where it was for whoever wrote into it.
-    fn make(&mut self, at: &OpOrder, node: NodeId) -> Result<(), RowError> {
+    /// Makes a file where it was for whoever wrote into it. Says whether it is one that nobody deleted.
+    fn make(&mut self, at: &OpOrder, node: NodeId) -> Result<bool, RowError> {
         let kind = NodeKind::File;
-        let (parent, name) = match self.last_move(at, node, kind)? {
+        let last = self.last_place(at, node, kind)?;
+        if self.is_trashed(at, node)? {
+            return Ok(false);
+        }
+        let (parent, name) = match last {
+            Some(last) if self.is_gone_above(at, last.parent)? => return Ok(false),
             Some(last) => (self.folder_for(at, last.parent, node)?, last.name.clone()),
             None => (NodeId::ROOT, recovered_name(at)),
         };
-        self.draft.place(kind, Move { node, parent, name, kind: kind.code() })
+        self.draft.place(kind, Move { node, parent, name, kind: kind.code() })?;
+        Ok(true)
     }
 
     fn meta(&mut self, at: &OpOrder, op: &Meta) -> Result<(), RowError> {
+        if self.metas.get(&(op.node, op.key.as_str())) != Some(at) {
+            return Ok(());
+        }
         let stands = match last_meta(self.rows, op.node, &op.key)? {
             Some((last, value)) => value == op.value || last > *at,
             None => op.value.is_empty(),
@@ -211,61 +295,112 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Gives a file the content that it had for whoever moved it, if it has none. Says by which move that is.
-    fn fill(
-        &mut self,
-        at: &OpOrder,
-        op: &Content,
-        is_due: &dyn Fn(&OpOrder) -> bool,
-    ) -> Result<Option<OpOrder>, RowError> {
-        let Some(row) = nodes::read(self.rows, op.node)? else { return Ok(None) };
-        let moved = row.place.moved;
+    /// Gives a file the content that it had for whoever moved it, if it has none. Says whether there is room for more.
+    fn fill(&mut self, at: &OpOrder, op: &Content) -> Result<bool, RowError> {
+        let Some(row) = nodes::read(self.rows, op.node)? else { return Ok(true) };
         let is_bare = row.kind == NodeKind::File && row.versions.is_empty() && row.place.by.is_none();
-        if !is_bare || !self.stranded.is_ours(&moved.entry.author) || !is_due(&moved) {
-            return Ok(None);
+        if !is_bare || self.written.contains(&op.node) {
+            return Ok(true);
         }
-        let vid = version_id(at);
-        let others = self.refused.get(&vid).map_or(&[][..], Vec::as_slice);
-        let is_over = self.replaced.contains(&vid) || self.knew_any(&moved.entry, others)?;
+        // What was written again for another one says nothing of what that one had seen.
+        let moved =
+            self.moves.get(&op.node).and_then(|moves| moves.last()).map_or(row.place.moved, |last| last.0);
+        let is_due = (self.turn.is_due)(&moved) && !(self.turn.is_left)(at);
+        if !is_due || !self.stranded.is_ours(&moved.entry.author) {
+            return Ok(true);
+        }
+        let version = (op.node, version_id(at));
+        let others = self.refused.get(&version).map_or(&[][..], Vec::as_slice);
+        let is_over = self.replaced.contains_key(&version) || self.knew_any(&moved.entry, others)?;
         if is_over || !self.stranded.knew(&moved.entry, &at.entry)? {
-            return Ok(None);
+            return Ok(true);
         }
-        self.push_content(at, op);
-        Ok(Some(moved))
+        self.push_content(at, op.clone());
+        Ok(self.take(*at))
     }
 
-    /// Takes a file out of the trash for whoever wrote into it: for him it was not there, since something that has no
-    /// effect had brought it back. Says by which content that is.
-    fn take_out(
-        &mut self,
-        at: &OpOrder,
-        node: NodeId,
-        is_due: &dyn Fn(&OpOrder) -> bool,
-    ) -> Result<Option<OpOrder>, RowError> {
-        let Some(row) = nodes::read(self.rows, node)? else { return Ok(None) };
-        let Some(by) = row.place.by else { return Ok(None) };
-        let stranded = self.stranded;
-        let mut found = None;
+    /// Takes files out of the trash for whoever wrote into them: for him they were not there, since operations that have
+    /// no effect had brought them back. Says whether there is room for more.
+    fn take_out(&mut self, node: NodeId, back: &[OpOrder]) -> Result<bool, RowError> {
+        let Some(row) = nodes::read(self.rows, node)? else { return Ok(true) };
+        let Some(by) = row.place.by else { return Ok(true) };
+        // Who trashed it and knew of that wanted it gone all the same.
+        let mut unknown = Vec::new();
+        for at in back {
+            if !self.stranded.knew(&by.entry, &at.entry)? {
+                unknown.push(*at);
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(true);
+        }
+        let mut found = Vec::new();
         each_below(self.rows, node, row, &mut |file, row| {
             for version in &row.versions {
-                let (op, entry) = (version.op, &version.op.entry);
-                let is_later = op > by && stranded.is_ours(&entry.author) && is_due(&op);
-                if is_later && stranded.knew(entry, &by.entry)? && stranded.knew(entry, &at.entry)? {
-                    found = Some((file, row.clone(), op));
-                    return Ok(ControlFlow::Break(()));
+                if self.is_brought_back(node, file, row, version, by, &unknown)? {
+                    found.push((file, row.clone(), version.op));
+                    break;
                 }
             }
-            Ok(ControlFlow::Continue(()))
+            let is_full = self.told + found.len() >= self.turn.most;
+            Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
-        let Some((file, row, op)) = found else { return Ok(None) };
-        self.draft.take_out(file, &row, node)?;
-        Ok(Some(op))
+        for (file, row, op) in found {
+            self.draft.take_out(file, &row, node)?;
+            if !self.take(op) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    /// Whether a version was replaced by one that has an effect, or was written again.
-    fn is_replaced(&self, node: NodeId, row: &Row, vid: &VersionId) -> Result<bool, RowError> {
+    /// Whether a version of a file in the trash was written by one of the person's devices who knew that it had been put
+    /// there, and that it was brought back.
+    fn is_brought_back(
+        &self,
+        top: NodeId,
+        file: NodeId,
+        row: &Row,
+        version: &Version,
+        by: OpOrder,
+        back: &[OpOrder],
+    ) -> Result<bool, RowError> {
+        let op = version.op;
+        let is_ours = op > by && self.stranded.is_ours(&op.entry.author) && self.turn.takes(&op);
+        if !is_ours || !self.stranded.knew(&op.entry, &by.entry)? || !self.knew_any(&op.entry, back)? {
+            return Ok(false);
+        }
+        // What was written again says nothing of what its author had seen.
+        if self.written_again(file, version, &self.absent(file, row)?).is_some() {
+            return Ok(false);
+        }
+        let mut at = file;
+        for _ in 0..MISSING_MAX {
+            if self.is_trashed(&op, at)? {
+                return Ok(false);
+            }
+            match nodes::read(self.rows, at)? {
+                Some(row) if at != top => at = row.place.parent,
+                _ => break,
+            }
+        }
+        Ok(true)
+    }
+
+    /// The stranded version that was written again as this one.
+    fn written_again(&self, node: NodeId, version: &Version, undos: &Absent) -> Option<VersionId> {
+        let is_same = |vid: &&VersionId| {
+            self.contents.get(&(node, **vid)).is_some_and(|op| {
+                op.file == version.file && op.mtime_ms == version.mtime_ms && op.exec == version.exec
+            })
+        };
+        undos.get(&version.op)?.iter().find(is_same).copied()
+    }
+
+    /// What the contents of a file replaced that was not there.
+    fn absent(&self, node: NodeId, row: &Row) -> Result<Absent, RowError> {
         let undos = nodes::undos_after(self.rows, node, &row.created)?;
-        Ok(undos.iter().filter_map(|(_, undo)| undo.content.as_ref()).any(|done| done.absent.contains(vid)))
+        Ok(undos.into_iter().filter_map(|(op, undo)| Some((op, undo.content?.absent))).collect())
     }
 
     fn knew_any(&self, entry: &EntryOrder, ops: &[OpOrder]) -> Result<bool, RowError> {
@@ -277,54 +412,90 @@ impl<'a> Plan<'a> {
         Ok(false)
     }
 
-    /// Where a node that is missing was for the author of an operation.
-    fn last_move(&self, at: &OpOrder, node: NodeId, kind: NodeKind) -> Result<Option<&'a Move>, RowError> {
-        for (other, op) in self.moves.get(&node).map_or(&[][..], Vec::as_slice).iter().rev() {
-            let fits = other < at && op.kind == kind.code() && name::check(&op.name).is_ok();
-            if fits && self.stranded.knew(&at.entry, &other.entry)? {
+    fn is_known_to_any(&self, ops: &[OpOrder], at: &OpOrder) -> Result<bool, RowError> {
+        for op in ops {
+            if op != at && self.stranded.knew(&op.entry, &at.entry)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The last stranded move of a node that is not left.
+    fn last_stranded(&self, node: NodeId) -> Option<(OpOrder, &'a Move)> {
+        let moves = self.moves.get(&node)?.iter().rev();
+        moves.copied().find(|(at, _)| !(self.turn.is_left)(at))
+    }
+
+    /// Where a node that is missing is to be: by the last stranded move, or where it was for the author of an operation.
+    fn last_place(&self, at: &OpOrder, node: NodeId, kind: NodeKind) -> Result<Option<&'a Move>, RowError> {
+        if let Some((_, op)) = self.last_stranded(node).filter(|(_, op)| op.kind == kind.code()) {
+            return Ok(Some(op));
+        }
+        for (other, op) in self.ground.get(&node).map_or(&[][..], Vec::as_slice).iter().rev() {
+            if op.kind == kind.code() && self.stranded.knew(&at.entry, &other.entry)? {
                 return Ok(Some(op));
             }
         }
         Ok(None)
     }
 
-    /// The folders that are missing on the way up from one, the lowest first, as they were for the author of an operation.
-    fn missing(&self, at: &OpOrder, folder: NodeId) -> Result<Vec<&'a Move>, RowError> {
+    /// The folders that are missing on the way up from one, the lowest first, and the first one that is not.
+    fn missing(&self, at: &OpOrder, folder: NodeId) -> Result<(Vec<&'a Move>, NodeId), RowError> {
         let mut found: Vec<&Move> = Vec::new();
         let mut next = folder;
         while found.len() < MISSING_MAX && !self.draft.has(next)? {
-            match self.last_move(at, next, NodeKind::Folder)? {
+            match self.last_place(at, next, NodeKind::Folder)? {
                 Some(op) if found.iter().all(|other| other.node != op.node) => found.push(op),
                 _ => break,
             }
             next = found.last().map_or(NodeId::ROOT, |op| op.parent);
         }
-        Ok(found)
+        Ok((found, next))
     }
 
-    /// Whether what is missing, or a folder over it that is, was put into the trash by somebody who knew an operation.
-    fn is_given_up(&self, at: &OpOrder, node: NodeId) -> Result<bool, RowError> {
-        let mut over = vec![node];
-        if !self.draft.has(node)? {
-            if let Some(file) = self.last_move(at, node, NodeKind::File)? {
-                over.push(file.parent);
-            }
-            let folder = over.last().copied().unwrap_or(node);
-            over.extend(self.missing(at, folder)?.into_iter().map(|op| op.parent));
-        }
-        for node in over {
-            for by in self.trashed.get(&node).map_or(&[][..], Vec::as_slice) {
-                if by > at && self.stranded.knew(&by.entry, &at.entry)? {
-                    return Ok(true);
-                }
+    /// Whether somebody who knew an operation put a node into the trash that was not there, and nobody who knew that
+    /// placed it anew.
+    fn is_trashed(&self, at: &OpOrder, node: NodeId) -> Result<bool, RowError> {
+        for by in self.trashed.get(&node).map_or(&[][..], Vec::as_slice) {
+            if by > at && self.stranded.knew(&by.entry, &at.entry)? && !self.is_restored(node, by)? {
+                return Ok(true);
             }
         }
         Ok(false)
     }
 
+    fn is_restored(&self, node: NodeId, by: &OpOrder) -> Result<bool, RowError> {
+        for (at, _) in self.moves.get(&node).map_or(&[][..], Vec::as_slice) {
+            if at > by && self.stranded.knew(&at.entry, &by.entry)? {
+                return Ok(true);
+            }
+        }
+        match nodes::read(self.rows, node)? {
+            Some(row) if row.place.by.is_none() && row.place.moved > *by => {
+                self.stranded.knew(&row.place.moved.entry, &by.entry)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a folder, or one over it, is in the trash by somebody who knew an operation, or would be.
+    fn is_gone_above(&self, at: &OpOrder, folder: NodeId) -> Result<bool, RowError> {
+        let (missing, first) = self.missing(at, folder)?;
+        for node in missing.iter().map(|op| op.node).chain([first]) {
+            if self.is_trashed(at, node)? {
+                return Ok(true);
+            }
+        }
+        match self.draft.trashed_above(first)? {
+            Some((_, by)) => self.stranded.knew(&by.entry, &at.entry),
+            None => Ok(false),
+        }
+    }
+
     /// Where something goes that is to be in `folder`, which is made again if it is missing.
     fn folder_for(&mut self, at: &OpOrder, folder: NodeId, node: NodeId) -> Result<NodeId, RowError> {
-        for op in self.missing(at, folder)?.into_iter().rev() {
+        for op in self.missing(at, folder)?.0.into_iter().rev() {
             let parent = self.draft.folder_for(op.parent, op.node)?;
             self.draft.place(NodeKind::Folder, Move { parent, ..op.clone() })?;
         }

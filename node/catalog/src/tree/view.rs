@@ -326,6 +326,27 @@ pub fn problems(rows: &dyn ReadRows) -> Result<Vec<(OpOrder, Refusal)>, RowError
     problems_between(rows, &[], None)
 }
 
+/// Visits the operations that have no effect, with the reason, the last one in total order first, until `visit` breaks.
+///
+/// # Errors
+/// As [`node`].
+pub(crate) fn problems_back(
+    rows: &dyn ReadRows,
+    visit: &mut dyn FnMut(OpOrder, Refusal) -> ControlFlow<()>,
+) -> Result<(), RowError> {
+    let mut failed = None;
+    rows.scan_back(PROBLEMS, &[], None, &mut |key, value| match op_from_key(key)
+        .and_then(|op| Ok((op, refusal_named(value)?)))
+    {
+        Ok((op, why)) => visit(op, why),
+        Err(why) => {
+            failed = Some(why);
+            ControlFlow::Break(())
+        }
+    })?;
+    intact(failed.map_or(Ok(()), Err))
+}
+
 fn problems_between(
     rows: &dyn ReadRows,
     from: &[u8],

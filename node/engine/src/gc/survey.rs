@@ -130,7 +130,7 @@ impl<'a> Survey<'a> {
         self.is_blind |= space.is_apart();
         // What does not count now is needed once it is written again, and a device in doubt may drop no pin.
         self.is_blind |=
-            Doubt::read(self.snapshot)?.is_some() || !self.inner.uncounted(self.snapshot, &space)?.is_empty();
+            Doubt::read(self.snapshot)?.is_some() || self.inner.is_to_write_again(self.snapshot, &space)?;
         let may_write = matches!(space.own_role(), Role::Write | Role::Manage)
             && !space.is_read_only()
             && space.own_state(&self.snapshot.rows(self.space), self.inner.env().now_ms())? == OwnState::Fine;

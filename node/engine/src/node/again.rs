@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::hub::Hub;
-use crate::locker::Inner;
 use crate::rebirth::{Due, Left, Wrote};
 
 /// How long nothing may be written before another home than the one that wrote it does it.
@@ -27,7 +26,8 @@ pub(super) async fn run(hub: Arc<Hub>) {
     let mut quiet_since = Instant::now();
     loop {
         let count = *commits.borrow_and_update();
-        let pause = match hub.blocking(Inner::look_for_uncounted).await {
+        let tried = left.clone();
+        let pause = match hub.blocking(move |inner| inner.look_for_uncounted(&tried)).await {
             Ok(None) => {
                 hub.note_written_again(count);
                 None

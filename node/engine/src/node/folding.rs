@@ -124,7 +124,7 @@ impl Inner {
             return Ok(Look::Nothing);
         }
         let space = Space::open(&rows, self.keys().space, self.keys().device_id())?;
-        let is_whole = Doubt::read(&snapshot)?.is_none() && self.uncounted(&snapshot, &space)?.is_empty();
+        let is_whole = Doubt::read(&snapshot)?.is_none() && !self.is_to_write_again(&snapshot, &space)?;
         // What is folded would name what is held here, or be planned on a tree that nobody sees.
         let is_whole = is_whole && !space.is_apart();
         let may_write = matches!(space.own_role(), Role::Write | Role::Manage) && !space.is_read_only();

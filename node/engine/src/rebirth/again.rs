@@ -9,7 +9,7 @@ use locker_catalog::operation::{EntryRef, Op, Role};
 use locker_catalog::order::OpOrder;
 use locker_catalog::roster::Roster;
 use locker_catalog::space::{OwnState, Space, mark};
-use locker_catalog::tree::{self, Uncounted};
+use locker_catalog::tree::{self, Turn, Uncounted};
 use locker_crypto::id::{EntryId, VerifyingKey};
 use locker_store::{Reads, Snapshot};
 
@@ -24,7 +24,7 @@ use crate::writer::Change;
 const RESCUE_MAX: usize = 512;
 
 /// What is not written again until another node runs.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Left {
     /// Entries that could not be.
     entries: BTreeSet<EntryId>,
@@ -51,12 +51,13 @@ pub(crate) enum Wrote {
 }
 
 impl Inner {
-    /// Looks whether something is to be written again, and by whom first.
-    pub(crate) fn look_for_uncounted(&self) -> Result<Option<Due>, Error> {
+    /// Looks whether something is to be written again, but what is in `left`, and by whom first.
+    pub(crate) fn look_for_uncounted(&self, left: &Left) -> Result<Option<Due>, Error> {
         let store = self.store()?;
         let snapshot = store.read()?;
         let keys = self.keys();
-        if !self.removals_again(&snapshot)?.is_empty() && !Doubt::stops(&snapshot)? {
+        let removals = self.removals_again(&snapshot)?;
+        if removals.iter().any(|(name, _)| !left.entries.contains(name)) && !Doubt::stops(&snapshot)? {
             return Ok(Some(Due::Own));
         }
         let rows = snapshot.rows(keys.tag);
@@ -65,29 +66,51 @@ impl Inner {
         if !may_write || space.own_state(&rows, self.env().now_ms())? != OwnState::Fine {
             return Ok(None);
         }
-        let lost = self.uncounted(&snapshot, &space)?;
+        let mut lost = self.uncounted(&snapshot, &space)?;
+        lost.retain(|name| !left.entries.contains(&name.id));
         if lost.is_empty() {
-            // What does not count now may count once it is written again, and stands there.
-            let is_due = |due| -> Result<bool, Error> {
-                let is_in_turn = |at: &OpOrder| self.is_in_turn(due, at);
-                Ok(!space.rescue(&rows, &keys.person, &is_in_turn, 1)?.is_empty())
-            };
-            return Ok(match (is_due(Due::Others)?, is_due(Due::Own)?) {
-                (false, _) => None,
-                (true, false) => Some(Due::Others),
-                (true, true) => Some(Due::Own),
-            });
+            // What does not count now may count once it is written again, and something stands on it.
+            for due in [Due::Others, Due::Own] {
+                if self.plan_rescue(&snapshot, &space, due, left, 1)?.is_empty() {
+                    return Ok((due == Due::Own).then_some(Due::Others));
+                }
+            }
+            return Ok(Some(Due::Own));
         }
         let own = self.own_branches(&snapshot, &space)?;
         Ok(Some(if lost.iter().any(|name| own.contains(&name.id)) { Due::Own } else { Due::Others }))
     }
 
-    /// Whether a stranded operation is to be written again: by who wrote it, or by anybody.
-    fn is_in_turn(&self, due: Due, at: &OpOrder) -> bool {
-        due == Due::Others || at.entry.author == self.keys().device_id()
+    /// Plans what gives stranded operations their effect: those that this device wrote, or all.
+    fn plan_rescue<R: Reads>(
+        &self,
+        reads: &R,
+        space: &Space,
+        due: Due,
+        left: &Left,
+        most: usize,
+    ) -> Result<Vec<(OpOrder, Vec<Op>)>, Error> {
+        let keys = self.keys();
+        let own = keys.device_id();
+        let turn = Turn {
+            is_due: &|at| due == Due::Others || at.entry.author == own,
+            is_left: &|at| left.ops.contains(at),
+            most,
+        };
+        Ok(space.rescue(&reads.rows(keys.tag), &keys.person, &turn)?)
     }
 
-    /// Writes stranded operations again; one that cannot be written joins those in `left`.
+    /// Whether something has no effect that is to be written again: what is to be kept, and where things are, is not
+    /// known before.
+    pub(crate) fn is_to_write_again<R: Reads>(&self, reads: &R, space: &Space) -> Result<bool, Error> {
+        Ok(!self.uncounted(reads, space)?.is_empty() || self.is_stranded(reads, space)?)
+    }
+
+    fn is_stranded<R: Reads>(&self, reads: &R, space: &Space) -> Result<bool, Error> {
+        Ok(!self.plan_rescue(reads, space, Due::Others, &Left::default(), 1)?.is_empty())
+    }
+
+    /// Writes stranded operations again; those that were tried join those in `left`.
     fn rescue(&self, due: Due, left: &mut Left) -> Result<Wrote, Error> {
         let mut most = RESCUE_MAX;
         loop {
@@ -95,23 +118,24 @@ impl Inner {
                 let store = self.store()?;
                 let snapshot = store.read()?;
                 let keys = self.keys();
-                let rows = snapshot.rows(keys.tag);
-                let space = Space::open(&rows, keys.space, keys.device_id())?;
-                let is_due = |at: &OpOrder| self.is_in_turn(due, at) && !left.ops.contains(at);
-                space.rescue(&rows, &keys.person, &is_due, most)?
+                let space = Space::open(&snapshot.rows(keys.tag), keys.space, keys.device_id())?;
+                self.plan_rescue(&snapshot, &space, due, left, most)?
             };
-            let Some((first, _)) = plan.first() else { return Ok(Wrote::Nothing) };
+            if plan.is_empty() {
+                return Ok(Wrote::Nothing);
+            }
+            let tried = plan.iter().map(|(at, _)| *at);
             let ops = || plan.iter().flat_map(|(_, ops)| ops.iter().cloned());
             match self.commit(|change| ops().try_for_each(|op| change.push(op))) {
                 // Once: whatever takes its effect from it again is not answered by entry after entry.
                 Ok(()) => {
-                    left.ops.extend(plan.iter().map(|(at, _)| *at));
+                    left.ops.extend(tried);
                     return Ok(Wrote::Entry);
                 }
                 Err(Error::Refused(_) | Error::Limit(_) | Error::Name { .. } | Error::IntoItself(_)) => {
                     // One of them: alone it holds up no other.
                     if plan.len() == 1 {
-                        left.ops.insert(*first);
+                        left.ops.extend(tried);
                     }
                     most = 1;
                 }
@@ -125,6 +149,13 @@ impl Inner {
         let keys = self.keys();
         let space = Space::open(&snapshot.rows(keys.tag), keys.space, keys.device_id())?;
         Ok(self.uncounted(snapshot, &space)?.len())
+    }
+
+    /// Whether something has no effect, since it stands on what does not count.
+    pub(crate) fn has_stranded(&self, snapshot: &Snapshot) -> Result<bool, Error> {
+        let keys = self.keys();
+        let space = Space::open(&snapshot.rows(keys.tag), keys.space, keys.device_id())?;
+        self.is_stranded(snapshot, &space)
     }
 
     /// The entries that do not count and are not written again: of devices with two homes, and what this home wrote ahead

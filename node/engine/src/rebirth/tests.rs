@@ -358,10 +358,10 @@ fn t94_what_was_written_ahead_of_time_is_written_again_under_a_new_key() {
     assert!(inner.be_reborn().unwrap());
     assert_eq!((own(&one), doubt(&one)), (asked.succession.candidate.device, None));
 
-    assert_eq!(inner.look_for_uncounted().unwrap(), Some(Due::Own));
+    assert_eq!(inner.look_for_uncounted(&Left::default()).unwrap(), Some(Due::Own));
     let mut left = Left::default();
     while inner.write_again(Due::Own, &mut left).unwrap() == Wrote::Entry {}
-    assert!(left == Left::default() && inner.look_for_uncounted().unwrap().is_none());
+    assert!(left == Left::default() && inner.look_for_uncounted(&Left::default()).unwrap().is_none());
     let again = expected(&["ahead.bin", "folder", "meanwhile.bin"]);
     assert_eq!(shown(&one), again);
     assert!(problems(&one).iter().all(|code| code != "E_TIME" && code != "E_FORK"));
@@ -446,16 +446,20 @@ fn what_a_home_ended_before_it_heard_that_it_is_an_older_copy_is_ended_again() {
     };
     assert!(!is_revoked(&two) && !is_revoked(&back), "what ended it does not count");
     let inner = back.inner();
-    assert_eq!(inner.look_for_uncounted().unwrap(), None, "nothing is signed while there is doubt");
+    assert_eq!(
+        inner.look_for_uncounted(&Left::default()).unwrap(),
+        None,
+        "nothing is signed while there is doubt"
+    );
     let asked = inner.ask_to_succeed().unwrap().unwrap();
     two.inner().succeed(&old, &asked).unwrap();
     pass(&two, &back);
     assert!(inner.be_reborn().unwrap());
 
-    assert_eq!(inner.look_for_uncounted().unwrap(), Some(Due::Own));
+    assert_eq!(inner.look_for_uncounted(&Left::default()).unwrap(), Some(Due::Own));
     let mut left = Left::default();
     while inner.write_again(Due::Own, &mut left).unwrap() == Wrote::Entry {}
-    assert!(left == Left::default() && inner.look_for_uncounted().unwrap().is_none());
+    assert!(left == Left::default() && inner.look_for_uncounted(&Left::default()).unwrap().is_none());
     pass(&back, &two);
     assert!(is_revoked(&two) && is_revoked(&back));
     assert_eq!(back.devices().unwrap().iter().filter(|device| device.revoked).count(), 1);

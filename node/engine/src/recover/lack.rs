@@ -78,8 +78,8 @@ impl Look<'_> {
         let space = Space::open(&rows, keys.space, keys.device_id())?;
         // What waits for its time counts later, what does not count is written again, and what is held here is decided about
         // first.
-        let is_uncounted = !inner.uncounted(snapshot, &space)?.is_empty();
-        self.is_blind = space.is_apart() || space.deferred(&rows)? > 0 || is_uncounted;
+        let is_to_come = space.deferred(&rows)? > 0 || inner.is_to_write_again(snapshot, &space)?;
+        self.is_blind = space.is_apart() || is_to_come;
         if self.is_blind {
             return Ok(());
         }

@@ -332,7 +332,7 @@ fn t93_what_stands_on_an_ended_device_is_written_again() {
         "the control: what it stood on does not count"
     );
 
-    let due = |locker: &Locker| locker.inner().look_for_uncounted().unwrap();
+    let due = |locker: &Locker| locker.inner().look_for_uncounted(&Left::default()).unwrap();
     assert_eq!((due(&first), due(&third)), (Some(Due::Others), Some(Due::Own)));
     let mut left = Left::default();
     let write = |left: &mut Left| third.inner().write_again(Due::Own, left).unwrap();

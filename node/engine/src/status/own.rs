@@ -108,6 +108,14 @@ pub(super) fn in_doubt(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<Problem
             ),
         });
     }
+    if inner.has_stranded(snapshot)? {
+        found.push(Problem {
+            code: Refusal::Node.code().into(),
+            message: "something that was written into a folder or file of a device that is ended is not shown now; it is \
+                      kept, and written again when the devices that have it have met"
+                .into(),
+        });
+    }
     Ok(found)
 }
 

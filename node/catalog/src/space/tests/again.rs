@@ -230,6 +230,13 @@ impl World {
                     self.ledger.trashed.extend(nodes);
                 }
             }
+            (9, ..) => {
+                let trash = tree::trash_list(&self.homes[home].rows, None, 10).unwrap();
+                if !trash.is_empty() {
+                    let found = &trash[below(&mut self.dice, trash.len())].node;
+                    self.write(home, vec![place(found.id, folder, "back", found.kind)]);
+                }
+            }
             _ => {}
         }
     }

@@ -7,15 +7,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use locker_crypto::Refusal;
 use locker_crypto::file_ref::FileRef;
 use locker_crypto::id::{EntryId, NodeId, VerifyingKey};
 
 use super::again::{PERSON, World, key, place};
 use super::history::{NOW_MS, below};
-use crate::operation::{Content, EntryRef, NodeKind, Op, Trash, version_id};
-use crate::order::OpOrder;
-use crate::space::OwnState;
-use crate::tree::{self, state_hash};
+use crate::operation::{Content, EntryRef, Move, NodeKind, Op, Trash, version_id};
+use crate::order::{EntryOrder, OpOrder};
+use crate::space::row::named;
+use crate::space::{OpenedEntry, OwnState};
+use crate::tree::{self, Turn, state_hash};
 
 impl World {
     fn is_ended(&self, home: usize) -> bool {
@@ -37,13 +39,57 @@ impl World {
     fn rescue(&mut self, home: usize, own_only: bool, most: usize) -> bool {
         let own = self.homes[home].own;
         let is_due = |at: &OpOrder| !own_only || at.entry.author == own;
-        let plan = self.space(home).rescue(&self.homes[home].rows, &PERSON, &is_due, most).unwrap();
+        let turn = Turn { is_due: &is_due, is_left: &|_| false, most };
+        let plan = self.space(home).rescue(&self.homes[home].rows, &PERSON, &turn).unwrap();
         let ops: Vec<Op> = plan.into_iter().flat_map(|(_, ops)| ops).collect();
         if ops.is_empty() {
             return false;
         }
         assert!(self.write(home, ops), "what was planned has no effect");
         true
+    }
+
+    fn head(&self, home: usize) -> EntryId {
+        self.space(home).own_head(&self.homes[home].rows).unwrap().unwrap().id
+    }
+
+    /// Whether the author of an entry knew another one.
+    fn knew(&self, entry: &OpenedEntry, other: &OpenedEntry) -> bool {
+        let (space, rows) = (self.space(0), &self.homes[0].rows);
+        let name = EntryRef { author: entry.author, seq: entry.seq, id: entry.id };
+        let past = space.past(rows, &named(rows, &name).unwrap()).unwrap();
+        entry.id == other.id || past.knows(&other.author, other.seq)
+    }
+
+    /// Files that are there although somebody put them into the trash who knew all that anybody ever did to them; what
+    /// does not count and what was `again` written apart.
+    fn back_from_the_trash(&self, again: &BTreeSet<EntryId>) -> Vec<NodeId> {
+        let rows = &self.homes[0].rows;
+        let problems: BTreeMap<_, _> = tree::problems(rows).unwrap().into_iter().collect();
+        let mut deeds: BTreeMap<NodeId, Vec<(&OpenedEntry, &Op)>> = BTreeMap::new();
+        for entry in self.homes[0].held.values().filter(|entry| !again.contains(&entry.id)) {
+            for (index, op) in (0..).zip(&entry.body.ops) {
+                let why = problems.get(&OpOrder { entry: entry.order(), index });
+                let is_void = matches!(why, Some(Refusal::Frontier | Refusal::Fresh));
+                match op {
+                    Op::Move(Move { node, .. }) | Op::Content(Content { node, .. }) if !is_void => {
+                        deeds.entry(*node).or_default().push((entry, op));
+                    }
+                    Op::Trash(Trash { node }) if !is_void => {
+                        deeds.entry(*node).or_default().push((entry, op));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let live = self.live(0);
+        let files = live.iter().filter(|node| node.kind == NodeKind::File).map(|node| node.id);
+        let is_back = |node: &NodeId| {
+            let of_node = deeds.get(node).map_or(&[][..], Vec::as_slice);
+            let mut trashes = of_node.iter().filter(|(_, op)| matches!(op, Op::Trash(_)));
+            trashes.any(|(by, _)| of_node.iter().all(|(other, _)| self.knew(by, other)))
+        };
+        files.filter(is_back).collect()
     }
 
     /// Whether a content is in the trash, by somebody who trashed the file while the content had no effect.
@@ -88,7 +134,7 @@ fn nothing_is_lost_that_stood_on_an_ended_device() {
     let (mut ended, mut rescued, mut contents) = (0, 0, 0);
     for seed in 0..super::histories() {
         let mut world = World::new(seed, 4);
-        let (mut authors, mut ends) = (BTreeMap::new(), BTreeMap::new());
+        let (mut authors, mut ends, mut again) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         for _ in 0..40 {
             let home = below(&mut world.dice, world.homes.len());
             let other = below(&mut world.dice, world.homes.len());
@@ -106,7 +152,7 @@ fn nothing_is_lost_that_stood_on_an_ended_device() {
                     }
                 }
                 1..3 if home != other => world.meet(home, other),
-                3 => _ = world.rescue(home, true, 3),
+                3 => again.extend(world.rescue(home, true, 3).then(|| world.head(home))),
                 _ => {
                     world.act(home);
                     let Some((time, _)) = world.ledger.written.last_key_value() else { continue };
@@ -124,11 +170,13 @@ fn nothing_is_lost_that_stood_on_an_ended_device() {
                 let own_only = below(&mut world.dice, 2) == 0;
                 while !world.is_ended(home) && world.rescue(home, own_only, 3) {
                     (busy, rescued) = (true, rescued + 1);
+                    again.insert(world.head(home));
                 }
             }
             let mut left = (0..world.homes.len()).filter(|home| !world.is_ended(*home));
             let is_done = left.all(|home| {
-                world.space(home).rescue(&world.homes[home].rows, &PERSON, &|_| true, 1).unwrap().is_empty()
+                let turn = Turn { is_due: &|_| true, is_left: &|_| false, most: 1 };
+                world.space(home).rescue(&world.homes[home].rows, &PERSON, &turn).unwrap().is_empty()
             });
             if !busy && is_done {
                 break;
@@ -153,6 +201,7 @@ fn nothing_is_lost_that_stood_on_an_ended_device() {
                 "seed {seed}: content {time} is lost"
             );
         }
+        assert_eq!(world.back_from_the_trash(&again), [], "seed {seed}: it came back");
         ended += ends.len();
         contents += authors.len();
     }
@@ -175,7 +224,7 @@ fn a_file_in_a_folder_of_an_ended_device_keeps_its_path() {
     world.write_all(2, vec![place(file, inner, "a.jpg", NodeKind::File), content(file, 1, &[])]);
     let head = world.space(2).own_head(&world.homes[2].rows).unwrap().unwrap();
     let hlc = world.homes[2].held[&head.id].body.hlc;
-    let first = OpOrder { entry: crate::order::EntryOrder { hlc, author: key(3), seq: head.seq }, index: 1 };
+    let first = OpOrder { entry: EntryOrder { hlc, author: key(3), seq: head.seq }, index: 1 };
     world.write_all(2, vec![content(file, 2, &[first])]);
     assert_eq!(world.end(0, key(2)), Some(0));
     world.meet_all();
@@ -231,4 +280,101 @@ fn what_was_trashed_afterwards_is_not_written_again() {
     world.meet_all();
     assert!(!world.rescue(2, false, 100));
     assert_eq!(world.shown(0), BTreeMap::from([("b".to_owned(), vec![2])]));
+}
+
+/// What a device did on the file of an ended one, all of which whoever ended it had not heard of: a world in which device 1
+/// made a folder with a file in it, and devices 2 and 3 know that.
+fn with_a_file() -> (World, NodeId, NodeId) {
+    let mut world = World::new(0, 4);
+    let [folder, file] = [1, 2].map(|n| NodeId([n; 16]));
+    world.write_all(1, vec![place(folder, NodeId::ROOT, "folder", NodeKind::Folder)]);
+    world.write_all(1, vec![place(file, folder, "file", NodeKind::File), content(file, 1, &[])]);
+    world.meet(1, 2);
+    world.meet(1, 3);
+    (world, folder, file)
+}
+
+/// Ends device 1, and lets all meet.
+fn end_it(world: &mut World) {
+    assert_eq!(world.end(0, key(2)), Some(0));
+    world.meet_all();
+    world.meet_all();
+}
+
+fn rescue_all(world: &mut World) {
+    while (0..4).any(|home| !world.is_ended(home) && world.rescue(home, true, 1)) {
+        world.meet_all();
+    }
+    assert!(!world.rescue(0, false, 100));
+}
+
+#[test]
+fn the_last_move_stands_whoever_is_first_to_write_again() {
+    let (mut world, folder, _) = with_a_file();
+    let file = NodeId([3; 16]);
+    world.write_all(2, vec![place(file, folder, "old", NodeKind::File), content(file, 2, &[])]);
+    world.meet(2, 3);
+    world.write_all(3, vec![place(file, folder, "new", NodeKind::File)]);
+    end_it(&mut world);
+    rescue_all(&mut world);
+    let expected = [("folder".to_owned(), vec![]), ("folder/new".to_owned(), vec![2])];
+    assert_eq!(world.shown(0), BTreeMap::from(expected));
+}
+
+/// What the ended device wrote after that is not taken for what others had seen.
+#[test]
+fn a_moved_file_gets_nothing_that_its_mover_had_not_seen() {
+    let (mut world, folder, file) = with_a_file();
+    world.write_all(2, vec![place(file, folder, "moved", NodeKind::File)]);
+    let head = world.space(1).own_head(&world.homes[1].rows).unwrap().unwrap();
+    let hlc = world.homes[1].held[&head.id].body.hlc;
+    let first = OpOrder { entry: EntryOrder { hlc, author: key(2), seq: head.seq }, index: 1 };
+    world.write_all(1, vec![content(file, 9, &[first])]);
+    end_it(&mut world);
+    rescue_all(&mut world);
+    let expected = [("folder".to_owned(), vec![]), ("folder/moved".to_owned(), vec![1])];
+    assert_eq!(world.shown(0), BTreeMap::from(expected));
+}
+
+#[test]
+fn what_was_trashed_stays_there_with_what_was_written() {
+    let (mut world, _, file) = with_a_file();
+    world.write_all(2, vec![content(file, 2, &[])]);
+    world.write_all(2, vec![place(file, NodeId::ROOT, "moved", NodeKind::File)]);
+    world.write_all(2, vec![Op::Trash(Trash { node: file })]);
+    end_it(&mut world);
+    rescue_all(&mut world);
+    assert!(world.shown(0).is_empty());
+    let found = tree::node(&world.homes[0].rows, file).unwrap().unwrap();
+    assert_eq!(found.versions.iter().map(|version| version.mtime_ms).collect::<Vec<_>>(), [2]);
+}
+
+/// A folder that counts was trashed by somebody who had seen what was in it.
+#[test]
+fn nothing_comes_back_out_of_a_folder_that_was_trashed() {
+    let mut world = World::new(0, 4);
+    let [photos, file] = [1, 2].map(|n| NodeId([n; 16]));
+    world.write_all(0, vec![place(photos, NodeId::ROOT, "photos", NodeKind::Folder)]);
+    world.meet_all();
+    world.write_all(1, vec![place(file, photos, "a", NodeKind::File), content(file, 1, &[])]);
+    world.meet(1, 2);
+    world.write_all(2, vec![content(file, 2, &[])]);
+    world.meet(2, 3);
+    world.write_all(3, vec![Op::Trash(Trash { node: photos })]);
+    end_it(&mut world);
+    rescue_all(&mut world);
+    assert!(world.shown(0).is_empty());
+}
+
+#[test]
+fn what_was_restored_comes_back_whole() {
+    let (mut world, folder, _) = with_a_file();
+    let file = NodeId([3; 16]);
+    world.write_all(2, vec![place(file, folder, "a", NodeKind::File), content(file, 2, &[])]);
+    world.write_all(2, vec![Op::Trash(Trash { node: file })]);
+    world.write_all(2, vec![place(file, folder, "a", NodeKind::File)]);
+    end_it(&mut world);
+    rescue_all(&mut world);
+    let expected = [("folder".to_owned(), vec![]), ("folder/a".to_owned(), vec![2])];
+    assert_eq!(world.shown(0), BTreeMap::from(expected));
 }

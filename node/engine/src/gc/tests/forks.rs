@@ -34,7 +34,7 @@ fn add(world: &World, locker: &Locker, name: &str, seed: u64) {
 fn write_again(locker: &Locker) -> usize {
     let inner = locker.inner();
     let (mut left, mut count) = (Left::default(), 0);
-    while inner.look_for_uncounted().unwrap() == Some(Due::Others) {
+    while inner.look_for_uncounted(&Left::default()).unwrap() == Some(Due::Others) {
         assert_eq!(inner.write_again(Due::Others, &mut left).unwrap(), Wrote::Entry);
         assert!(left == Left::default(), "something cannot be written");
         count += 1;
