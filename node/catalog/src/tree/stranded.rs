@@ -5,7 +5,7 @@
 //! replaces, and a node that is there was placed by a later move. In doubt a thing is kept, but what somebody deleted who
 //! had seen it does not come back.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use locker_crypto::id::{NodeId, VerifyingKey, VersionId};
@@ -88,26 +88,32 @@ pub fn rescue(
             return Ok(plan.found);
         }
     }
-    let mut back: HashMap<NodeId, Vec<OpOrder>> = HashMap::new();
+    let mut refused: BTreeMap<NodeId, OfNode<'_>> = BTreeMap::new();
     for (at, op) in stranded.refused() {
         match op {
-            Op::Move(op) => back.entry(op.node).or_default().push(*at),
+            Op::Move(op) => refused.entry(op.node).or_default().ops.push(*at),
             Op::Content(op) => {
-                back.entry(op.node).or_default().push(*at);
-                if !plan.fill(at, op)? {
-                    return Ok(plan.found);
-                }
+                let of_node = refused.entry(op.node).or_default();
+                of_node.ops.push(*at);
+                of_node.contents.push((*at, op));
             }
             _ => {}
         }
     }
-    let nodes: BTreeSet<NodeId> = back.keys().copied().collect();
-    for node in nodes {
-        if !plan.take_out(node, &back[&node])? {
+    for (node, OfNode { ops, contents }) in refused {
+        if !plan.fill(node, &contents)? || !plan.take_out(node, &ops)? {
             break;
         }
     }
     Ok(plan.found)
+}
+
+/// What ended authors did on a node.
+#[derive(Default)]
+struct OfNode<'a> {
+    ops: Vec<OpOrder>,
+    /// Those of them that are contents.
+    contents: Vec<(OpOrder, &'a Content)>,
 }
 
 struct Plan<'a> {
@@ -124,9 +130,10 @@ struct Plan<'a> {
     ground: ByNode<'a, Move>,
     /// What was put into the trash and was not there, by whom.
     trashed: HashMap<NodeId, Vec<OpOrder>>,
-    /// Versions that stranded contents replaced, by whom, and those that are stranded.
-    replaced: HashMap<(NodeId, VersionId), Vec<OpOrder>>,
+    /// Contents without effect.
     contents: HashMap<(NodeId, VersionId), &'a Content>,
+    /// Versions that stranded contents replaced, by whom.
+    replaced: HashMap<(NodeId, VersionId), Vec<OpOrder>>,
     /// Versions that contents of ended authors replaced, by whom.
     refused: HashMap<(NodeId, VersionId), Vec<OpOrder>>,
     /// The last stranded value of each meta item.
@@ -147,18 +154,22 @@ impl<'a> Plan<'a> {
             moves: HashMap::new(),
             ground: HashMap::new(),
             trashed: HashMap::new(),
-            replaced: HashMap::new(),
             contents: HashMap::new(),
+            replaced: HashMap::new(),
             refused: HashMap::new(),
             metas: HashMap::new(),
             written: HashSet::new(),
         };
-        // Names and kinds that replay refuses were nobody's to see.
-        let fits = |op: &Move| name::check(&op.name).is_ok() && NodeKind::from_code(op.kind).is_ok();
+        // What replay refuses whatever it stands on was nobody's to see.
+        let fits = |op: &Move| {
+            let is_named = name::check(&op.name).is_ok() && NodeKind::from_code(op.kind).is_ok();
+            is_named && is_node(op.node) && op.parent != NodeId::TRASH
+        };
         for (at, op) in stranded.refused() {
             match op {
                 Op::Move(op) if fits(op) => plan.ground.entry(op.node).or_default().push((*at, op)),
                 Op::Content(op) => {
+                    plan.contents.insert((op.node, version_id(at)), op);
                     for vid in &op.bases {
                         plan.refused.entry((op.node, *vid)).or_default().push(*at);
                     }
@@ -218,7 +229,7 @@ impl<'a> Plan<'a> {
     fn write(&mut self, at: &OpOrder, op: &Content) -> Result<(), RowError> {
         let vid = version_id(at);
         let others = self.replaced.get(&(op.node, vid)).map_or(&[][..], Vec::as_slice);
-        if self.is_known_to_any(others, at)? {
+        if !is_node(op.node) || self.is_known_to_any(others, at)? {
             return Ok(());
         }
         let mut bases = op.bases.clone();
@@ -239,7 +250,7 @@ impl<'a> Plan<'a> {
                     && !self.stranded.knew(&by.entry, &at.entry)?
                     && !self.is_trashed(at, op.node)?
                 {
-                    self.draft.take_out(op.node, &row, top)?;
+                    self.bring_out(op.node, &row, top)?;
                 }
             }
             None => match self.draft.made(op.node) {
@@ -295,35 +306,37 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Gives a file the content that it had for whoever moved it, if it has none. Says whether there is room for more.
-    fn fill(&mut self, at: &OpOrder, op: &Content) -> Result<bool, RowError> {
-        let Some(row) = nodes::read(self.rows, op.node)? else { return Ok(true) };
-        let is_bare = row.kind == NodeKind::File && row.versions.is_empty() && row.place.by.is_none();
-        if !is_bare || self.written.contains(&op.node) {
+    /// Gives a file the contents that it had for whoever moved it, if it has none. Says whether there is room for more.
+    fn fill(&mut self, node: NodeId, contents: &[(OpOrder, &Content)]) -> Result<bool, RowError> {
+        let Some(row) = nodes::read(self.rows, node)? else { return Ok(true) };
+        let is_bare = row.kind == NodeKind::File && row.versions.is_empty();
+        if !is_bare || self.written.contains(&node) || self.draft.trashed_above(node)?.is_some() {
             return Ok(true);
         }
         // What was written again for another one says nothing of what that one had seen.
         let moved =
-            self.moves.get(&op.node).and_then(|moves| moves.last()).map_or(row.place.moved, |last| last.0);
-        let is_due = (self.turn.is_due)(&moved) && !(self.turn.is_left)(at);
-        if !is_due || !self.stranded.is_ours(&moved.entry.author) {
+            self.moves.get(&node).and_then(|moves| moves.last()).map_or(row.place.moved, |last| last.0);
+        if !(self.turn.is_due)(&moved) || !self.stranded.is_ours(&moved.entry.author) {
             return Ok(true);
         }
-        let version = (op.node, version_id(at));
-        let others = self.refused.get(&version).map_or(&[][..], Vec::as_slice);
-        let is_over = self.replaced.contains_key(&version) || self.knew_any(&moved.entry, others)?;
-        if is_over || !self.stranded.knew(&moved.entry, &at.entry)? {
-            return Ok(true);
+        let mut first = None;
+        for (at, op) in contents {
+            let version = (node, version_id(at));
+            let others = self.refused.get(&version).map_or(&[][..], Vec::as_slice);
+            let is_over = self.replaced.contains_key(&version) || self.knew_any(&moved.entry, others)?;
+            if !is_over && !(self.turn.is_left)(at) && self.stranded.knew(&moved.entry, &at.entry)? {
+                self.push_content(at, (*op).clone());
+                first.get_or_insert(*at);
+            }
         }
-        self.push_content(at, op.clone());
-        Ok(self.take(*at))
+        Ok(first.is_none_or(|first| self.take(first)))
     }
 
     /// Takes files out of the trash for whoever wrote into them: for him they were not there, since operations that have
     /// no effect had brought them back. Says whether there is room for more.
     fn take_out(&mut self, node: NodeId, back: &[OpOrder]) -> Result<bool, RowError> {
         let Some(row) = nodes::read(self.rows, node)? else { return Ok(true) };
-        let Some(by) = row.place.by else { return Ok(true) };
+        let Some((top, by)) = self.draft.trashed_above(node)? else { return Ok(true) };
         // Who trashed it and knew of that wanted it gone all the same.
         let mut unknown = Vec::new();
         for at in back {
@@ -337,7 +350,7 @@ impl<'a> Plan<'a> {
         let mut found = Vec::new();
         each_below(self.rows, node, row, &mut |file, row| {
             for version in &row.versions {
-                if self.is_brought_back(node, file, row, version, by, &unknown)? {
+                if self.is_brought_back(top, file, row, version, by, &unknown)? {
                     found.push((file, row.clone(), version.op));
                     break;
                 }
@@ -346,12 +359,30 @@ impl<'a> Plan<'a> {
             Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         for (file, row, op) in found {
-            self.draft.take_out(file, &row, node)?;
+            self.bring_out(file, &row, top)?;
             if !self.take(op) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Takes a file out of the trash, in which it lies under `top`: to where the last stranded move wants it, or where it
+    /// was.
+    fn bring_out(&mut self, file: NodeId, row: &Row, top: NodeId) -> Result<(), RowError> {
+        if self.draft.trashed_above(file)?.is_none() {
+            return Ok(());
+        }
+        if let Some((at, op)) = self.last_stranded(file)
+            && at > row.place.moved
+            && op.kind == row.kind.code()
+            && !self.is_trashed(&at, file)?
+            && !self.is_gone_above(&at, op.parent)?
+        {
+            let parent = self.folder_for(&at, op.parent, file)?;
+            return self.draft.place(row.kind, Move { parent, ..op.clone() });
+        }
+        self.draft.take_out(file, row, top)
     }
 
     /// Whether a version of a file in the trash was written by one of the person's devices who knew that it had been put
@@ -387,7 +418,7 @@ impl<'a> Plan<'a> {
         Ok(true)
     }
 
-    /// The stranded version that was written again as this one.
+    /// The version without effect that was written again as this one.
     fn written_again(&self, node: NodeId, version: &Version, undos: &Absent) -> Option<VersionId> {
         let is_same = |vid: &&VersionId| {
             self.contents.get(&(node, **vid)).is_some_and(|op| {
@@ -501,4 +532,9 @@ impl<'a> Plan<'a> {
         }
         self.draft.folder_for(folder, node)
     }
+}
+
+/// Whether an id is one of a node that can be made.
+fn is_node(id: NodeId) -> bool {
+    id != NodeId::ROOT && id != NodeId::TRASH
 }

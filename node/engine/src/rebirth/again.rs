@@ -62,8 +62,7 @@ impl Inner {
         }
         let rows = snapshot.rows(keys.tag);
         let space = Space::open(&rows, keys.space, keys.device_id())?;
-        let may_write = matches!(space.own_role(), Role::Write | Role::Manage) && !space.is_read_only();
-        if !may_write || space.own_state(&rows, self.env().now_ms())? != OwnState::Fine {
+        if !may_write(&space) || space.own_state(&rows, self.env().now_ms())? != OwnState::Fine {
             return Ok(None);
         }
         let mut lost = self.uncounted(&snapshot, &space)?;
@@ -107,7 +106,8 @@ impl Inner {
     }
 
     fn is_stranded<R: Reads>(&self, reads: &R, space: &Space) -> Result<bool, Error> {
-        Ok(!self.plan_rescue(reads, space, Due::Others, &Left::default(), 1)?.is_empty())
+        let plan = || self.plan_rescue(reads, space, Due::Others, &Left::default(), 1);
+        Ok(may_write(space) && !plan()?.is_empty())
     }
 
     /// Writes stranded operations again; those that were tried join those in `left`.
@@ -249,6 +249,11 @@ impl Inner {
         }
         Ok(Wrote::Entry)
     }
+}
+
+/// Whether this device may write anything.
+fn may_write(space: &Space) -> bool {
+    matches!(space.own_role(), Role::Write | Role::Manage) && !space.is_read_only()
 }
 
 impl Change<'_, '_> {

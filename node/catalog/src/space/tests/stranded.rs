@@ -378,3 +378,31 @@ fn what_was_restored_comes_back_whole() {
     let expected = [("folder".to_owned(), vec![]), ("folder/a".to_owned(), vec![2])];
     assert_eq!(world.shown(0), BTreeMap::from(expected));
 }
+
+/// A file that an ended device took out of a folder in the trash, and one that it brought back with the folder: whoever
+/// wrote into them, and gave one another name, finds both.
+#[test]
+fn what_was_written_into_what_was_brought_back_is_out_of_the_trash() {
+    let mut world = World::new(0, 4);
+    let [one, other, first, second] = [1, 2, 3, 4].map(|n| NodeId([n; 16]));
+    for (folder, name, file) in [(one, "one", first), (other, "other", second)] {
+        world.write_all(0, vec![place(folder, NodeId::ROOT, name, NodeKind::Folder)]);
+        world.write_all(0, vec![place(file, folder, "file", NodeKind::File), content(file, 1, &[])]);
+    }
+    world.meet_all();
+    world.write_all(3, vec![Op::Trash(Trash { node: one })]);
+    world.write_all(3, vec![Op::Trash(Trash { node: other })]);
+    world.meet(3, 1);
+    world.write_all(1, vec![place(first, NodeId::ROOT, "out", NodeKind::File)]);
+    world.write_all(1, vec![place(other, NodeId::ROOT, "back", NodeKind::Folder)]);
+    world.meet(1, 2);
+    world.write_all(2, vec![content(first, 5, &[])]);
+    world.write_all(2, vec![content(second, 6, &[]), place(second, other, "named", NodeKind::File)]);
+    end_it(&mut world);
+    assert!(world.shown(0).is_empty());
+    rescue_all(&mut world);
+    let shown = world.shown(0);
+    let names: Vec<&String> = shown.keys().collect();
+    assert_eq!(names, ["file", "named"]);
+    assert!(shown["file"].contains(&5) && shown["named"].contains(&6));
+}
