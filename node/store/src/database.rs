@@ -2,6 +2,7 @@
 //! (`docs/spec/08-at-rest.md`, "Database").
 
 mod overlay;
+mod watched;
 
 use std::fs::{File, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,12 +18,14 @@ use crate::health::Health;
 use crate::home::{create_file, open_file};
 use crate::{Limits, StoreError, home};
 use overlay::Overlay;
+use watched::{LastError, Watched};
 
 /// An opened database. Closing one writes to it, which damaged pages can make panic: that is caught here, since
 /// there is nothing left to tell anybody.
 pub(crate) struct Opened {
     /// Always there until dropped.
     database: Option<Database>,
+    errors: Errors,
 }
 
 impl Opened {
@@ -51,6 +54,11 @@ impl Opened {
     /// Gives the database alone to a call that needs it so.
     pub(crate) fn get_mut(&mut self) -> Result<&mut Database, StoreError> {
         self.database.as_mut().ok_or(StoreError::Poisoned)
+    }
+
+    /// What turns its errors into ours.
+    pub(crate) fn errors(&self) -> &Errors {
+        &self.errors
     }
 
     fn get(&self) -> Result<&Database, TransactionError> {
@@ -132,9 +140,9 @@ fn open_backend<B: StorageBackend>(
         let database = Database::builder()
             .set_cache_size(cache_bytes)
             .set_check_integrity_on_open(check)
-            .create_with_backend(backend)
+            .create_with_backend(Watched::new(backend, errors.last.clone()))
             .map_err(|error| errors.database(error))?;
-        Ok(Opened { database: Some(database) })
+        Ok(Opened { database: Some(database), errors: errors.clone() })
     })
 }
 
@@ -142,14 +150,20 @@ fn open_backend<B: StorageBackend>(
 #[derive(Clone, Debug)]
 pub(crate) struct Errors {
     path: PathBuf,
+    last: LastError,
 }
 
 impl Errors {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), last: LastError::default() }
     }
 
     pub(crate) fn storage(&self, error: StorageError) -> StoreError {
+        let error = match (error, self.last.get()) {
+            // Another thread may have been told.
+            (StorageError::PreviousIo, Some(last)) => StorageError::Io(last),
+            (error, _) => error,
+        };
         match error {
             StorageError::Io(source)
                 if matches!(

@@ -74,12 +74,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(
-        database: &Opened,
-        keys: &Arc<Keys>,
-        health: &Arc<Health>,
-        errors: &Errors,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn new(database: &Opened, keys: &Arc<Keys>, health: &Arc<Health>) -> Result<Self, StoreError> {
+        let errors = database.errors();
         let txn = health.guard(|| database.begin_read().map_err(|error| errors.transaction(error)))?;
         Ok(Self {
             txn,

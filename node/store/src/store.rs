@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use locker_crypto::id::PackHash;
 use locker_crypto::secret::VaultKey;
 
-use crate::database::{self, Errors, Opened};
+use crate::database::{self, Opened};
 use crate::failpoints::{self, reach};
 use crate::health::Health;
 use crate::home::{Home, remove_file};
@@ -31,7 +31,6 @@ pub struct Store {
     pub(crate) database: Opened,
     pub(crate) keys: Arc<Keys>,
     pub(crate) health: Arc<Health>,
-    pub(crate) errors: Errors,
     pub(crate) reserve: Arc<Reserve>,
     /// Last: whatever lies in it is closed before the lock is let go.
     pub(crate) home: Home,
@@ -149,7 +148,6 @@ impl Store {
             database,
             opened_bytes,
             keys: Arc::new(Keys::new(vault)),
-            errors: Errors::new(&home.database()),
             packs: PackStore::new(&home, health.clone(), reserve.clone()),
             health,
             reserve,
@@ -254,7 +252,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::Io`], [`StoreError::Poisoned`].
     pub fn read(&self) -> Result<Snapshot, StoreError> {
-        Snapshot::new(&self.database, &self.keys, &self.health, &self.errors)
+        Snapshot::new(&self.database, &self.keys, &self.health)
     }
 
     /// Begins a transaction; waits while another one lives.
@@ -387,7 +385,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] if it cannot be trusted; [`StoreError::Busy`] while a snapshot lives.
     pub fn check_integrity(&mut self) -> Result<bool, StoreError> {
-        let Self { database, health, errors, .. } = self;
+        let Self { database, health, .. } = self;
+        let errors = database.errors().clone();
         let database = database.get_mut()?;
         let sound = health.guard(|| database.check_integrity().map_err(|error| errors.database(error)))?;
         Ok(!sound)
@@ -399,7 +398,8 @@ impl Store {
     /// [`StoreError::Busy`] while a snapshot lives; [`StoreError::Full`], [`StoreError::Io`], [`StoreError::Corrupt`].
     pub fn compact(&mut self) -> Result<(), StoreError> {
         self.health.check()?;
-        let Self { database, health, errors, .. } = self;
+        let Self { database, health, .. } = self;
+        let errors = database.errors().clone();
         let database = database.get_mut()?;
         health.guard(|| match database.compact() {
             Ok(_) => Ok(()),
@@ -435,7 +435,8 @@ impl Store {
             settings::put_number(txn, Setting::CLEAN, 1);
             Ok(())
         })?;
-        let Self { database, home, health, errors, .. } = self;
+        let Self { database, home, health, .. } = self;
+        let errors = database.errors().clone();
         health.guard(|| database.close().map_err(|error| errors.database(error)))?;
         Ok(home)
     }

@@ -91,9 +91,9 @@ impl Drop for Begun {
 impl<'s> WriteTxn<'s> {
     pub(crate) fn begin(store: &'s Store) -> Result<Self, StoreError> {
         store.health.check()?;
-        let txn = store
-            .health
-            .guard(|| store.database.begin_write().map_err(|error| store.errors.transaction(error)))?;
+        let txn = store.health.guard(|| {
+            store.database.begin_write().map_err(|error| store.database.errors().transaction(error))
+        })?;
         // Somebody may have failed while we waited.
         store.health.check()?;
         let base = store.read()?;
@@ -131,7 +131,7 @@ impl<'s> WriteTxn<'s> {
             reach(failpoints::DB_BEFORE_COMMIT).map_err(failed)?;
             let txn = write(store, txn.0.take().ok_or(StoreError::Poisoned)?, changes)?;
             reach(failpoints::DB_WRITTEN).map_err(failed)?;
-            txn.commit().map_err(|error| store.errors.commit(error))?;
+            txn.commit().map_err(|error| store.database.errors().commit(error))?;
             reach(failpoints::DB_AFTER_COMMIT).map_err(failed)
         });
         if matches!(committed, Err(StoreError::Full)) {
@@ -159,7 +159,8 @@ fn write(store: &Store, mut txn: WriteTransaction, changes: Changes) -> Result<W
     txn.set_quick_repair(store.next_commit_is_quick());
     for (name, rows) in changes.tables {
         let text = name.text();
-        let table = txn.open_table(definition(&text)).map_err(|error| store.errors.table(error))?;
+        let table =
+            txn.open_table(definition(&text)).map_err(|error| store.database.errors().table(error))?;
         Rewrite { store, name, table }.apply(rows)?;
     }
     Ok(txn)
@@ -214,7 +215,7 @@ impl Rewrite<'_> {
 
     /// Returns the key of the block in which a row has its place: the last that begins at or before it, else the first.
     fn block_for(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let failed = |error| self.store.errors.storage(error);
+        let failed = |error| self.store.database.errors().storage(error);
         let block = match self.table.range::<&[u8]>(..=key).map_err(failed)?.next_back() {
             Some(block) => Some(block),
             None => self.table.range::<&[u8]>(..).map_err(failed)?.next(),
@@ -224,7 +225,7 @@ impl Rewrite<'_> {
 
     /// Returns the key and the sealed length of the block behind that of `first`.
     fn block_after(&self, first: &[u8]) -> Result<Option<(Vec<u8>, usize)>, StoreError> {
-        let failed = |error| self.store.errors.storage(error);
+        let failed = |error| self.store.database.errors().storage(error);
         let behind = (Bound::Excluded(first), Bound::Unbounded);
         let block = self.table.range::<&[u8]>(behind).map_err(failed)?.next();
         block
@@ -237,7 +238,7 @@ impl Rewrite<'_> {
 
     /// Opens a block and adds its rows.
     fn read_rows(&self, first: &[u8], to: &mut BTreeMap<Vec<u8>, Wiped>) -> Result<(), StoreError> {
-        let stored = self.table.get(first).map_err(|error| self.store.errors.storage(error))?;
+        let stored = self.table.get(first).map_err(|error| self.store.database.errors().storage(error))?;
         let stored = stored.ok_or_else(|| damaged(self.name))?;
         let body = open_block(&self.store.keys, self.name, first, stored.value())?;
         let mut rows = Rows::new(&body);
@@ -264,10 +265,14 @@ impl Rewrite<'_> {
             let mut nonce = [0; 24];
             self.store.roll(&mut nonce);
             let sealed = key.seal(&nonce, first, &Wiped::new(encode(piece)));
-            self.table.insert(first, sealed.as_slice()).map_err(|error| self.store.errors.storage(error))?;
+            self.table
+                .insert(first, sealed.as_slice())
+                .map_err(|error| self.store.database.errors().storage(error))?;
         }
         for first in gone {
-            self.table.remove(first.as_slice()).map_err(|error| self.store.errors.storage(error))?;
+            self.table
+                .remove(first.as_slice())
+                .map_err(|error| self.store.database.errors().storage(error))?;
         }
         Ok(())
     }

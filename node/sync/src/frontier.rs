@@ -142,6 +142,8 @@ impl View {
         for head in heads {
             let chain = self.chains.entry(head.author).or_default();
             chain.shown = Some((head.seq, head.id));
+            // It showed more before, and does not have that: nothing comes.
+            chain.asked = chain.asked.filter(|asked| *asked <= head.seq);
             chain.theirs = chain.theirs.max(Some(head.seq));
             if chain.own.is_some_and(|(seq, id)| seq == head.seq && id != head.id) {
                 warnings.push(Warning::Fork { author: head.author, seq: head.seq });
@@ -160,6 +162,7 @@ impl View {
                 |author: &VerifyingKey| heads.binary_search_by_key(author, |head| head.author).is_ok();
             for (author, chain) in self.chains.iter_mut().filter(|(author, _)| !shown(author)) {
                 chain.shown = None;
+                chain.asked = None;
                 if let Some(before) = chain.before.take() {
                     warnings.push(Warning::Rollback { author: *author, offered: None, before });
                     chain.theirs = None;
@@ -232,6 +235,17 @@ impl View {
         let from = chain.own.map_or(0, |(own, _)| own.saturating_add(1)).min(seq);
         chain.asked = chain.asked.max(Some(seq));
         Some(Pull { kind: log.kind, tag: log.tag, author, from, to: seq })
+    }
+
+    /// Notes that nothing waits any more for an item up to the newest here: a pull for it that the peer did not answer is
+    /// over, whoever it came from. `next` is the last one that is still pulled like this.
+    pub fn note_found(&mut self, author: &VerifyingKey, seq: u64, next: Option<u64>) {
+        if let Some(chain) = self.chains.get_mut(author)
+            && chain.asked == Some(seq)
+            && chain.own.is_some_and(|(own, _)| seq <= own)
+        {
+            chain.asked = next;
+        }
     }
 
     /// Returns the part of a requested range that this node holds.

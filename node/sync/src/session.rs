@@ -209,6 +209,13 @@ impl Session {
                 let before = self.missing.remove(&log).unwrap_or_default();
                 let was_pulled = |item: &(VerifyingKey, u64)| before.get(item).copied().unwrap_or(false);
                 let items: BTreeMap<_, _> = items.into_iter().map(|item| (item, was_pulled(&item))).collect();
+                if let Some(view) = self.views.get_mut(&log) {
+                    for (author, seq) in before.keys().filter(|item| !items.contains_key(item)) {
+                        let mut left = items.range((*author, 0)..=(*author, u64::MAX)).rev();
+                        let next = left.find(|(_, was_pulled)| **was_pulled).map(|((_, seq), _)| *seq);
+                        view.note_found(author, *seq, next);
+                    }
+                }
                 if !items.is_empty() {
                     self.missing.insert(log, items);
                     self.pull_missing(actions);

@@ -68,7 +68,9 @@ impl Inner {
         let roster = Roster::read(keys.person, &entries);
         let now_ms = self.env().now_ms();
         newcomers::note(txn, &keys.device_id(), (&before, &roster), now_ms)?;
-        space.set_roster(&mut txn.rows_mut(keys.tag), keys.person, &roster, now_ms)?;
+        let report = space.set_roster(&mut txn.rows_mut(keys.tag), keys.person, &roster, now_ms)?;
+        // Entries whose time has come are taken in with it, and those of an author that it brings in.
+        self.note_named(txn, space, &report.taken)?;
         Ok((entries, roster))
     }
 

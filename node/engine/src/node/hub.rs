@@ -76,6 +76,9 @@ pub(crate) struct Hub {
     folded: AtomicU64,
     /// The count of commits at which nothing was left to be written again.
     written_again: AtomicU64,
+    /// The last count of commits at which packs were named that no batch told of, and the last one at which those were wanted.
+    named: AtomicU64,
+    named_wanted: AtomicU64,
     /// Held by the look at the store that is under way: an older one is not written over a newer one.
     looking: tokio::sync::Mutex<()>,
     /// Much of the database was read in one go since the node rested last.
@@ -213,6 +216,8 @@ impl Hub {
             tasks: Mutex::new(JoinSet::new()),
             folded: AtomicU64::new(u64::MAX),
             written_again: AtomicU64::new(u64::MAX),
+            named: AtomicU64::default(),
+            named_wanted: AtomicU64::default(),
             looking: tokio::sync::Mutex::default(),
             swept: AtomicBool::new(false),
             invitation: Mutex::new(None),
@@ -433,6 +438,12 @@ impl Hub {
         let wanted = self.blocking(Inner::wanted_packs).await?;
         self.want(&wanted);
         Ok(())
+    }
+
+    /// Has packs looked for that the transaction under way names, once it is committed.
+    pub(crate) fn want_with_next_commit(&self) {
+        let next = self.inner.commits().borrow().wrapping_add(1);
+        self.named.fetch_max(next, Ordering::AcqRel);
     }
 
     /// Wants packs.

@@ -89,6 +89,37 @@ fn nothing_is_awaited_of_a_chain_that_has_ended() {
 }
 
 #[test]
+fn what_a_peer_does_not_have_is_not_awaited_of_it() {
+    let missing = |items: &[u64]| {
+        let items = items.iter().map(|seq| (OTHER, *seq)).collect();
+        Event::Missing { log: log(LogKind::Entries), items }
+    };
+    let level = frontier(vec![head(OTHER, 3)], vec![head(OTHER, 3)]);
+    let mut session = session();
+    hear(&mut session, &level);
+    assert!(session.is_level());
+    // Two are missing under the newest, which the peer holds as well, and it does not answer.
+    let actions = session.handle(missing(&[1, 2]), NOW_MS);
+    assert_eq!(actions.iter().filter(|action| pulls(action, LogKind::Entries)).count(), 2);
+    assert!(!session.is_level());
+    // Others bring them.
+    session.handle(missing(&[1]), NOW_MS);
+    assert!(!session.is_level());
+    session.handle(missing(&[]), NOW_MS);
+    assert!(session.is_level());
+    // What it shows no longer does not come, nor what it never had.
+    for less in [head(OTHER, 4), head(OTHER, 3)] {
+        hear(&mut session, &frontier(vec![head(OTHER, 9)], vec![head(OTHER, 3)]));
+        assert!(!session.is_level());
+        hear(&mut session, &frontier(vec![less], vec![head(OTHER, 3)]));
+        assert_eq!(session.is_level(), less.seq == 3);
+    }
+    hear(&mut session, &frontier(vec![head(OTHER, 9)], vec![head(OTHER, 3)]));
+    hear(&mut session, &frontier(vec![], vec![head(OTHER, 3)]));
+    assert!(session.is_level());
+}
+
+#[test]
 fn a_device_asks_for_a_new_key_once_and_nobody_else_does() {
     let asked = succeed("mine");
     let sent = session().handle(Event::Succeed(Box::new(asked.clone())), NOW_MS);

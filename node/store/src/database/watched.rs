@@ -1,0 +1,101 @@
+//! What the disk under the database said last. redb keeps that a call to it failed, and afterwards says no more than this
+//! to whoever comes, which may be somebody else than who made that call.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use redb::{BackendError, StorageBackend};
+use std::ops::Bound;
+
+/// The last error of a disk. Cloned, it is the same one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastError(Arc<Mutex<Option<Said>>>);
+
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    Number(i32),
+    Kind(io::ErrorKind),
+}
+
+impl LastError {
+    /// The error, if there was one.
+    pub(crate) fn get(&self) -> Option<io::Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).map(|said| match said {
+            Said::Number(number) => io::Error::from_raw_os_error(number),
+            Said::Kind(kind) => kind.into(),
+        })
+    }
+
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            let said = error.raw_os_error().map_or(Said::Kind(error.kind()), Said::Number);
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+        }
+        result
+    }
+}
+
+/// A storage of redb whose last error is kept.
+#[derive(Debug)]
+pub(crate) struct Watched<B> {
+    storage: B,
+    last: LastError,
+}
+
+impl<B> Watched<B> {
+    pub(crate) fn new(storage: B, last: LastError) -> Self {
+        Self { storage, last }
+    }
+}
+
+type Locked<T> = Result<T, BackendError>;
+
+impl<B: StorageBackend> StorageBackend for Watched<B> {
+    fn len(&self) -> io::Result<u64> {
+        self.last.note(self.storage.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.last.note(self.storage.read(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.last.note(self.storage.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.last.note(self.storage.sync_data())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.last.note(self.storage.write(offset, data))
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.storage.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Locked<bool> {
+        self.storage.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Locked<bool> {
+        self.storage.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Locked<()> {
+        self.storage.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Locked<()> {
+        self.storage.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Locked<()> {
+        self.storage.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Locked<bool> {
+        self.storage.query_lock_range(start, end)
+    }
+}
