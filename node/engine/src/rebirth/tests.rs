@@ -384,6 +384,25 @@ fn t94_what_was_written_ahead_of_time_is_written_again_under_a_new_key() {
     assert_eq!([hash(&one), hash(&two)], before);
 }
 
+/// Entries whose time has come are taken in with a change of the person log: what they name is wanted then.
+#[test]
+fn packs_of_what_comes_in_beside_are_wanted() {
+    const AHEAD_MS: u64 = 3_600_000;
+    let pair = Pair::new();
+    let (one, two) = (pair.open_ahead("one", AHEAD_MS), pair.open("two"));
+    pair.add(&one, "late.bin", 200_000);
+    pass(&one, &two);
+    let before = two.inner().wanted_packs().unwrap().len();
+    assert_eq!(names(&two), ["first.bin"]);
+    drop(two);
+    let two = pair.open_ahead("two", AHEAD_MS);
+    let inner = two.inner();
+    let keys = DeviceKeys::random(&mut **inner.env().dice());
+    inner.enrol(&Enrol::new(Role::Full, "three", &inner.keys().person, &keys)).unwrap();
+    assert_eq!(names(&two), ["first.bin", "late.bin"]);
+    assert_eq!(inner.wanted_packs().unwrap().len(), before + 1);
+}
+
 /// T93: a branch of the person log of which only the end is here is known to lack what it stands on, and hinders nobody.
 #[test]
 fn t93_a_branch_of_the_person_log_is_asked_for_back_to_the_fork() {

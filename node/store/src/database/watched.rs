@@ -2,10 +2,10 @@
 //! to whoever comes, which may be somebody else than who made that call.
 
 use std::io;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{BackendError, StorageBackend};
-use std::ops::Bound;
 
 /// The last error of a disk. Cloned, it is the same one.
 #[derive(Clone, Debug, Default)]
@@ -97,5 +97,75 @@ impl<B: StorageBackend> StorageBackend for Watched<B> {
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Locked<bool> {
         self.storage.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use redb::StorageError;
+
+    use super::*;
+    use crate::StoreError;
+    use crate::database::Errors;
+
+    #[derive(Debug)]
+    struct Failing(i32);
+
+    impl Failing {
+        fn fail<T>(&self) -> io::Result<T> {
+            Err(io::Error::from_raw_os_error(self.0))
+        }
+    }
+
+    impl StorageBackend for Failing {
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+
+        fn read(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            self.fail()
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            self.fail()
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.fail()
+        }
+
+        fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+            self.fail()
+        }
+    }
+
+    type Call = fn(&Watched<Failing>) -> io::Result<()>;
+
+    /// Goal: whoever is told that an earlier call failed learns why. Method: each call fails, with an error of each sort.
+    #[test]
+    fn who_comes_after_an_error_is_told_it() {
+        let calls: [Call; 4] = [
+            |disk| disk.read(0, &mut []),
+            |disk| disk.set_len(1),
+            |disk| disk.sync_data(),
+            |disk| disk.write(0, &[]),
+        ];
+        for call in calls {
+            let errors = Errors::new(Path::new("home"));
+            let after = || errors.storage(StorageError::PreviousIo);
+            assert!(matches!(after(), StoreError::Poisoned));
+            let fail = |number| call(&Watched::new(Failing(number), errors.last.clone())).unwrap_err();
+            assert!(Watched::new(Failing(5), errors.last.clone()).len().is_ok());
+            assert!(matches!(after(), StoreError::Poisoned));
+            assert_eq!(fail(5).raw_os_error(), Some(5));
+            assert!(matches!(after(), StoreError::Io { source, .. } if source.raw_os_error() == Some(5)));
+            fail(28);
+            assert!(matches!(after(), StoreError::Full));
+            fail(30);
+            assert!(matches!(after(), StoreError::ReadOnly));
+            assert!(matches!(errors.storage(StorageError::ValueTooLarge(1)), StoreError::Poisoned));
+        }
     }
 }
