@@ -195,7 +195,9 @@ impl Walker {
             let mut holders = (0..sight.disks.len()).filter(|at| sight.disks[*at].contains(pack));
             holders.next() == Some(who) && holders.next().is_none()
         };
-        Ok(own.flat_map(|(_, packs)| packs).any(is_here_only))
+        // What a device that cannot read keeps may be named by what only it has been told so far.
+        let kept = sight.disks[who].iter().filter(|_| devices[who].is_blind);
+        Ok(own.flat_map(|(_, packs)| packs).chain(kept).any(is_here_only))
     }
 }
 
