@@ -136,8 +136,11 @@ impl<'a> Check<'a> {
                 self.add(why, format!("{what} is damaged"));
                 Ok(None)
             }
-            // Over damaged pages the database is closed to everybody: what was found is all that can be told.
-            Err(Error::Store(StoreError::Poisoned)) if self.verified.bad > 0 => {
+            // Over damaged pages, or by a disk that fails, the database is closed to everybody: what was found is all that can be told.
+            Err(Error::Store(why @ (StoreError::Poisoned | StoreError::Io { .. })))
+                if self.verified.bad > 0 =>
+            {
+                self.note(why.to_string());
                 self.is_over.set(true);
                 Ok(None)
             }

@@ -159,22 +159,14 @@ impl Errors {
     }
 
     pub(crate) fn storage(&self, error: StorageError) -> StoreError {
-        let error = match (error, self.last.get()) {
+        if let (StorageError::PreviousIo, Some(last)) = (&error, self.last.get())
+            && !is_of_content(&last)
+        {
             // Another thread may have been told.
-            (StorageError::PreviousIo, Some(last)) => StorageError::Io(last),
-            (error, _) => error,
-        };
+            return StoreError::io("the database", &self.path, last);
+        }
         match error {
-            StorageError::Io(source)
-                if matches!(
-                    source.kind(),
-                    std::io::ErrorKind::InvalidData
-                        | std::io::ErrorKind::UnexpectedEof
-                        | std::io::ErrorKind::InvalidInput
-                ) =>
-            {
-                StoreError::corrupt("the database file")
-            }
+            StorageError::Io(source) if is_of_content(&source) => StoreError::corrupt("the database file"),
             StorageError::Io(source) => StoreError::io("the database", &self.path, source),
             StorageError::Corrupted(_) => StoreError::corrupt("the database"),
             _ => StoreError::Poisoned,
@@ -211,4 +203,10 @@ impl Errors {
             _ => StoreError::Poisoned,
         }
     }
+}
+
+/// Whether an error is one of what the file holds, and not of the disk.
+fn is_of_content(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::InvalidInput)
 }

@@ -210,7 +210,11 @@ impl Session {
                 let was_pulled = |item: &(VerifyingKey, u64)| before.get(item).copied().unwrap_or(false);
                 let items: BTreeMap<_, _> = items.into_iter().map(|item| (item, was_pulled(&item))).collect();
                 if let Some(view) = self.views.get_mut(&log) {
-                    for (author, seq) in before.keys().filter(|item| !items.contains_key(item)) {
+                    // What the peer showed of this device itself is awaited of it, whatever others have.
+                    let own = self.device;
+                    let is_found =
+                        |item: &&(VerifyingKey, u64)| !items.contains_key(item) && Some(item.0) != own;
+                    for (author, seq) in before.keys().filter(is_found) {
                         let mut left = items.range((*author, 0)..=(*author, u64::MAX)).rev();
                         let next = left.find(|(_, was_pulled)| **was_pulled).map(|((_, seq), _)| *seq);
                         view.note_found(author, *seq, next);

@@ -3,9 +3,7 @@
 //!
 //! This file plans. Nothing is noted of what was written again: a content names the stranded one among those that it
 //! replaces, and a node that is there was placed by a later move. In doubt a thing is kept, but what somebody deleted who
-//! had seen it does not come back: its content goes into the trash.
-
-mod wishes;
+//! had seen it does not come back.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -16,7 +14,7 @@ use super::draft::{Draft, each_below, last_meta, recovered_name};
 use super::nodes;
 use super::row::{Row, Version};
 use crate::name;
-use crate::operation::{Content, Meta, Move, NodeKind, Op, Trash, version_id};
+use crate::operation::{Content, Meta, Move, NodeKind, Op, version_id};
 use crate::order::{EntryOrder, OpOrder};
 use crate::rows::{ReadRows, RowError};
 
@@ -80,19 +78,15 @@ pub fn rescue(
 ) -> Result<Vec<(OpOrder, Vec<Op>)>, RowError> {
     let mut plan = Plan::new(rows, stranded, turn);
     for (at, op) in stranded.ops().iter().filter(|(at, _)| turn.takes(at)) {
-        let mut of = *at;
         match op {
             Op::Move(op) => plan.place(at, op)?,
-            Op::Content(op) => of = plan.write(at, op)?,
+            Op::Content(op) => plan.write(at, op)?,
             Op::Meta(op) => plan.meta(at, op)?,
             _ => {}
         }
-        if !plan.take(of) {
+        if !plan.take(*at) {
             return Ok(plan.found);
         }
-    }
-    if !plan.put_away()? {
-        return Ok(plan.found);
     }
     let mut refused: BTreeMap<NodeId, OfNode<'_>> = BTreeMap::new();
     for (at, op) in stranded.refused() {
@@ -122,15 +116,6 @@ struct OfNode<'a> {
     contents: Vec<(OpOrder, &'a Content)>,
 }
 
-/// Where a file that was missing is made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Made {
-    Not,
-    InPlace,
-    /// It goes into the trash with its content.
-    ForTrash,
-}
-
 struct Plan<'a> {
     rows: &'a dyn ReadRows,
     stranded: &'a dyn Stranded,
@@ -143,22 +128,18 @@ struct Plan<'a> {
     moves: ByNode<'a, Move>,
     /// Moves of authors who were ended.
     ground: ByNode<'a, Move>,
-    /// Stranded moves and contents of each node.
-    deeds: HashMap<NodeId, Vec<OpOrder>>,
     /// What was put into the trash and was not there, by whom.
     trashed: HashMap<NodeId, Vec<OpOrder>>,
     /// Contents without effect.
     contents: HashMap<(NodeId, VersionId), &'a Content>,
-    /// Those of them that are stranded, with what wrote them.
-    of_ours: HashMap<(NodeId, VersionId), (OpOrder, &'a Content)>,
     /// Versions that stranded contents replaced, by whom.
     replaced: HashMap<(NodeId, VersionId), Vec<OpOrder>>,
     /// Versions that contents of ended authors replaced, by whom.
     refused: HashMap<(NodeId, VersionId), Vec<OpOrder>>,
     /// The last stranded value of each meta item.
     metas: HashMap<(NodeId, &'a str), OpOrder>,
-    /// Files that get stranded contents by this plan, and which.
-    written: HashMap<NodeId, HashSet<VersionId>>,
+    /// Files that get a stranded content by this plan.
+    written: HashSet<NodeId>,
 }
 
 impl<'a> Plan<'a> {
@@ -172,14 +153,12 @@ impl<'a> Plan<'a> {
             found: Vec::new(),
             moves: HashMap::new(),
             ground: HashMap::new(),
-            deeds: HashMap::new(),
             trashed: HashMap::new(),
             contents: HashMap::new(),
-            of_ours: HashMap::new(),
             replaced: HashMap::new(),
             refused: HashMap::new(),
             metas: HashMap::new(),
-            written: HashMap::new(),
+            written: HashSet::new(),
         };
         // What replay refuses whatever it stands on was nobody's to see.
         let fits = |op: &Move| {
@@ -200,15 +179,10 @@ impl<'a> Plan<'a> {
         }
         for (at, op) in stranded.ops() {
             match op {
-                Op::Move(op) if fits(op) => {
-                    plan.moves.entry(op.node).or_default().push((*at, op));
-                    plan.deeds.entry(op.node).or_default().push(*at);
-                }
+                Op::Move(op) if fits(op) => plan.moves.entry(op.node).or_default().push((*at, op)),
                 Op::Trash(op) => plan.trashed.entry(op.node).or_default().push(*at),
                 Op::Content(op) => {
                     plan.contents.insert((op.node, version_id(at)), op);
-                    plan.of_ours.insert((op.node, version_id(at)), (*at, op));
-                    plan.deeds.entry(op.node).or_default().push(*at);
                     for vid in &op.bases {
                         plan.replaced.entry((op.node, *vid)).or_default().push(*at);
                     }
@@ -252,28 +226,19 @@ impl<'a> Plan<'a> {
         self.draft.place(kind, Move { parent, ..op.clone() })
     }
 
-    /// Writes a content, or one that is to be written before it. Says which.
-    fn write(&mut self, at: &OpOrder, op: &'a Content) -> Result<OpOrder, RowError> {
+    fn write(&mut self, at: &OpOrder, op: &Content) -> Result<(), RowError> {
         let vid = version_id(at);
         let others = self.replaced.get(&(op.node, vid)).map_or(&[][..], Vec::as_slice);
         if !is_node(op.node) || self.is_known_to_any(others, at)? {
-            return Ok(*at);
+            return Ok(());
         }
-        let row = nodes::read(self.rows, op.node)?;
-        let undos = match &row {
-            Some(row) => self.absent(op.node, row)?,
-            None => Absent::default(),
-        };
-        if undos.values().any(|absent| absent.contains(&vid)) {
-            return Ok(*at);
-        }
-        let Some((first, op)) = self.first_of(at, op, &undos) else { return Ok(*at) };
         let mut bases = op.bases.clone();
-        let mut made = Made::InPlace;
-        match row {
+        match nodes::read(self.rows, op.node)? {
             Some(row) => {
-                if row.kind != NodeKind::File {
-                    return Ok(*at);
+                let undos = self.absent(op.node, &row)?;
+                let is_done = undos.values().any(|absent| absent.contains(&vid));
+                if row.kind != NodeKind::File || is_done {
+                    return Ok(());
                 }
                 // What was written again of those that it replaces.
                 for version in &row.versions {
@@ -290,37 +255,17 @@ impl<'a> Plan<'a> {
             }
             None => match self.draft.made(op.node) {
                 Some(NodeKind::File) => {}
-                Some(_) => return Ok(*at),
-                None => made = self.make(at, op.node)?,
+                Some(_) => return Ok(()),
+                None => {
+                    if !self.make(at, op.node)? {
+                        return Ok(());
+                    }
+                }
             },
         }
-        if made == Made::Not {
-            return Ok(*at);
-        }
-        self.written.entry(op.node).or_default().insert(version_id(&first));
-        self.push_content(&first, Content { bases, ..op.clone() });
-        if made == Made::ForTrash {
-            self.draft.ops.push(Op::Trash(Trash { node: op.node }));
-        }
-        Ok(first)
-    }
-
-    /// Of a content, those that it replaced, and those that they did, the first one that has no effect and was not written
-    /// again, so that it is among the versions; itself if there is none. Nothing if that is written by this plan, since
-    /// what replaces it has to name it.
-    fn first_of(&self, at: &OpOrder, op: &'a Content, undos: &Absent) -> Option<(OpOrder, &'a Content)> {
-        let (mut first, mut seen) = ((*at, op), HashSet::from([version_id(at)]));
-        let before = |vid: &VersionId| {
-            let (at, op) = *self.of_ours.get(&(op.node, *vid))?;
-            let is_written = undos.values().any(|absent| absent.contains(vid));
-            (!is_written && !(self.turn.is_left)(&at)).then_some((at, op))
-        };
-        while let Some(next) = first.1.bases.iter().filter(|vid| !seen.contains(*vid)).find_map(before) {
-            seen.insert(version_id(&next.0));
-            first = next;
-        }
-        let is_written = |vid: &VersionId| self.written.get(&op.node).is_some_and(|vids| vids.contains(vid));
-        (!seen.iter().any(is_written)).then_some(first)
+        self.written.insert(op.node);
+        self.push_content(at, Content { bases, ..op.clone() });
+        Ok(())
     }
 
     /// Writes a content, in the place of the one that has no effect too.
@@ -331,23 +276,20 @@ impl<'a> Plan<'a> {
         self.draft.ops.push(Op::Content(op));
     }
 
-    /// Makes a file where it was for whoever wrote into it. Says where that is, or nowhere: what all who did anything to it
-    /// gave up goes into the trash, near where it was, and what one of them wants is left to his turn.
-    fn make(&mut self, at: &OpOrder, node: NodeId) -> Result<Made, RowError> {
+    /// Makes a file where it was for whoever wrote into it. Says whether it is one that nobody deleted.
+    fn make(&mut self, at: &OpOrder, node: NodeId) -> Result<bool, RowError> {
         let kind = NodeKind::File;
         let last = self.last_place(at, node, kind)?;
-        let is_gone = self.is_given_up(at, node)?;
-        if is_gone && self.is_wanted(node)? {
-            return Ok(Made::Not);
+        if self.is_trashed(at, node)? {
+            return Ok(false);
         }
-        let parent = match last {
-            Some(last) if !is_gone => self.folder_for(at, last.parent, node)?,
-            Some(last) if self.draft.has(last.parent)? => self.draft.folder_for(last.parent, node)?,
-            _ => NodeId::ROOT,
+        let (parent, name) = match last {
+            Some(last) if self.is_gone_above(at, last.parent)? => return Ok(false),
+            Some(last) => (self.folder_for(at, last.parent, node)?, last.name.clone()),
+            None => (NodeId::ROOT, recovered_name(at)),
         };
-        let name = last.map_or_else(|| recovered_name(at), |last| last.name.clone());
         self.draft.place(kind, Move { node, parent, name, kind: kind.code() })?;
-        Ok(if is_gone { Made::ForTrash } else { Made::InPlace })
+        Ok(true)
     }
 
     fn meta(&mut self, at: &OpOrder, op: &Meta) -> Result<(), RowError> {
@@ -364,39 +306,11 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Puts files into the trash that were written again for it and are out of it, since several did that at once. Says
-    /// whether there is room for more.
-    fn put_away(&mut self) -> Result<bool, RowError> {
-        let mut nodes: Vec<NodeId> = self.deeds.keys().copied().collect();
-        nodes.sort_unstable();
-        for node in nodes {
-            let Some(row) = nodes::read(self.rows, node)? else { continue };
-            let Some(op) = self.rewriting(node, &row)?.filter(|op| self.turn.takes(op)) else { continue };
-            if self.draft.trashed_above(node)?.is_some() || !self.was_seen_off(node)? {
-                continue;
-            }
-            self.draft.ops.push(Op::Trash(Trash { node }));
-            if !self.take(op) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// A content of a file that was written again together with the move that placed it, if it has no other contents than
-    /// such as were written again.
-    fn rewriting(&self, node: NodeId, row: &Row) -> Result<Option<OpOrder>, RowError> {
-        let undos = self.absent(node, row)?;
-        let is_again = |version: &Version| self.written_again(node, version, &undos).is_some();
-        let mut with_it = row.versions.iter().filter(|version| version.op.entry == row.place.moved.entry);
-        Ok(with_it.next().map(|version| version.op).filter(|_| row.versions.iter().all(is_again)))
-    }
-
     /// Gives a file the contents that it had for whoever moved it, if it has none. Says whether there is room for more.
     fn fill(&mut self, node: NodeId, contents: &[(OpOrder, &Content)]) -> Result<bool, RowError> {
         let Some(row) = nodes::read(self.rows, node)? else { return Ok(true) };
         let is_bare = row.kind == NodeKind::File && row.versions.is_empty();
-        if !is_bare || self.written.contains_key(&node) || self.draft.trashed_above(node)?.is_some() {
+        if !is_bare || self.written.contains(&node) || self.draft.trashed_above(node)?.is_some() {
             return Ok(true);
         }
         // What was written again for another one says nothing of what that one had seen.
@@ -520,6 +434,24 @@ impl<'a> Plan<'a> {
         Ok(undos.into_iter().filter_map(|(op, undo)| Some((op, undo.content?.absent))).collect())
     }
 
+    fn knew_any(&self, entry: &EntryOrder, ops: &[OpOrder]) -> Result<bool, RowError> {
+        for op in ops {
+            if self.stranded.knew(entry, &op.entry)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_known_to_any(&self, ops: &[OpOrder], at: &OpOrder) -> Result<bool, RowError> {
+        for op in ops {
+            if op != at && self.stranded.knew(&op.entry, &at.entry)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The last stranded move of a node that is not left.
     fn last_stranded(&self, node: NodeId) -> Option<(OpOrder, &'a Move)> {
         let moves = self.moves.get(&node)?.iter().rev();
@@ -551,6 +483,45 @@ impl<'a> Plan<'a> {
             next = found.last().map_or(NodeId::ROOT, |op| op.parent);
         }
         Ok((found, next))
+    }
+
+    /// Whether somebody who knew an operation put a node into the trash that was not there, and nobody who knew that
+    /// placed it anew.
+    fn is_trashed(&self, at: &OpOrder, node: NodeId) -> Result<bool, RowError> {
+        for by in self.trashed.get(&node).map_or(&[][..], Vec::as_slice) {
+            if by > at && self.stranded.knew(&by.entry, &at.entry)? && !self.is_restored(node, by)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_restored(&self, node: NodeId, by: &OpOrder) -> Result<bool, RowError> {
+        for (at, _) in self.moves.get(&node).map_or(&[][..], Vec::as_slice) {
+            if at > by && self.stranded.knew(&at.entry, &by.entry)? {
+                return Ok(true);
+            }
+        }
+        match nodes::read(self.rows, node)? {
+            Some(row) if row.place.by.is_none() && row.place.moved > *by => {
+                self.stranded.knew(&row.place.moved.entry, &by.entry)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a folder, or one over it, is in the trash by somebody who knew an operation, or would be.
+    fn is_gone_above(&self, at: &OpOrder, folder: NodeId) -> Result<bool, RowError> {
+        let (missing, first) = self.missing(at, folder)?;
+        for node in missing.iter().map(|op| op.node).chain([first]) {
+            if self.is_trashed(at, node)? {
+                return Ok(true);
+            }
+        }
+        match self.draft.trashed_above(first)? {
+            Some((_, by)) => self.stranded.knew(&by.entry, &at.entry),
+            None => Ok(false),
+        }
     }
 
     /// Where something goes that is to be in `folder`, which is made again if it is missing.

@@ -76,9 +76,8 @@ pub(crate) struct Hub {
     folded: AtomicU64,
     /// The count of commits at which nothing was left to be written again.
     written_again: AtomicU64,
-    /// The last count of commits at which packs were named that no batch told of, and the last one at which those were wanted.
-    named: AtomicU64,
-    named_wanted: AtomicU64,
+    /// Packs to want that no batch told of, until the next look.
+    named: Mutex<Vec<(PackHash, u32)>>,
     /// Held by the look at the store that is under way: an older one is not written over a newer one.
     looking: tokio::sync::Mutex<()>,
     /// Much of the database was read in one go since the node rested last.
@@ -216,8 +215,7 @@ impl Hub {
             tasks: Mutex::new(JoinSet::new()),
             folded: AtomicU64::new(u64::MAX),
             written_again: AtomicU64::new(u64::MAX),
-            named: AtomicU64::default(),
-            named_wanted: AtomicU64::default(),
+            named: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             swept: AtomicBool::new(false),
             invitation: Mutex::new(None),
@@ -440,10 +438,24 @@ impl Hub {
         Ok(())
     }
 
-    /// Has packs looked for that the transaction under way names, once it is committed.
-    pub(crate) fn want_with_next_commit(&self) {
-        let next = self.inner.commits().borrow().wrapping_add(1);
-        self.named.fetch_max(next, Ordering::AcqRel);
+    /// Has packs wanted that the transaction under way names, after the next commit. If this one is given up, the entries that
+    /// name them are taken in soon all the same.
+    pub(crate) fn want_soon(&self, packs: Vec<(PackHash, u32)>) {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).extend(packs);
+    }
+
+    /// Wants what waited for that.
+    pub(super) fn want_named(&self) {
+        let named = std::mem::take(&mut *self.named.lock().unwrap_or_else(PoisonError::into_inner));
+        if !named.is_empty() {
+            self.want(&named);
+            self.levelled.notify_waiters();
+        }
+    }
+
+    /// Whether nothing waits for that.
+    pub(super) fn has_no_named(&self) -> bool {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Wants packs.

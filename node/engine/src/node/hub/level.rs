@@ -115,8 +115,11 @@ impl Hub {
         let is_folded = self.folded.load(Ordering::Acquire) == commits;
         let is_written = self.written_again.load(Ordering::Acquire) == commits;
         let is_written_out = !self.reads() || (is_folded && is_written);
-        let is_wished = self.named_wanted.load(Ordering::Acquire) >= self.named.load(Ordering::Acquire);
-        (alone || met) && is_wished && state.wanted.is_empty() && state.succession.is_none() && is_written_out
+        (alone || met)
+            && self.has_no_named()
+            && state.wanted.is_empty()
+            && state.succession.is_none()
+            && is_written_out
     }
 
     /// Waits until [`Hub::is_synced`].

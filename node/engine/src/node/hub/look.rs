@@ -2,7 +2,6 @@
 //! (`docs/spec/08-at-rest.md`, "A restored or copied home").
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use locker_sync::message::v1::Succeed;
@@ -96,12 +95,7 @@ impl Hub {
                 continue;
             }
             self.turn_out();
-            let named = self.named.load(Ordering::Acquire);
-            let is_due = named > self.named_wanted.load(Ordering::Acquire) && named <= *commits.borrow();
-            if is_due && self.want_all().await.is_ok() {
-                self.named_wanted.store(named, Ordering::Release);
-                self.levelled.notify_waiters();
-            }
+            self.want_named();
             if wanted.elapsed() >= LOOK_INTERVAL && self.inner.heir().is_none() {
                 wanted = Instant::now();
                 // Whatever was missed of what came and went: what cannot be read now is read the next time.

@@ -62,8 +62,8 @@ impl Inner {
     ) -> Result<(), Error> {
         let mut taken = Taken::default();
         self.note_taken(txn, space, orders, &mut taken)?;
-        if let Some(hub) = self.node().filter(|_| !orders.is_empty()) {
-            hub.want_with_next_commit();
+        if let Some(hub) = self.node() {
+            hub.want_soon(taken.wanted);
         }
         Ok(())
     }
