@@ -136,7 +136,8 @@ impl<'a> Check<'a> {
                 self.add(why, format!("{what} is damaged"));
                 Ok(None)
             }
-            // Over damaged pages, or by a disk that fails, the database is closed to everybody: what was found is all that can be told.
+            // Over damaged pages, or by a disk that fails, the database is closed to everybody: what was found is all that
+            // can be told.
             Err(Error::Store(why @ (StoreError::Poisoned | StoreError::Io { .. })))
                 if self.verified.bad > 0 =>
             {

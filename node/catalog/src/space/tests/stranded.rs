@@ -2,8 +2,9 @@
 //! not heard of it.
 //! Method: random histories of four devices that end one another; what is stranded is written again by whoever comes to
 //! it, by several at once too. Every content whose author was not ended before it, and that nobody who had seen it
-//! replaced or trashed, is to be there at the end. Single cases beside: folders and names come back, what a file had for
-//! whoever moved it, and nothing of what was given up.
+//! replaced or trashed, is to be there at the end, and no file that somebody trashed who knew all that was done to it.
+//! Single cases beside: folders and names come back, what a file had for whoever moved it, and nothing of what was given
+//! up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
