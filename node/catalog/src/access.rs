@@ -342,7 +342,8 @@ fn base_need(op: &Op) -> Need {
         | Op::Share(_)
         | Op::Snapshot(_)
         | Op::Pack(_)
-        | Op::Meta(_) => Need::Write,
+        | Op::Meta(_)
+        | Op::Keep(_) => Need::Write,
         Op::Policy(policy) if policy.node != NodeId::ROOT => Need::Write,
         Op::Heartbeat(_) => Need::Member,
         Op::Member(_)

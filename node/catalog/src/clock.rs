@@ -81,6 +81,11 @@ pub fn next(last: Option<u64>, deps: impl IntoIterator<Item = u64>, now: Now) ->
     }
 }
 
+/// Returns the first clock of a time in unix milliseconds; the last there is of one beyond all.
+pub const fn first_of(unix_ms: u64) -> u64 {
+    unix_ms.saturating_mul(1 << COUNTER_BITS)
+}
+
 /// Returns the unix milliseconds in a clock.
 pub const fn unix_ms(hlc: u64) -> u64 {
     hlc >> COUNTER_BITS

@@ -63,6 +63,8 @@ pub enum Op {
     Pack(PackOp),
     /// 21: sets or clears a meta item of a node.
     Meta(Meta),
+    /// 22: keeps a content of a file that is past.
+    Keep(Keep),
     /// A code that this version does not know: kept and relayed, without effect; the space is read-only until the
     /// program is updated.
     Unknown(RawOp),
@@ -332,6 +334,26 @@ pub struct Meta {
     pub value: Vec<u8>,
 }
 
+/// Operation 22: a content that a file had and that was replaced joins its history; a file that is not there and was
+/// deleted is made in the trash with it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keep {
+    /// The file.
+    pub node: NodeId,
+    /// The folder that it was in, for a file that is not there.
+    pub parent: NodeId,
+    /// Its name, for a file that is not there.
+    pub name: String,
+    /// The version that it is.
+    pub vid: VersionId,
+    /// What it consisted of.
+    pub file: FileRef,
+    /// Time of last change that the file carried, in unix milliseconds.
+    pub mtime_ms: i64,
+    /// Whether the file could be run as a program.
+    pub exec: bool,
+}
+
 impl Op {
     /// The operation code.
     pub fn code(&self) -> u64 {
@@ -352,6 +374,7 @@ impl Op {
             Op::Policy(_) => 19,
             Op::Pack(_) => 20,
             Op::Meta(_) => 21,
+            Op::Keep(_) => 22,
             Op::Unknown(raw) | Op::Malformed(raw, _) => raw.code,
         }
     }
@@ -361,9 +384,9 @@ impl Op {
         matches!(self, Op::Unknown(_) | Op::Malformed(_, Refusal::Version))
     }
 
-    /// Whether the tree of the space replays it: move, content, trash and meta.
+    /// Whether the tree of the space replays it: move, content, trash, meta and keep.
     pub fn is_tree(&self) -> bool {
-        matches!(self, Op::Move(_) | Op::Content(_) | Op::Trash(_) | Op::Meta(_))
+        matches!(self, Op::Move(_) | Op::Content(_) | Op::Trash(_) | Op::Meta(_) | Op::Keep(_))
     }
 }
 
@@ -391,6 +414,19 @@ impl fmt::Debug for Content {
         f.debug_struct("Content")
             .field("node", &self.node)
             .field("bases", &self.bases)
+            .field("size", &self.file.size())
+            .field("mtime_ms", &self.mtime_ms)
+            .field("exec", &self.exec)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keep")
+            .field("node", &self.node)
+            .field("parent", &self.parent)
+            .field("name", &self.name)
             .field("size", &self.file.size())
             .field("mtime_ms", &self.mtime_ms)
             .field("exec", &self.exec)

@@ -48,9 +48,13 @@ pub(crate) fn history(inner: &Inner, target: &str) -> Result<Vec<Event>, Error> 
                 told.path = tree.path(to)?;
             }
             Happened::Trashed { .. } => told.what = Happening::Trashed,
-            Happened::Written { vid, .. } => {
+            Happened::Written { vid, .. } | Happened::Kept { vid } => {
                 version += 1;
-                told.what = Happening::Written;
+                told.what = if matches!(event.what, Happened::Kept { .. }) {
+                    Happening::Kept
+                } else {
+                    Happening::Written
+                };
                 told.version = Some(version);
                 let found = the_version(&tree, node, vid)?;
                 told.size = Some(found.file.size());
@@ -70,7 +74,7 @@ pub(crate) fn versions(tree: &Tree<'_>, node: NodeId) -> Result<Vec<Version>, Er
     oldest_first(tree, node)?
         .into_iter()
         .filter_map(|event| match event.what {
-            Happened::Written { vid, .. } => Some(the_version(tree, node, vid)),
+            Happened::Written { vid, .. } | Happened::Kept { vid } => Some(the_version(tree, node, vid)),
             _ => None,
         })
         .collect()

@@ -94,6 +94,8 @@ pub(crate) const BUNDLES_PER_EPOCH_MAX: usize = 16;
 pub(crate) const FINDINGS_MAX: usize = 1_000;
 /// Days of running for which what lies in the trash, and versions that were replaced, are kept.
 pub(crate) const KEEP_DAYS: u32 = 30;
+/// The same, in milliseconds.
+pub(crate) const KEEP_MS: u64 = KEEP_DAYS as u64 * 86_400_000;
 /// Days of running that are remembered one by one, so that none counts twice.
 pub(crate) const DAYS_REMEMBERED: usize = 64;
 /// References to chunks that `gc` holds in memory at a time, 8 bytes each; with more it walks the files once for each such

@@ -178,6 +178,8 @@ pub enum Happening {
     Moved,
     /// It got a new content.
     Written,
+    /// It got a content back that was replaced before, and that a device had written on top of what does not count.
+    Kept,
     /// It was moved to the trash.
     Trashed,
     /// It came back from the trash.

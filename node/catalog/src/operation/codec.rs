@@ -8,7 +8,7 @@ use locker_crypto::pack::PackOp;
 use locker_crypto::sign::Signature;
 
 use super::{
-    Confirm, Content, ContentRule, Decision, EntryRef, Epoch, Grant, META_VALUE_LEN_MAX, MemberKey, Meta,
+    Confirm, Content, ContentRule, Decision, EntryRef, Epoch, Grant, Keep, META_VALUE_LEN_MAX, MemberKey, Meta,
     Move, NAME_LEN_MAX, Op, Policy, RawOp, Revoke, Role, Share, Snapshot, Trash,
 };
 
@@ -57,6 +57,7 @@ impl Op {
             Op::Meta(op) => {
                 w.array(4).u64(21).bytes(op.node.as_ref()).text(&op.key).bytes(&op.value);
             }
+            Op::Keep(op) => encode_keep(op, w),
             Op::Pack(op) => op.write(w),
             Op::Unknown(raw) | Op::Malformed(raw, _) => {
                 w.raw(&raw.item);
@@ -100,6 +101,7 @@ fn decode_fields(code: u64, len: usize, r: &mut Reader<'_>) -> Result<Option<Op>
         3 | 8 | 9 | 17 => 2,
         4 | 5 | 10 | 16 | 21 => 4,
         7 => 7,
+        22 => 8,
         _ => {
             (1..len).try_for_each(|_| r.item().map(|_| ()))?;
             return Ok(None);
@@ -134,6 +136,7 @@ fn decode_fields(code: u64, len: usize, r: &mut Reader<'_>) -> Result<Option<Op>
         17 => Op::Heartbeat(decode_frontier(r)?),
         18 => Op::Confirm(decode_confirm(r, len == 6)?),
         19 => Op::Policy(decode_policy(r)?),
+        22 => Op::Keep(decode_keep(r)?),
         _ => Op::Meta(decode_meta(r)?),
     }))
 }
@@ -152,6 +155,19 @@ fn decode_content(r: &mut Reader<'_>) -> Result<Content, Refusal> {
     let bases = (0..r.array()?).map(|_| r.fixed().map(VersionId)).collect::<Result<Vec<_>, _>>()?;
     ascending(&bases)?;
     Ok(Content { node, bases, file: FileRef::read(r)?, mtime_ms: r.i64()?, exec: r.bool()? })
+}
+
+fn encode_keep(op: &Keep, w: &mut Writer) {
+    w.array(8).u64(22).bytes(op.node.as_ref()).bytes(op.parent.as_ref()).text(&op.name);
+    w.bytes(op.vid.as_ref());
+    op.file.write(w);
+    w.i64(op.mtime_ms).bool(op.exec);
+}
+
+fn decode_keep(r: &mut Reader<'_>) -> Result<Keep, Refusal> {
+    let (node, parent, name) = (node(r)?, node(r)?, r.text()?.to_owned());
+    let vid = r.fixed().map(VersionId)?;
+    Ok(Keep { node, parent, name, vid, file: FileRef::read(r)?, mtime_ms: r.i64()?, exec: r.bool()? })
 }
 
 fn encode_grant(code: u64, grant: &Grant, w: &mut Writer) {

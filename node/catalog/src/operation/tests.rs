@@ -94,6 +94,15 @@ fn samples() -> Vec<Op> {
         }),
         Op::Pack(PackOp::new(PackHash([2; 32]), 4_096, vec![loc]).unwrap()),
         Op::Meta(Meta { node, key: "k".repeat(NAME_LEN_MAX), value: vec![1; META_VALUE_LEN_MAX] }),
+        Op::Keep(Keep {
+            node,
+            parent: NodeId([2; 16]),
+            name: "a.txt".into(),
+            vid: VersionId([3; 16]),
+            file: text_file(b"before"),
+            mtime_ms: -1,
+            exec: false,
+        }),
         Op::Unknown(RawOp { code: 4_000, item: vec![0x82, 0x19, 0x0f, 0xa0, 0x81, 0x40] }),
     ]
 }

@@ -11,9 +11,9 @@ use locker_crypto::file_ref::FileRef;
 use locker_crypto::id::{NodeId, VersionId};
 
 use super::draft::{Draft, each_below, last_meta, recovered_name};
-use super::nodes;
-use super::row::Row;
-use crate::operation::{Content, Meta, Move, NodeKind, Op, Trash};
+use super::row::{Row, Version};
+use super::{history, nodes};
+use crate::operation::{Content, Keep, Meta, Move, NodeKind, Op, Trash};
 use crate::order::{EntryOrder, OpOrder};
 use crate::rows::{ReadRows, RowError};
 
@@ -32,6 +32,11 @@ impl Written {
     /// The content that an operation writes.
     pub fn of(op: &Content) -> Self {
         Self { file: op.file.clone(), mtime_ms: op.mtime_ms, exec: op.exec }
+    }
+
+    /// Whether it is the content of a version.
+    pub(super) fn is_in(&self, version: &Version) -> bool {
+        version.file == self.file && version.mtime_ms == self.mtime_ms && version.exec == self.exec
     }
 }
 
@@ -84,6 +89,7 @@ pub fn again(rows: &dyn ReadRows, entry: &dyn Uncounted, from: usize) -> Result<
             Op::Content(op) => plan.write(op, index)?,
             Op::Trash(op) => plan.trash(*op)?,
             Op::Meta(op) => plan.meta(op)?,
+            Op::Keep(op) => plan.keep(op)?,
             _ => {}
         }
     }
@@ -127,10 +133,7 @@ impl Plan<'_> {
             return Ok(());
         };
         let written = Written::of(op);
-        let is_same = |v: &super::Version| {
-            v.file == written.file && v.mtime_ms == written.mtime_ms && v.exec == written.exec
-        };
-        if row.kind != NodeKind::File || row.versions.iter().any(is_same) {
+        if row.kind != NodeKind::File || row.versions.iter().any(|version| written.is_in(version)) {
             return Ok(());
         }
         self.take_out(op.node, &row)?;
@@ -161,16 +164,19 @@ impl Plan<'_> {
         for version in &row.versions {
             // Two branches give one name to two versions: the name alone says nothing.
             let is_named = op.bases.binary_search(&version.vid).is_ok();
-            let is_again = earlier.iter().any(|written| {
-                written.file == version.file
-                    && written.mtime_ms == version.mtime_ms
-                    && written.exec == version.exec
-            });
+            let is_again = earlier.iter().any(|written| written.is_in(version));
             if (is_named || is_again) && self.entry.knew(&version.op.entry)? {
                 bases.insert(version.vid);
             }
         }
         Ok(bases.into_iter().collect())
+    }
+
+    fn keep(&mut self, op: &Keep) -> Result<(), RowError> {
+        if !history::is_kept(self.rows, op.node, op.vid)? {
+            self.draft.ops.push(Op::Keep(op.clone()));
+        }
+        Ok(())
     }
 
     fn trash(&mut self, op: Trash) -> Result<(), RowError> {

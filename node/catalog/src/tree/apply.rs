@@ -16,7 +16,7 @@ use super::row::{
     HISTORY, META, ORDER, PROBLEMS, Place, Replaced, Row, Touch, Undo, Version, encode_meta, key, op_key,
 };
 use crate::name;
-use crate::operation::{Content, Meta, Move, NodeKind, Op, version_id};
+use crate::operation::{Content, Keep, Meta, Move, NodeKind, Op, version_id};
 use crate::order::{EntryOrder, OpOrder};
 use crate::rows::{RowError, WriteRows};
 
@@ -113,6 +113,7 @@ impl Replay<'_> {
             Op::Content(op) => (op.node, self.step_content(op, at)),
             Op::Trash(op) => (op.node, self.step_trash(op.node, at)),
             Op::Meta(op) => (op.node, self.step_meta(op, at)),
+            Op::Keep(op) => (op.node, self.step_keep(op, at)),
             _ => return Ok(()),
         };
         // Whatever was refused might have an effect once an earlier operation on this node has come.
@@ -156,7 +157,7 @@ impl Replay<'_> {
         };
         self.mark_later(node, &chain)?;
         let moved = Row { place, ..row.clone() };
-        self.change(node, &row, &moved, at, Undo { place: Some(row.place.clone()), content: None })
+        self.change(node, &row, &moved, at, Undo::of_place(row.place.clone()))
     }
 
     /// Step "author restricted to folder S": returns the parent that a writer may use.
@@ -250,11 +251,12 @@ impl Replay<'_> {
             if self.late { nodes::undos_after(self.nodes.rows, node, &added.op)? } else { Vec::new() };
         let (mut here, mut most) = (row.clone(), row.versions.len());
         for (op, undo) in &later {
-            Undo { place: None, content: undo.content.clone() }.revert(op, &mut here);
+            Undo { content: undo.content.clone(), ..Undo::default() }.revert(op, &mut here);
             most = most.max(here.versions.len());
         }
-        let (removed, kept): (Vec<_>, Vec<_>) =
-            here.versions.into_iter().partition(|v| bases.binary_search(&v.vid).is_ok());
+        // What was kept under the id that this one has is not beside it.
+        let is_base = |v: &Version| v.vid == added.vid || bases.binary_search(&v.vid).is_ok();
+        let (removed, kept): (Vec<_>, Vec<_>) = here.versions.into_iter().partition(is_base);
         let most = if self.late { most } else { kept.len() };
         if most >= self.limits.versions {
             return Err(if self.late { Stop::Rewind } else { Refusal::Limit.into() });
@@ -306,7 +308,7 @@ impl Replay<'_> {
         trashed.place.parent = NodeId::TRASH;
         trashed.place.by = Some(at);
         self.nodes.mark_place(node, self.entry.order)?;
-        self.change(node, &row, &trashed, at, Undo { place: Some(row.place.clone()), content: None })?;
+        self.change(node, &row, &trashed, at, Undo::of_place(row.place.clone()))?;
         if row.kind == NodeKind::Folder { self.lift_fresh(node, parent, at) } else { Ok(()) }
     }
 
@@ -349,7 +351,7 @@ impl Replay<'_> {
         let mut lifted = row.clone();
         lifted.place.parent = parent;
         self.nodes.mark_place(node, self.entry.order)?;
-        self.change(node, row, &lifted, at, Undo { place: Some(row.place.clone()), content: None })
+        self.change(node, row, &lifted, at, Undo::of_place(row.place.clone()))
     }
 
     /// A lift is never refused, but one that comes late may take the room of a later create.
@@ -379,6 +381,41 @@ impl Replay<'_> {
         let row = encode_meta(&op.key, &op.value);
         self.nodes.rows.put(META, &key(&[node.as_ref(), &hash, &op_key(&at)]), &row)?;
         Ok(self.touch(at, node, Some(hash))?)
+    }
+
+    fn step_keep(&mut self, op: &Keep, at: OpOrder) -> Result<(), Stop> {
+        name::check(&op.name)?;
+        let node = op.node;
+        if node == NodeId::ROOT || node == NodeId::TRASH {
+            return Err(Refusal::Node.into());
+        }
+        if self.entry.scope.is_some() {
+            return Err(Refusal::Scope.into());
+        }
+        let file = op.file.clone();
+        let kept = Version { vid: op.vid, file, mtime_ms: op.mtime_ms, exec: op.exec, op: at };
+        match self.nodes.read(node)? {
+            Some(row) if row.created < at => {
+                if row.kind != NodeKind::File {
+                    return Err(Refusal::Node.into());
+                }
+                let undo = Undo { kept: Some(kept), ..Undo::default() };
+                self.change(node, &row, &row, at, undo)
+            }
+            // What comes later may have looked for it, or made it.
+            _ if self.late => Err(Stop::Rewind),
+            _ => {
+                if nodes::counts(self.nodes.rows)?.nodes >= self.limits.nodes {
+                    return Err(Refusal::Limit.into());
+                }
+                let from = if self.is_folder(op.parent)? { op.parent } else { NodeId::ROOT };
+                let (name, parent) = (op.name.clone(), NodeId::TRASH);
+                let place = Place { parent, name, moved: at, from, by: Some(at) };
+                let row = Row { place, kind: NodeKind::File, created: at, versions: vec![kept] };
+                self.nodes.write(node, None, Some(&row))?;
+                Ok(self.touch(at, node, None)?)
+            }
+        }
     }
 
     /// Writes a node over its earlier row and keeps what undoes it.

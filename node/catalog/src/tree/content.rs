@@ -40,8 +40,7 @@ pub fn walk_versions(rows: &dyn ReadRows, visit: &mut VisitVersion<'_>) -> Resul
     each_node(rows, &mut |id, row| {
         let standing = live.standing(&row);
         let undos = nodes::undos_after(rows, id, &row.created)?;
-        let replaced =
-            undos.into_iter().filter_map(|(_, undo)| undo.content).flat_map(|content| content.removed);
+        let replaced = undos.into_iter().flat_map(|(_, undo)| undo.past());
         let now = row.versions.into_iter().map(|version| (version, standing));
         for (version, standing) in now.chain(replaced.map(|version| (version, Standing::Past))) {
             if visit(id, &version, standing).is_break() {
@@ -116,7 +115,7 @@ pub fn walk_recently_past(
         }
         let undos = nodes::undos_after(rows, id, &row.created)?;
         let replaced = undos.into_iter().filter(|(op, _)| (since..=to).contains(&op.entry.hlc));
-        let replaced = replaced.filter_map(|(_, undo)| undo.content).flat_map(|content| content.removed);
+        let replaced = replaced.flat_map(|(_, undo)| undo.past());
         for version in row.versions.into_iter().chain(replaced) {
             if visit(id, &version, Standing::Past).is_break() {
                 return Ok(());

@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use locker_crypto::id::{NodeId, VersionId};
 
+use super::again::Written;
 use super::nodes;
-use super::row::{Place, Row, Version};
+use super::row::{Place, Row, Undo, Version};
 use super::view::Node;
 use crate::operation::version_id;
 use crate::order::{EntryOrder, OpOrder};
@@ -52,6 +53,11 @@ pub enum Happened {
         /// The versions that it replaced.
         replaced: Vec<VersionId>,
     },
+    /// It got a version that was replaced before.
+    Kept {
+        /// The version.
+        vid: VersionId,
+    },
     /// It was put into the trash itself.
     Trashed {
         /// The folder it was in.
@@ -75,6 +81,7 @@ pub fn history(rows: &dyn ReadRows, node: NodeId) -> Result<Vec<Event>, RowError
         let after = row.place.clone();
         let replaced = undo.content.as_ref().map(|content| content.removed.iter().map(|v| v.vid).collect());
         let moved = undo.place.is_some();
+        let kept = undo.kept.as_ref().map(|kept| kept.vid);
         undo.revert(&op, &mut row);
         if moved {
             events.push(Event { op, what: placed(&op, &row.place, after) });
@@ -83,9 +90,15 @@ pub fn history(rows: &dyn ReadRows, node: NodeId) -> Result<Vec<Event>, RowError
             let vid = version_id(&op);
             events.push(Event { op, what: Happened::Written { vid, replaced } });
         }
+        events.extend(kept.map(|vid| Event { op, what: Happened::Kept { vid } }));
     }
-    let Place { parent, name, .. } = row.place;
-    events.push(Event { op: row.created, what: Happened::Created { parent, name } });
+    let (op, Place { parent, name, from, by, .. }) = (row.created, row.place);
+    // One that was made in the trash was there with its content.
+    let parent = if by.is_some() { from } else { parent };
+    events.extend(by.map(|_| Event { op, what: Happened::Trashed { from } }));
+    let first = row.versions.iter().map(|v| Happened::Written { vid: v.vid, replaced: Vec::new() });
+    events.extend(first.map(|what| Event { op, what }));
+    events.push(Event { op, what: Happened::Created { parent, name } });
     Ok(events)
 }
 
@@ -111,9 +124,38 @@ pub fn version(rows: &dyn ReadRows, node: NodeId, vid: VersionId) -> Result<Opti
     if let Some(live) = row.versions.iter().find(|v| v.vid == vid) {
         return Ok(Some(live.clone()));
     }
+    // What was kept under the id of another one does not hide that.
+    let (mut kept, undos) = (None, nodes::undos_after(rows, node, &row.created)?);
+    for (_, undo) in undos {
+        let removed = undo.content.into_iter().flat_map(|content| content.removed);
+        if let Some(found) = removed.into_iter().find(|v| v.vid == vid) {
+            return Ok(Some(found));
+        }
+        kept = kept.or(undo.kept.filter(|v| v.vid == vid));
+    }
+    Ok(kept)
+}
+
+/// Whether a version is among those that were kept for a file. Cost: the operations on the file.
+pub(super) fn is_kept(rows: &dyn ReadRows, node: NodeId, vid: VersionId) -> Result<bool, RowError> {
+    let Some(row) = nodes::read(rows, node)? else { return Ok(false) };
+    // Made with it: no other operation that makes a node gives it a version.
+    let made = |v: &Version| v.op == row.created && v.vid == vid;
+    let mut undos = nodes::undos_after(rows, node, &row.created)?.into_iter().map(|(_, undo)| undo);
+    let is_here = |undo: Undo| {
+        undo.kept.as_ref().is_some_and(|kept| kept.vid == vid) || undo.past().any(|v| made(&v))
+    };
+    Ok(row.versions.iter().any(made) || undos.any(is_here))
+}
+
+/// Whether a file has a content, or had it. Cost: the operations on the file.
+pub(super) fn had(rows: &dyn ReadRows, node: NodeId, content: &Written) -> Result<bool, RowError> {
+    let Some(row) = nodes::read(rows, node)? else { return Ok(false) };
+    if row.versions.iter().any(|version| content.is_in(version)) {
+        return Ok(true);
+    }
     let undos = nodes::undos_after(rows, node, &row.created)?;
-    let replaced = undos.into_iter().filter_map(|(_, undo)| undo.content).flat_map(|content| content.removed);
-    Ok(replaced.into_iter().find(|v| v.vid == vid))
+    Ok(undos.into_iter().flat_map(|(_, undo)| undo.past()).any(|version| content.is_in(&version)))
 }
 
 /// Returns the node as it was after all entries with a clock of at most `hlc`; `None` if it did not exist.

@@ -33,6 +33,8 @@ pub(super) struct Model {
     pub(super) no_effect: Vec<(OpOrder, Refusal)>,
     /// Versions that were live and are not any more, each with the operation that named it as base.
     pub(super) replaced: BTreeSet<[u8; 16]>,
+    /// Versions that were kept for a file that was there.
+    pub(super) kept: BTreeSet<[u8; 16]>,
 }
 
 impl Model {
@@ -153,11 +155,13 @@ impl Model {
                 let lifted = top.map(|top| self.lift(top));
                 let node = self.nodes.get_mut(&op.node).unwrap();
                 let bases: Vec<[u8; 16]> = op.bases.iter().map(|vid| vid.0).collect();
-                if node.versions.keys().filter(|vid| !bases.contains(vid)).count() >= limits.versions {
+                let own = version_id(&at).0;
+                let is_base = |vid: &[u8; 16]| *vid == own || bases.contains(vid);
+                if node.versions.keys().filter(|vid| !is_base(vid)).count() >= limits.versions {
                     return Err(Refusal::Limit);
                 }
-                self.replaced.extend(bases.iter().filter(|vid| node.versions.contains_key(*vid)));
-                node.versions.retain(|vid, _| !bases.contains(vid));
+                self.replaced.extend(node.versions.keys().filter(|vid| is_base(vid)));
+                node.versions.retain(|vid, _| !is_base(vid));
                 node.versions.insert(version_id(&at).0, (op.file.encode(), op.mtime_ms, op.exec, at));
                 if let Some(parent) = lifted {
                     (node.parent, node.from, node.by) = (parent, NodeId::ZERO, None);
@@ -185,6 +189,36 @@ impl Model {
                 }
                 self.check_scope(entry, op.node)?;
                 self.meta.insert((op.node, op.key.clone()), op.value.clone());
+            }
+            Op::Keep(op) => {
+                name::check(&op.name)?;
+                if [NodeId::ROOT, NodeId::TRASH].contains(&op.node) {
+                    return Err(Refusal::Node);
+                }
+                if entry.scope.is_some() {
+                    return Err(Refusal::Scope);
+                }
+                let vid = op.vid.0;
+                match self.nodes.get(&op.node) {
+                    Some(node) if node.kind != 0 => return Err(Refusal::Node),
+                    Some(_) => _ = self.kept.insert(vid),
+                    None if self.nodes.len() as u64 >= limits.nodes => return Err(Refusal::Limit),
+                    None => {
+                        let from = if self.is_folder(op.parent) { op.parent } else { NodeId::ROOT };
+                        let kept = (op.file.encode(), op.mtime_ms, op.exec, at);
+                        let node = ModelNode {
+                            parent: NodeId::TRASH,
+                            name: op.name.clone(),
+                            kind: 0,
+                            created: at,
+                            moved: at,
+                            from,
+                            by: Some(at),
+                            versions: BTreeMap::from([(vid, kept)]),
+                        };
+                        self.nodes.insert(op.node, node);
+                    }
+                }
             }
             _ => {}
         }

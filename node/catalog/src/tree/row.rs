@@ -198,6 +198,8 @@ pub(super) struct Undo {
     pub(super) place: Option<Place>,
     /// What a content operation removed; it added the version with its own id.
     pub(super) content: Option<Replaced>,
+    /// A version that was replaced before it came here: none of the live ones, before or after.
+    pub(super) kept: Option<Version>,
 }
 
 /// The bases of a content operation.
@@ -210,6 +212,16 @@ pub(super) struct Replaced {
 }
 
 impl Undo {
+    /// What undoes a change of the place alone.
+    pub(super) fn of_place(before: Place) -> Self {
+        Self { place: Some(before), ..Self::default() }
+    }
+
+    /// The versions that are past by the operation.
+    pub(super) fn past(self) -> impl Iterator<Item = Version> {
+        self.content.into_iter().flat_map(|content| content.removed).chain(self.kept)
+    }
+
     /// Takes the operation `op` back from `row`.
     pub(super) fn revert(self, op: &OpOrder, row: &mut Row) {
         if let Some(place) = self.place {
@@ -229,13 +241,14 @@ impl Undo {
             Some(place) => place.write(&mut w),
             None => drop(w.array(0)),
         }
-        match &self.content {
-            Some(content) => {
+        match (&self.content, &self.kept) {
+            (_, Some(kept)) => kept.write(w.array(1)),
+            (Some(content), None) => {
                 w.array(2).array(content.removed.len());
                 content.removed.iter().for_each(|v| v.write(&mut w));
                 w.bytes(&content.absent.iter().flat_map(|vid| vid.0).collect::<Vec<u8>>());
             }
-            None => drop(w.array(0)),
+            (None, None) => drop(w.array(0)),
         }
         w.finish()
     }
@@ -250,13 +263,18 @@ impl Undo {
         } else {
             Some(Place::read(&mut r)?)
         };
+        let mut kept = None;
         let content = match r.array()? {
             0 => None,
+            1 => {
+                kept = Some(Version::read(&mut r)?);
+                None
+            }
             2 => Some(Replaced { removed: list(&mut r, Version::read)?, absent: ids(r.bytes()?)? }),
             _ => return Err(Refusal::Canon),
         };
         r.finish()?;
-        Ok(Self { place, content })
+        Ok(Self { place, content, kept })
     }
 }
 

@@ -2,15 +2,20 @@
 //! a file, that a device made which was ended where that was not known yet (`docs/spec/04-spaces.md`, "Stranded").
 //!
 //! This file plans. Nothing is noted of what was written again: a content names the stranded one among those that it
-//! replaces, and a node that is there was placed by a later move. In doubt a thing is kept, but what somebody deleted who
-//! had seen it does not come back.
+//! replaces, a node that is there was placed by a later move, and what is past is told by what it consists of. In doubt a
+//! thing is kept, but what somebody replaced or deleted who had seen it does not come back: it is in the history, or in
+//! the trash.
+
+mod keep;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use locker_crypto::id::{NodeId, VerifyingKey, VersionId};
 
+use super::again::Written;
 use super::draft::{Draft, each_below, last_meta, recovered_name};
+use super::history;
 use super::nodes;
 use super::row::{Row, Version};
 use crate::name;
@@ -47,6 +52,8 @@ pub struct Turn<'a> {
     pub is_left: &'a dyn Fn(&OpOrder) -> bool,
     /// About how many operations are planned at most.
     pub most: usize,
+    /// The clock from which on what was replaced or deleted is kept.
+    pub since: u64,
 }
 
 impl Turn<'_> {
@@ -102,9 +109,10 @@ pub fn rescue(
     }
     for (node, OfNode { ops, contents }) in refused {
         if !plan.fill(node, &contents)? || !plan.take_out(node, &ops)? {
-            break;
+            return Ok(plan.found);
         }
     }
+    plan.keep()?;
     Ok(plan.found)
 }
 
@@ -138,8 +146,8 @@ struct Plan<'a> {
     refused: HashMap<(NodeId, VersionId), Vec<OpOrder>>,
     /// The last stranded value of each meta item.
     metas: HashMap<(NodeId, &'a str), OpOrder>,
-    /// Files that get a stranded content by this plan.
-    written: HashSet<NodeId>,
+    /// Stranded contents that files get by this plan.
+    written: HashMap<NodeId, HashSet<VersionId>>,
 }
 
 impl<'a> Plan<'a> {
@@ -158,7 +166,7 @@ impl<'a> Plan<'a> {
             replaced: HashMap::new(),
             refused: HashMap::new(),
             metas: HashMap::new(),
-            written: HashSet::new(),
+            written: HashMap::new(),
         };
         // What replay refuses whatever it stands on was nobody's to see.
         let fits = |op: &Move| {
@@ -219,7 +227,7 @@ impl<'a> Plan<'a> {
                 return Ok(());
             }
         }
-        if self.is_trashed(at, op.node)? || self.is_gone_above(at, op.parent)? {
+        if self.deleted_by(at, op.node, op.parent)?.is_some() {
             return Ok(());
         }
         let parent = self.folder_for(at, op.parent, op.node)?;
@@ -236,7 +244,8 @@ impl<'a> Plan<'a> {
         match nodes::read(self.rows, op.node)? {
             Some(row) => {
                 let undos = self.absent(op.node, &row)?;
-                let is_done = undos.values().any(|absent| absent.contains(&vid));
+                let is_done = undos.values().any(|absent| absent.contains(&vid))
+                    || history::is_kept(self.rows, op.node, vid)?;
                 if row.kind != NodeKind::File || is_done {
                     return Ok(());
                 }
@@ -248,7 +257,7 @@ impl<'a> Plan<'a> {
                 // Whoever trashed it may have seen a name without this content: it is to be had from there.
                 if let Some((top, by)) = self.draft.trashed_above(op.node)?
                     && !self.stranded.knew(&by.entry, &at.entry)?
-                    && !self.is_trashed(at, op.node)?
+                    && self.trashed_by(at, op.node)?.is_none()
                 {
                     self.bring_out(op.node, &row, top)?;
                 }
@@ -263,7 +272,7 @@ impl<'a> Plan<'a> {
                 }
             },
         }
-        self.written.insert(op.node);
+        self.written.entry(op.node).or_default().insert(vid);
         self.push_content(at, Content { bases, ..op.clone() });
         Ok(())
     }
@@ -280,11 +289,10 @@ impl<'a> Plan<'a> {
     fn make(&mut self, at: &OpOrder, node: NodeId) -> Result<bool, RowError> {
         let kind = NodeKind::File;
         let last = self.last_place(at, node, kind)?;
-        if self.is_trashed(at, node)? {
+        if self.deleted_by(at, node, last.map_or(NodeId::ROOT, |last| last.parent))?.is_some() {
             return Ok(false);
         }
         let (parent, name) = match last {
-            Some(last) if self.is_gone_above(at, last.parent)? => return Ok(false),
             Some(last) => (self.folder_for(at, last.parent, node)?, last.name.clone()),
             None => (NodeId::ROOT, recovered_name(at)),
         };
@@ -310,7 +318,7 @@ impl<'a> Plan<'a> {
     fn fill(&mut self, node: NodeId, contents: &[(OpOrder, &Content)]) -> Result<bool, RowError> {
         let Some(row) = nodes::read(self.rows, node)? else { return Ok(true) };
         let is_bare = row.kind == NodeKind::File && row.versions.is_empty();
-        if !is_bare || self.written.contains(&node) || self.draft.trashed_above(node)?.is_some() {
+        if !is_bare || self.written.contains_key(&node) || self.draft.trashed_above(node)?.is_some() {
             return Ok(true);
         }
         // What was written again for another one says nothing of what that one had seen.
@@ -376,8 +384,7 @@ impl<'a> Plan<'a> {
         if let Some((at, op)) = self.last_stranded(file)
             && at > row.place.moved
             && op.kind == row.kind.code()
-            && !self.is_trashed(&at, file)?
-            && !self.is_gone_above(&at, op.parent)?
+            && self.deleted_by(&at, file, op.parent)?.is_none()
         {
             let parent = self.folder_for(&at, op.parent, file)?;
             return self.draft.place(row.kind, Move { parent, ..op.clone() });
@@ -407,7 +414,7 @@ impl<'a> Plan<'a> {
         }
         let mut at = file;
         for _ in 0..MISSING_MAX {
-            if self.is_trashed(&op, at)? {
+            if self.trashed_by(&op, at)?.is_some() {
                 return Ok(false);
             }
             match nodes::read(self.rows, at)? {
@@ -421,9 +428,7 @@ impl<'a> Plan<'a> {
     /// The version without effect that was written again as this one.
     fn written_again(&self, node: NodeId, version: &Version, undos: &Absent) -> Option<VersionId> {
         let is_same = |vid: &&VersionId| {
-            self.contents.get(&(node, **vid)).is_some_and(|op| {
-                op.file == version.file && op.mtime_ms == version.mtime_ms && op.exec == version.exec
-            })
+            self.contents.get(&(node, **vid)).is_some_and(|op| Written::of(op).is_in(version))
         };
         undos.get(&version.op)?.iter().find(is_same).copied()
     }
@@ -485,15 +490,23 @@ impl<'a> Plan<'a> {
         Ok((found, next))
     }
 
-    /// Whether somebody who knew an operation put a node into the trash that was not there, and nobody who knew that
+    /// By what somebody who knew an operation deleted a node that is to be in a folder, or one over it.
+    fn deleted_by(&self, at: &OpOrder, node: NodeId, parent: NodeId) -> Result<Option<OpOrder>, RowError> {
+        match self.trashed_by(at, node)? {
+            Some(by) => Ok(Some(by)),
+            None => self.gone_above_by(at, parent),
+        }
+    }
+
+    /// By what somebody who knew an operation put a node into the trash that was not there, if nobody who knew that
     /// placed it anew.
-    fn is_trashed(&self, at: &OpOrder, node: NodeId) -> Result<bool, RowError> {
+    fn trashed_by(&self, at: &OpOrder, node: NodeId) -> Result<Option<OpOrder>, RowError> {
         for by in self.trashed.get(&node).map_or(&[][..], Vec::as_slice) {
             if by > at && self.stranded.knew(&by.entry, &at.entry)? && !self.is_restored(node, by)? {
-                return Ok(true);
+                return Ok(Some(*by));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     fn is_restored(&self, node: NodeId, by: &OpOrder) -> Result<bool, RowError> {
@@ -510,17 +523,17 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Whether a folder, or one over it, is in the trash by somebody who knew an operation, or would be.
-    fn is_gone_above(&self, at: &OpOrder, folder: NodeId) -> Result<bool, RowError> {
+    /// By what a folder, or one over it, is in the trash, or would be, if its author knew an operation.
+    fn gone_above_by(&self, at: &OpOrder, folder: NodeId) -> Result<Option<OpOrder>, RowError> {
         let (missing, first) = self.missing(at, folder)?;
         for node in missing.iter().map(|op| op.node).chain([first]) {
-            if self.is_trashed(at, node)? {
-                return Ok(true);
+            if let Some(by) = self.trashed_by(at, node)? {
+                return Ok(Some(by));
             }
         }
         match self.draft.trashed_above(first)? {
-            Some((_, by)) => self.stranded.knew(&by.entry, &at.entry),
-            None => Ok(false),
+            Some((_, by)) if self.stranded.knew(&by.entry, &at.entry)? => Ok(Some(by)),
+            _ => Ok(None),
         }
     }
 

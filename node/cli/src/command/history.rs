@@ -36,6 +36,7 @@ fn line(event: &Event) -> String {
         Happening::Created => "created as",
         Happening::Moved => "moved to",
         Happening::Written => "version",
+        Happening::Kept => "kept, replaced before: version",
         Happening::Trashed => "moved to the trash",
         Happening::Restored => "restored to",
     };

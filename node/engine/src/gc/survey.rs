@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
+use locker_catalog::clock;
 use locker_catalog::operation::Role;
 use locker_catalog::roster::Roster;
 use locker_catalog::space::{OwnState, Space};
@@ -19,7 +20,7 @@ use super::decide::{Facts, Holds, Need, Tally, Terms, home};
 use super::referenced::{Gatherer, Reference, Referenced};
 use crate::Error;
 use crate::keys::person_log;
-use crate::limits::{KEEP_DAYS, REFERENCES_MAX};
+use crate::limits::{KEEP_DAYS, KEEP_MS, REFERENCES_MAX};
 use crate::locker::Inner;
 use crate::progress::Meter;
 use crate::reader::Reader;
@@ -27,8 +28,6 @@ use crate::rebirth::Doubt;
 use crate::share::{Register, extent};
 use crate::status::COPIES_WANTED;
 
-/// Milliseconds of the time for which things are kept.
-const KEEP_MS: u64 = KEEP_DAYS as u64 * 86_400_000;
 /// An operation whose clock is further ahead says nothing about when it was made.
 const AHEAD_MS: u64 = 600_000;
 /// Files between two looks whether the node ends.
@@ -398,8 +397,8 @@ impl<'a> Survey<'a> {
         }
         if self.may_be_over {
             let now_ms = self.inner.env().now_ms();
-            let hlc = |ms: u64| ms.saturating_mul(1 << 16);
-            let span = (hlc(now_ms.saturating_sub(KEEP_MS)), hlc(now_ms.saturating_add(AHEAD_MS)));
+            let (since, to) = (now_ms.saturating_sub(KEEP_MS), now_ms.saturating_add(AHEAD_MS));
+            let span = (clock::first_of(since), clock::first_of(to));
             catalog::walk_recently_past(&rows, span, &mut |_, version, standing| take(version, standing))?;
         }
         failure?;

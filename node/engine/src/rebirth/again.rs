@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use locker_catalog::clock;
 use locker_catalog::operation::{EntryRef, Op, Role};
 use locker_catalog::order::OpOrder;
 use locker_catalog::roster::Roster;
@@ -16,6 +17,7 @@ use locker_store::{Reads, Snapshot};
 use super::{Doubt, Sign, rebirths};
 use crate::Error;
 use crate::keys::person_log;
+use crate::limits::KEEP_MS;
 use crate::locker::Inner;
 use crate::revoke::{made, revoke_again};
 use crate::writer::Change;
@@ -95,6 +97,7 @@ impl Inner {
             is_due: &|at| due == Due::Others || at.entry.author == own,
             is_left: &|at| left.ops.contains(at),
             most,
+            since: clock::first_of(self.env().now_ms().saturating_sub(KEEP_MS)),
         };
         Ok(space.rescue(&reads.rows(keys.tag), &keys.person, &turn)?)
     }

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use locker_catalog::clock;
 use locker_catalog::roster::Roster;
 use locker_catalog::space::Space;
 use locker_catalog::tree::{self as catalog, Standing};
@@ -17,14 +18,12 @@ use locker_store::{Reads as _, Snapshot, index, pins};
 
 use crate::Error;
 use crate::keys::person_log;
-use crate::limits::KEEP_DAYS;
+use crate::limits::KEEP_MS;
 use crate::locker::Inner;
 use crate::reader::Reader;
 use crate::report::Observer;
 use crate::share::{Register, extent};
 
-/// Milliseconds of the time for which things are kept.
-const KEEP_MS: u64 = KEEP_DAYS as u64 * 86_400_000;
 
 /// How many packs that are not here are needed: 0 if nothing that is kept lacks anything. If that cannot be said for sure, as
 /// many as are wanted. To be asked when nothing more is to come. Cost: a walk over all files, if any pack is wanted.
@@ -87,7 +86,7 @@ impl Look<'_> {
         self.links(&Register::of(inner, snapshot, &space, &roster)?)?;
         catalog::walk_live(&rows, &mut |_, version, _| self.visit(&version.file, None))?;
         // What came to be past not long ago is kept; a clock that is ahead of this one counts as well.
-        let since = inner.env().now_ms().saturating_sub(KEEP_MS).saturating_mul(1 << 16);
+        let since = clock::first_of(inner.env().now_ms().saturating_sub(KEEP_MS));
         let lately = (since, u64::MAX);
         catalog::walk_recently_past(&rows, lately, &mut |_, version, _| self.visit(&version.file, None))?;
         // Of what is past for longer nobody keeps anything but who says so: days of running may be fewer than days.

@@ -18,7 +18,7 @@ use crate::operation::{Content, EntryRef, Move, NodeKind, Op, Trash, version_id}
 use crate::order::{EntryOrder, OpOrder};
 use crate::space::row::named;
 use crate::space::{OpenedEntry, OwnState};
-use crate::tree::{self, Turn, state_hash};
+use crate::tree::{self, Happened, Turn, state_hash};
 
 impl World {
     fn is_ended(&self, home: usize) -> bool {
@@ -40,7 +40,7 @@ impl World {
     fn rescue(&mut self, home: usize, own_only: bool, most: usize) -> bool {
         let own = self.homes[home].own;
         let is_due = |at: &OpOrder| !own_only || at.entry.author == own;
-        let turn = Turn { is_due: &is_due, is_left: &|_| false, most };
+        let turn = Turn { is_due: &is_due, is_left: &|_| false, most, since: 0 };
         let plan = self.space(home).rescue(&self.homes[home].rows, &PERSON, &turn).unwrap();
         let ops: Vec<Op> = plan.into_iter().flat_map(|(_, ops)| ops).collect();
         if ops.is_empty() {
@@ -93,12 +93,26 @@ impl World {
         files.filter(is_back).collect()
     }
 
+    /// Whether a content is or was one of a file, in the trash or not.
+    fn was_held(&self, time: i64) -> bool {
+        let (rows, node) = (&self.homes[0].rows, self.ledger.written[&time]);
+        tree::history(rows, node).unwrap().iter().any(|event| match event.what {
+            Happened::Written { vid, .. } | Happened::Kept { vid } => {
+                tree::version(rows, node, vid).unwrap().is_some_and(|version| version.mtime_ms == time)
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether a content is one that a file has, in the trash or not.
+    fn is_held(&self, time: i64) -> bool {
+        let held = tree::node(&self.homes[0].rows, self.ledger.written[&time]).unwrap();
+        held.is_some_and(|node| node.versions.iter().any(|version| version.mtime_ms == time))
+    }
+
     /// Whether a content is in the trash, by somebody who trashed the file while the content had no effect.
     fn is_trashed(&self, time: i64) -> bool {
-        let node = self.ledger.written[&time];
-        let held = tree::node(&self.homes[0].rows, node).unwrap();
-        self.ledger.trashed.contains(&node)
-            && held.is_some_and(|node| node.versions.iter().any(|version| version.mtime_ms == time))
+        self.ledger.trashed.contains(&self.ledger.written[&time]) && self.is_held(time)
     }
 
     fn meet_all(&mut self) {
@@ -176,7 +190,7 @@ fn nothing_is_lost_that_stood_on_an_ended_device() {
             }
             let mut left = (0..world.homes.len()).filter(|home| !world.is_ended(*home));
             let is_done = left.all(|home| {
-                let turn = Turn { is_due: &|_| true, is_left: &|_| false, most: 1 };
+                let turn = Turn { is_due: &|_| true, is_left: &|_| false, most: 1, since: 0 };
                 world.space(home).rescue(&world.homes[home].rows, &PERSON, &turn).unwrap().is_empty()
             });
             if !busy && is_done {
@@ -201,6 +215,7 @@ fn nothing_is_lost_that_stood_on_an_ended_device() {
                 !is_asked_for || shown.contains(time) || world.is_trashed(*time),
                 "seed {seed}: content {time} is lost"
             );
+            assert!(!counts || world.was_held(*time), "seed {seed}: content {time} is in no history");
         }
         assert_eq!(world.back_from_the_trash(&again), [], "seed {seed}: it came back");
         ended += ends.len();
@@ -209,7 +224,7 @@ fn nothing_is_lost_that_stood_on_an_ended_device() {
     assert!(ended > 0 && rescued > 0 && contents > 0, "{ended} {rescued} {contents}");
 }
 
-/// Folders that are missing come back with their names, and a content that was replaced does not.
+/// Folders that are missing come back with their names, and a content that was replaced to the history.
 #[test]
 fn a_file_in_a_folder_of_an_ended_device_keeps_its_path() {
     let mut world = World::new(0, 3);
@@ -234,6 +249,9 @@ fn a_file_in_a_folder_of_an_ended_device_keeps_its_path() {
     assert!(world.rescue(2, true, 100));
     world.meet_all();
     let expected = [("journeys", vec![]), ("journeys/2026", vec![]), ("journeys/2026/a.jpg", vec![2])];
+    let history = tree::history(&world.homes[0].rows, file).unwrap();
+    let kept = history.iter().filter(|event| matches!(event.what, Happened::Kept { .. }));
+    assert_eq!(kept.count(), 1);
     for home in 0..3 {
         assert_eq!(world.shown(home), expected.clone().map(|(path, at)| (path.to_owned(), at)).into());
         assert!(!world.rescue(home, false, 100), "nothing is left to do");
@@ -267,9 +285,9 @@ fn a_file_that_was_moved_keeps_the_content_that_it_had() {
     assert!(!world.rescue(0, false, 100) && !world.rescue(2, false, 100));
 }
 
-/// Whoever trashed what somebody had seen wanted it gone, with all that was in it.
+/// Whoever trashed what somebody had seen wanted it gone, with all that was in it: that is to be had from the trash.
 #[test]
-fn what_was_trashed_afterwards_is_not_written_again() {
+fn what_was_trashed_afterwards_goes_to_the_trash() {
     let mut world = World::new(0, 3);
     let [folder, file, other] = [1, 2, 3].map(|n| NodeId([n; 16]));
     world.write_all(1, vec![place(folder, NodeId::ROOT, "folder", NodeKind::Folder)]);
@@ -279,8 +297,32 @@ fn what_was_trashed_afterwards_is_not_written_again() {
     world.write_all(2, vec![place(other, NodeId::ROOT, "b", NodeKind::File), content(other, 2, &[])]);
     assert_eq!(world.end(0, key(2)), Some(0));
     world.meet_all();
-    assert!(!world.rescue(2, false, 100));
-    assert_eq!(world.shown(0), BTreeMap::from([("b".to_owned(), vec![2])]));
+    assert!(world.rescue(2, true, 100));
+    world.meet_all();
+    for home in 0..3 {
+        assert_eq!(world.shown(home), BTreeMap::from([("b".to_owned(), vec![2])]));
+        let trash = tree::trash_list(&world.homes[home].rows, None, 10).unwrap();
+        let [trashed] = &trash[..] else { panic!("{trash:?}") };
+        let held: Vec<_> = trashed.node.versions.iter().map(|version| version.mtime_ms).collect();
+        assert_eq!((trashed.node.id, trashed.node.name.as_str(), held), (file, "a", vec![1]));
+        assert!(!world.rescue(home, false, 100), "nothing is left to do");
+    }
+}
+
+/// One who had not heard that it was deleted went on with it: it is there, with all that was written into it.
+#[test]
+fn what_somebody_deleted_and_another_one_wants_is_there() {
+    let (mut world, _, file) = with_a_file();
+    world.write_all(2, vec![content(file, 2, &[])]);
+    world.meet(2, 3);
+    world.write_all(2, vec![Op::Trash(Trash { node: file })]);
+    world.write_all(3, vec![content(file, 3, &[])]);
+    end_it(&mut world);
+    rescue_all(&mut world);
+    let expected = [("folder".to_owned(), vec![]), ("folder/file".to_owned(), vec![2, 3])];
+    let mut shown = world.shown(0);
+    shown.values_mut().for_each(|times| times.sort_unstable());
+    assert_eq!(shown, BTreeMap::from(expected));
 }
 
 /// What a device did on the file of an ended one, all of which whoever ended it had not heard of: a world in which device 1

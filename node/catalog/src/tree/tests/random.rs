@@ -14,6 +14,7 @@ use super::super::model::{Model, ModelNode};
 use super::vectors::shuffled;
 use super::*;
 use crate::name::collision_key;
+use crate::operation::Keep;
 use crate::name::tests::naive_display;
 
 /// Limits so narrow that histories run into them.
@@ -54,7 +55,18 @@ fn parent(dice: &mut Dice) -> NodeId {
 
 fn random_op(dice: &mut Dice, known: &[(NodeId, VersionId)]) -> Op {
     let n = 1 + dice.below(14) as u8;
-    match dice.below(20) {
+    match dice.below(22) {
+        20.. => {
+            let file = file(&format!("text {}", dice.below(1_000_000)));
+            let (parent, name) = (parent(dice), dice.of(&NAMES).to_owned());
+            // Of a version that is there too: ids can be foretold.
+            let vid = if known.is_empty() || dice.percent(70) {
+                VersionId([dice.below(256) as u8; 16])
+            } else {
+                dice.of(known).1
+            };
+            Op::Keep(Keep { node: id(n), parent, name, vid, file, mtime_ms: 7, exec: false })
+        }
         0..=8 => place(id(n), parent(dice), dice.of(&NAMES), kind_of(n, dice)),
         9..=13 => {
             // Half of them go to one file, so that it has a story.
@@ -240,16 +252,22 @@ fn check_contents(rows: &MemoryRows, entries: &Entries, model: &Model, limits: &
     };
     let live = live_in(model);
     let had: Vids = model.nodes.values().flat_map(|node| node.versions.keys()).copied().collect();
-    let had: Vids = had.union(&model.replaced).copied().collect();
-    let (mut seen_live, mut seen_past) = (Vids::new(), Vids::new());
+    let had: Vids = had.union(&model.replaced).chain(&model.kept).copied().collect();
+    let (mut seen_live, mut seen_past, mut once) = (Vids::new(), Vids::new(), Vids::new());
     walk_versions(rows, &mut |_, version, standing| {
         let seen = if standing == Standing::Live { &mut seen_live } else { &mut seen_past };
-        assert!(seen.insert(version.vid.0), "{version:?} twice");
+        seen.insert(version.vid.0);
+        // What is kept may have the id of another one.
+        let op = &entries.0[&version.op.entry].ops[usize::from(version.op.index)].op;
+        assert!(matches!(op, Op::Keep(_)) || once.insert(version.vid.0), "{version:?} twice");
         ControlFlow::Continue(())
     })
     .unwrap();
     assert_eq!(seen_live, live);
-    assert_eq!(seen_past, had.difference(&live).copied().collect());
+    // What is kept may have the id of one that is live.
+    let trashed = model.nodes.iter().filter(|(id, _)| model.top(**id).is_some());
+    let past: Vids = trashed.flat_map(|(_, node)| node.versions.keys().copied()).collect();
+    assert_eq!(seen_past, past.union(&model.replaced).chain(&model.kept).copied().collect());
     let mut walked = Vids::new();
     walk_live(rows, &mut |_, version, _| {
         walked.insert(version.vid.0);
@@ -296,19 +314,26 @@ fn check_past(rows: &MemoryRows, entries: &Entries, model: &Model, limits: &Limi
     for entry in entries.0.values() {
         for op in &entry.ops {
             let at = OpOrder { entry: entry.order, index: op.index };
-            let Op::Content(content) = &op.op else { continue };
             if refused.contains(&at) {
                 continue;
             }
+            let (node, vid, file) = match &op.op {
+                Op::Content(op) => (op.node, version_id(&at), Some(&op.file)),
+                // Another one may have the id.
+                Op::Keep(op) => (op.node, op.vid, None),
+                _ => continue,
+            };
             // Nothing is lost: what took effect is live or was named as a base, and can be had in both cases.
-            let vid = version_id(&at);
-            let is_live = model.nodes[&content.node].versions.contains_key(&vid.0);
-            assert!(is_live || model.replaced.contains(&vid.0));
-            assert_eq!(version(rows, content.node, vid).unwrap().unwrap().file, content.file);
-            let told = history(rows, content.node).unwrap();
-            assert!(
-                told.iter().any(|e| matches!(e.what, Happened::Written { vid: told, .. } if told == vid))
-            );
+            let is_live = model.nodes[&node].versions.contains_key(&vid.0);
+            assert!(is_live || model.replaced.contains(&vid.0) || model.kept.contains(&vid.0));
+            let found = version(rows, node, vid).unwrap().unwrap();
+            assert!(file.is_none_or(|file| found.file == *file && found.op == at));
+            let told = history(rows, node).unwrap();
+            let of_it = |e: &&Event| match e.what {
+                Happened::Written { vid: told, .. } | Happened::Kept { vid: told } => told == vid,
+                _ => false,
+            };
+            assert!(told.iter().any(|event| of_it(&event) && event.op == at));
         }
     }
 }
