@@ -8,8 +8,8 @@ use locker_crypto::pack::PackOp;
 use locker_crypto::sign::Signature;
 
 use super::{
-    Confirm, Content, ContentRule, Decision, EntryRef, Epoch, Grant, Keep, META_VALUE_LEN_MAX, MemberKey, Meta,
-    Move, NAME_LEN_MAX, Op, Policy, RawOp, Revoke, Role, Share, Snapshot, Trash,
+    Confirm, Content, ContentRule, Decision, EntryRef, Epoch, Grant, Keep, META_VALUE_LEN_MAX, MemberKey,
+    Meta, Move, NAME_LEN_MAX, Op, Policy, RawOp, Revoke, Role, Share, Snapshot, Trash,
 };
 
 impl Op {

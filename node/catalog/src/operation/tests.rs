@@ -259,7 +259,7 @@ fn operations_of_the_vectors_are_read_or_refused() {
         let Op::Malformed(_, why) = decode(&bytes(&case["op"])).unwrap() else { panic!("{}", case["about"]) };
         assert_eq!(why.code(), case["expect"].as_str().unwrap(), "{}", case["about"]);
     }
-    assert_eq!((ok.len(), refused.len(), codes.len()), (9, 18, 5));
+    assert_eq!((ok.len(), refused.len(), codes.len()), (10, 20, 6));
 
     let (signed, fixed) = (&file["confirm"], |value| <[u8; 32]>::try_from(bytes(value)).unwrap());
     let root = Signing::from_seed(&SigningSeed::new(fixed(&signed["root_seed"])));

@@ -11,8 +11,9 @@ use locker_crypto::file_ref::FileRef;
 use locker_crypto::id::{NodeId, VersionId};
 
 use super::draft::{Draft, each_below, last_meta, recovered_name};
+use super::history::Contents;
+use super::nodes;
 use super::row::{Row, Version};
-use super::{history, nodes};
 use crate::operation::{Content, Keep, Meta, Move, NodeKind, Op, Trash};
 use crate::order::{EntryOrder, OpOrder};
 use crate::rows::{ReadRows, RowError};
@@ -173,7 +174,11 @@ impl Plan<'_> {
     }
 
     fn keep(&mut self, op: &Keep) -> Result<(), RowError> {
-        if !history::is_kept(self.rows, op.node, op.vid)? {
+        let is_kept = match nodes::read(self.rows, op.node)? {
+            Some(row) => Contents::read(self.rows, op.node, row)?.is_kept(&op.vid),
+            None => false,
+        };
+        if !is_kept {
             self.draft.ops.push(Op::Keep(op.clone()));
         }
         Ok(())

@@ -1,12 +1,13 @@
 //! The past of a node: what happened to it, and what it was at a time.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use locker_crypto::id::{NodeId, VersionId};
+use locker_crypto::id::{ContentHash, NodeId, VersionId};
 
 use super::again::Written;
 use super::nodes;
-use super::row::{Place, Row, Undo, Version};
+use super::row::{Place, Row, Version};
 use super::view::Node;
 use crate::operation::version_id;
 use crate::order::{EntryOrder, OpOrder};
@@ -136,26 +137,61 @@ pub fn version(rows: &dyn ReadRows, node: NodeId, vid: VersionId) -> Result<Opti
     Ok(kept)
 }
 
-/// Whether a version is among those that were kept for a file. Cost: the operations on the file.
-pub(super) fn is_kept(rows: &dyn ReadRows, node: NodeId, vid: VersionId) -> Result<bool, RowError> {
-    let Some(row) = nodes::read(rows, node)? else { return Ok(false) };
-    // Made with it: no other operation that makes a node gives it a version.
-    let made = |v: &Version| v.op == row.created && v.vid == vid;
-    let mut undos = nodes::undos_after(rows, node, &row.created)?.into_iter().map(|(_, undo)| undo);
-    let is_here = |undo: Undo| {
-        undo.kept.as_ref().is_some_and(|kept| kept.vid == vid) || undo.past().any(|v| made(&v))
-    };
-    Ok(row.versions.iter().any(made) || undos.any(is_here))
+/// What contents a file has and had.
+pub(super) struct Contents {
+    /// The versions that each operation replaced and that were not there.
+    pub(super) absent: HashMap<OpOrder, Vec<VersionId>>,
+    /// The first operation that replaced a version which was not there.
+    pub(super) replaced_by: HashMap<VersionId, OpOrder>,
+    kept: HashSet<VersionId>,
+    versions: HashMap<(i64, ContentHash), Vec<Version>>,
 }
 
-/// Whether a file has a content, or had it. Cost: the operations on the file.
-pub(super) fn had(rows: &dyn ReadRows, node: NodeId, content: &Written) -> Result<bool, RowError> {
-    let Some(row) = nodes::read(rows, node)? else { return Ok(false) };
-    if row.versions.iter().any(|version| content.is_in(version)) {
-        return Ok(true);
+impl Contents {
+    /// Reads them. Cost: the operations on the file.
+    ///
+    /// # Errors
+    /// [`RowError`] as the store gives it.
+    pub(super) fn read(rows: &dyn ReadRows, node: NodeId, row: Row) -> Result<Self, RowError> {
+        let mut found = Self {
+            absent: HashMap::new(),
+            replaced_by: HashMap::new(),
+            kept: HashSet::new(),
+            versions: HashMap::new(),
+        };
+        for (op, undo) in nodes::undos_after(rows, node, &row.created)? {
+            found.kept.extend(undo.kept.as_ref().map(|version| version.vid));
+            let absent = undo.content.as_ref().map_or(&[][..], |content| &content.absent);
+            // The latest one comes first.
+            found.replaced_by.extend(absent.iter().map(|vid| (*vid, op)));
+            if !absent.is_empty() {
+                found.absent.insert(op, absent.to_vec());
+            }
+            undo.past().for_each(|version| found.add(&row.created, version));
+        }
+        row.versions.into_iter().for_each(|version| found.add(&row.created, version));
+        Ok(found)
     }
-    let undos = nodes::undos_after(rows, node, &row.created)?;
-    Ok(undos.into_iter().flat_map(|(_, undo)| undo.past()).any(|version| content.is_in(&version)))
+
+    fn add(&mut self, created: &OpOrder, version: Version) {
+        // Made with it: a move gives a file no version.
+        if version.op == *created {
+            self.kept.insert(version.vid);
+        }
+        let alike = (version.mtime_ms, version.file.content_hash());
+        self.versions.entry(alike).or_default().push(version);
+    }
+
+    /// Whether a version was kept for the file.
+    pub(super) fn is_kept(&self, vid: &VersionId) -> bool {
+        self.kept.contains(vid)
+    }
+
+    /// Whether the file has a content, or had it.
+    pub(super) fn had(&self, content: &Written) -> bool {
+        let alike = self.versions.get(&(content.mtime_ms, content.file.content_hash()));
+        alike.is_some_and(|alike| alike.iter().any(|version| content.is_in(version)))
+    }
 }
 
 /// Returns the node as it was after all entries with a clock of at most `hlc`; `None` if it did not exist.

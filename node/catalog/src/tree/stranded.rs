@@ -8,14 +8,16 @@
 
 mod keep;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use locker_crypto::id::{NodeId, VerifyingKey, VersionId};
 
 use super::again::Written;
 use super::draft::{Draft, each_below, last_meta, recovered_name};
-use super::history;
+use super::history::Contents;
 use super::nodes;
 use super::row::{Row, Version};
 use crate::name;
@@ -25,6 +27,9 @@ use crate::rows::{ReadRows, RowError};
 
 /// Missing folders on the way up from a node that are made again.
 const MISSING_MAX: usize = 256;
+
+/// Files of which it is remembered what contents they had.
+const READ_MAX: usize = 16;
 
 /// Operations without effect, and who knew which.
 pub trait Stranded {
@@ -61,9 +66,6 @@ impl Turn<'_> {
         (self.is_due)(at) && !(self.is_left)(at)
     }
 }
-
-/// Versions that were to be replaced and were not there, by the content that did it.
-type Absent = HashMap<OpOrder, Vec<VersionId>>;
 
 /// Operations by the node that they are about, in total order.
 type ByNode<'a, T> = HashMap<NodeId, Vec<(OpOrder, &'a T)>>;
@@ -146,6 +148,8 @@ struct Plan<'a> {
     refused: HashMap<(NodeId, VersionId), Vec<OpOrder>>,
     /// The last stranded value of each meta item.
     metas: HashMap<(NodeId, &'a str), OpOrder>,
+    /// Files whose contents were read.
+    read: RefCell<HashMap<NodeId, Rc<Contents>>>,
     /// Stranded contents that files get by this plan.
     written: HashMap<NodeId, HashSet<VersionId>>,
 }
@@ -166,6 +170,7 @@ impl<'a> Plan<'a> {
             replaced: HashMap::new(),
             refused: HashMap::new(),
             metas: HashMap::new(),
+            read: RefCell::default(),
             written: HashMap::new(),
         };
         // What replay refuses whatever it stands on was nobody's to see.
@@ -243,15 +248,14 @@ impl<'a> Plan<'a> {
         let mut bases = op.bases.clone();
         match nodes::read(self.rows, op.node)? {
             Some(row) => {
-                let undos = self.absent(op.node, &row)?;
-                let is_done = undos.values().any(|absent| absent.contains(&vid))
-                    || history::is_kept(self.rows, op.node, vid)?;
+                let contents = self.contents_of(op.node, &row)?;
+                let is_done = contents.replaced_by.contains_key(&vid) || contents.is_kept(&vid);
                 if row.kind != NodeKind::File || is_done {
                     return Ok(());
                 }
                 // What was written again of those that it replaces.
                 for version in &row.versions {
-                    let again = self.written_again(op.node, version, &undos);
+                    let again = self.written_again(op.node, version, &contents);
                     bases.extend(again.filter(|vid| op.bases.contains(vid)).map(|_| version.vid));
                 }
                 // Whoever trashed it may have seen a name without this content: it is to be had from there.
@@ -409,7 +413,7 @@ impl<'a> Plan<'a> {
             return Ok(false);
         }
         // What was written again says nothing of what its author had seen.
-        if self.written_again(file, version, &self.absent(file, row)?).is_some() {
+        if self.written_again(file, version, &*self.contents_of(file, row)?).is_some() {
             return Ok(false);
         }
         let mut at = file;
@@ -426,17 +430,25 @@ impl<'a> Plan<'a> {
     }
 
     /// The version without effect that was written again as this one.
-    fn written_again(&self, node: NodeId, version: &Version, undos: &Absent) -> Option<VersionId> {
+    fn written_again(&self, node: NodeId, version: &Version, contents: &Contents) -> Option<VersionId> {
         let is_same = |vid: &&VersionId| {
             self.contents.get(&(node, **vid)).is_some_and(|op| Written::of(op).is_in(version))
         };
-        undos.get(&version.op)?.iter().find(is_same).copied()
+        contents.absent.get(&version.op)?.iter().find(is_same).copied()
     }
 
-    /// What the contents of a file replaced that was not there.
-    fn absent(&self, node: NodeId, row: &Row) -> Result<Absent, RowError> {
-        let undos = nodes::undos_after(self.rows, node, &row.created)?;
-        Ok(undos.into_iter().filter_map(|(op, undo)| Some((op, undo.content?.absent))).collect())
+    /// The contents of a file, read once as long as few other ones are asked for.
+    fn contents_of(&self, node: NodeId, row: &Row) -> Result<Rc<Contents>, RowError> {
+        let mut read = self.read.borrow_mut();
+        if let Some(contents) = read.get(&node) {
+            return Ok(Rc::clone(contents));
+        }
+        let contents = Rc::new(Contents::read(self.rows, node, row.clone())?);
+        if read.len() >= READ_MAX {
+            read.clear();
+        }
+        read.insert(node, Rc::clone(&contents));
+        Ok(contents)
     }
 
     fn knew_any(&self, entry: &EntryOrder, ops: &[OpOrder]) -> Result<bool, RowError> {

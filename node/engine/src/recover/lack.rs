@@ -24,7 +24,6 @@ use crate::reader::Reader;
 use crate::report::Observer;
 use crate::share::{Register, extent};
 
-
 /// How many packs that are not here are needed: 0 if nothing that is kept lacks anything. If that cannot be said for sure, as
 /// many as are wanted. To be asked when nothing more is to come. Cost: a walk over all files, if any pack is wanted.
 ///
@@ -187,6 +186,7 @@ mod tests {
 
     use super::*;
     use crate::env::{Clock, system_dice};
+    use crate::limits::KEEP_DAYS;
     use crate::recover::{Patience, check_complete};
     use crate::report::Silent;
     use crate::test_mesh::{World, id, names, pass};

@@ -38,9 +38,13 @@ impl World {
 
     /// Writes again what is stranded, as the engine does.
     fn rescue(&mut self, home: usize, own_only: bool, most: usize) -> bool {
+        self.rescue_since(home, own_only, most, 0)
+    }
+
+    fn rescue_since(&mut self, home: usize, own_only: bool, most: usize, since: u64) -> bool {
         let own = self.homes[home].own;
         let is_due = |at: &OpOrder| !own_only || at.entry.author == own;
-        let turn = Turn { is_due: &is_due, is_left: &|_| false, most, since: 0 };
+        let turn = Turn { is_due: &is_due, is_left: &|_| false, most, since };
         let plan = self.space(home).rescue(&self.homes[home].rows, &PERSON, &turn).unwrap();
         let ops: Vec<Op> = plan.into_iter().flat_map(|(_, ops)| ops).collect();
         if ops.is_empty() {
@@ -48,6 +52,13 @@ impl World {
         }
         assert!(self.write(home, ops), "what was planned has no effect");
         true
+    }
+
+    /// The place in total order, but for the clock, of an operation of the entry that a home writes next.
+    fn next_op(&self, home: usize, index: u16) -> OpOrder {
+        let author = self.homes[home].own;
+        let seq = self.space(home).own_head(&self.homes[home].rows).unwrap().map_or(0, |head| head.seq + 1);
+        OpOrder { entry: EntryOrder { hlc: 0, author, seq }, index }
     }
 
     fn head(&self, home: usize) -> EntryId {
@@ -237,10 +248,8 @@ fn a_file_in_a_folder_of_an_ended_device_keeps_its_path() {
         ],
     );
     world.meet(1, 2);
+    let first = world.next_op(2, 1);
     world.write_all(2, vec![place(file, inner, "a.jpg", NodeKind::File), content(file, 1, &[])]);
-    let head = world.space(2).own_head(&world.homes[2].rows).unwrap().unwrap();
-    let hlc = world.homes[2].held[&head.id].body.hlc;
-    let first = OpOrder { entry: EntryOrder { hlc, author: key(3), seq: head.seq }, index: 1 };
     world.write_all(2, vec![content(file, 2, &[first])]);
     assert_eq!(world.end(0, key(2)), Some(0));
     world.meet_all();
@@ -309,6 +318,61 @@ fn what_was_trashed_afterwards_goes_to_the_trash() {
     }
 }
 
+/// Two that do it at once, of a file with a chain of contents: it lies in the trash once, with the last one, and the one
+/// before is in its history. Taken out of there by one of them meanwhile, it stays out.
+#[test]
+fn what_several_keep_at_once_is_there_once() {
+    for is_restored in [false, true] {
+        let (mut world, _, _) = with_a_file();
+        let (folder, file) = (NodeId([1; 16]), NodeId([3; 16]));
+        let first = world.next_op(2, 1);
+        world.write_all(2, vec![place(file, folder, "a", NodeKind::File), content(file, 2, &[])]);
+        world.write_all(2, vec![content(file, 3, &[first])]);
+        world.write_all(2, vec![Op::Trash(Trash { node: file })]);
+        end_it(&mut world);
+        for home in [0, 2, 3] {
+            assert!(world.rescue(home, false, 1));
+            assert!(world.rescue(home, false, 100));
+        }
+        if is_restored {
+            world.write_all(3, vec![place(file, NodeId::ROOT, "back", NodeKind::File)]);
+        }
+        world.meet_all();
+        rescue_all(&mut world);
+        let shown = world.shown(0);
+        let expected = if is_restored { Some(&vec![3]) } else { None };
+        assert_eq!(shown.get("back"), expected, "{shown:?}");
+        assert!(!shown.contains_key("folder/a"), "{shown:?}");
+        let found = tree::node(&world.homes[0].rows, file).unwrap().unwrap();
+        assert_eq!(found.versions.iter().map(|version| version.mtime_ms).collect::<Vec<_>>(), [3]);
+        assert_eq!(found.trashed.is_none(), is_restored);
+        world.ledger.written.insert(2, file);
+        assert!(world.was_held(2));
+    }
+}
+
+/// What was replaced longer ago than anything is kept is nowhere any more.
+#[test]
+fn what_was_replaced_long_ago_is_not_kept() {
+    let (mut world, _, file) = with_a_file();
+    let first = world.next_op(2, 0);
+    world.write_all(2, vec![content(file, 2, &[])]);
+    let replaced = world.next_op(2, 0);
+    world.write_all(2, vec![content(file, 3, &[first])]);
+    end_it(&mut world);
+    rescue_all_but_kept(&mut world);
+    let plan = |since| {
+        let turn = Turn { is_due: &|_| true, is_left: &|_| false, most: 9, since };
+        world.space(0).rescue(&world.homes[0].rows, &PERSON, &turn).unwrap()
+    };
+    let by =
+        world.homes[0].held.values().find(|entry| entry.author == key(3) && entry.seq == replaced.entry.seq);
+    let hlc = by.unwrap().body.hlc;
+    let kept: Vec<_> = plan(hlc).into_iter().flat_map(|(_, ops)| ops).collect();
+    assert!(matches!(&kept[..], [Op::Keep(keep)] if keep.mtime_ms == 2), "{kept:?}");
+    assert_eq!(plan(hlc + 1), []);
+}
+
 /// One who had not heard that it was deleted went on with it: it is there, with all that was written into it.
 #[test]
 fn what_somebody_deleted_and_another_one_wants_is_there() {
@@ -349,6 +413,13 @@ fn rescue_all(world: &mut World) {
         world.meet_all();
     }
     assert!(!world.rescue(0, false, 100));
+}
+
+/// The same, of what nobody replaced or deleted.
+fn rescue_all_but_kept(world: &mut World) {
+    while (0..4).any(|home| !world.is_ended(home) && world.rescue_since(home, true, 1, u64::MAX)) {
+        world.meet_all();
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use locker_crypto::id::NodeId;
 
 use super::super::again::Written;
 use super::super::draft::recovered_name;
-use super::super::{history, nodes};
+use super::super::nodes;
 use super::{Plan, is_node};
 use crate::operation::{Content, Keep, NodeKind, Op, version_id};
 use crate::order::OpOrder;
@@ -74,7 +74,13 @@ impl<'a> Plan<'a> {
             None => self.file_deleted_by(at, op.node)?,
         };
         let is_late = by.is_some_and(|by| by.entry.hlc >= self.turn.since);
-        Ok(is_late && !history::had(self.rows, op.node, &Written::of(op))?)
+        if !is_late {
+            return Ok(false);
+        }
+        match nodes::read(self.rows, op.node)? {
+            Some(row) => Ok(!self.contents_of(op.node, &row)?.had(&Written::of(op))),
+            None => Ok(true),
+        }
     }
 
     fn keep_one(&mut self, at: &OpOrder, op: &Content) -> Result<(), RowError> {
@@ -99,9 +105,10 @@ impl<'a> Plan<'a> {
                 return Ok(Some(*by));
             }
         }
-        let Some(row) = nodes::read(self.rows, node)? else { return Ok(None) };
-        let undos = self.absent(node, &row)?;
-        Ok(undos.iter().filter(|(_, absent)| absent.contains(&vid)).map(|(by, _)| *by).min())
+        match nodes::read(self.rows, node)? {
+            Some(row) => Ok(self.contents_of(node, &row)?.replaced_by.get(&vid).copied()),
+            None => Ok(None),
+        }
     }
 
     /// By what a file was deleted for whoever wrote a content of it.

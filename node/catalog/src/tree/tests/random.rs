@@ -14,8 +14,8 @@ use super::super::model::{Model, ModelNode};
 use super::vectors::shuffled;
 use super::*;
 use crate::name::collision_key;
-use crate::operation::Keep;
 use crate::name::tests::naive_display;
+use crate::operation::Keep;
 
 /// Limits so narrow that histories run into them.
 const NARROW: Limits = Limits { nodes: 13, children: 4, depth: 4, versions: 2 };
