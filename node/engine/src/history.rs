@@ -1,7 +1,7 @@
 //! `history`: what happened to a file or folder.
 
 use locker_catalog::tree::{self as catalog, Happened};
-use locker_crypto::id::{NodeId, VersionId};
+use locker_crypto::id::NodeId;
 
 use crate::kept::{Keeper, Kept};
 use crate::locker::Inner;
@@ -48,15 +48,12 @@ pub(crate) fn history(inner: &Inner, target: &str) -> Result<Vec<Event>, Error> 
                 told.path = tree.path(to)?;
             }
             Happened::Trashed { .. } => told.what = Happening::Trashed,
-            Happened::Written { vid, .. } | Happened::Kept { vid } => {
+            Happened::Written { .. } | Happened::Kept { .. } => {
                 version += 1;
-                told.what = if matches!(event.what, Happened::Kept { .. }) {
-                    Happening::Kept
-                } else {
-                    Happening::Written
-                };
+                let is_kept = matches!(event.what, Happened::Kept { .. });
+                told.what = if is_kept { Happening::Kept } else { Happening::Written };
                 told.version = Some(version);
-                let found = the_version(&tree, node, vid)?;
+                let Some(found) = version_of(&tree, node, event.what)? else { continue };
                 told.size = Some(found.file.size());
                 told.b3 = Some(found.file.content_hash().to_string());
                 told.mtime = Some(found.mtime_ms);
@@ -71,13 +68,8 @@ pub(crate) fn history(inner: &Inner, target: &str) -> Result<Vec<Event>, Error> 
 
 /// The contents that a file ever had, oldest first: number n of the list is version n + 1.
 pub(crate) fn versions(tree: &Tree<'_>, node: NodeId) -> Result<Vec<Version>, Error> {
-    oldest_first(tree, node)?
-        .into_iter()
-        .filter_map(|event| match event.what {
-            Happened::Written { vid, .. } | Happened::Kept { vid } => Some(the_version(tree, node, vid)),
-            _ => None,
-        })
-        .collect()
+    let events = oldest_first(tree, node)?.into_iter();
+    events.filter_map(|event| version_of(tree, node, event.what).transpose()).collect()
 }
 
 /// Finds something in the locker, else in the trash.
@@ -101,7 +93,13 @@ fn oldest_first(tree: &Tree<'_>, node: NodeId) -> Result<Vec<catalog::Event>, Er
     Ok(events)
 }
 
-fn the_version(tree: &Tree<'_>, node: NodeId, vid: VersionId) -> Result<Version, Error> {
-    catalog::version(tree.rows(), node, vid)?
-        .ok_or_else(|| Error::damaged("a version in the history", locker_crypto::Refusal::Node))
+/// The content that a file got by what happened, if any.
+fn version_of(tree: &Tree<'_>, node: NodeId, what: Happened) -> Result<Option<Version>, Error> {
+    match what {
+        Happened::Kept { version } => Ok(Some(version)),
+        Happened::Written { vid, .. } => catalog::version(tree.rows(), node, vid)?
+            .map(Some)
+            .ok_or_else(|| Error::damaged("a version in the history", locker_crypto::Refusal::Node)),
+        _ => Ok(None),
+    }
 }

@@ -174,8 +174,9 @@ impl Plan<'_> {
     }
 
     fn keep(&mut self, op: &Keep) -> Result<(), RowError> {
+        let kept = Written { file: op.file.clone(), mtime_ms: op.mtime_ms, exec: op.exec };
         let is_kept = match nodes::read(self.rows, op.node)? {
-            Some(row) => Contents::read(self.rows, op.node, row)?.is_kept(&op.vid),
+            Some(row) => Contents::read(self.rows, op.node, row)?.has(&op.vid, &kept),
             None => false,
         };
         if !is_kept {

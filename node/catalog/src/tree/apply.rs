@@ -400,7 +400,8 @@ impl Replay<'_> {
                     return Err(Refusal::Node.into());
                 }
                 let undo = Undo { kept: Some(kept), ..Undo::default() };
-                self.change(node, &row, &row, at, undo)
+                self.nodes.rows.put(HISTORY, &key(&[node.as_ref(), &op_key(&at)]), &undo.encode())?;
+                Ok(self.touch(at, node, None)?)
             }
             // What comes later may have looked for it, or made it.
             _ if self.late => Err(Stop::Rewind),

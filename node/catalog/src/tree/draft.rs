@@ -43,7 +43,7 @@ impl<'a> Draft<'a> {
         Self { rows, ops: Vec::new(), placed: HashMap::new() }
     }
 
-    /// What these operations make of a node that is not there.
+    /// What these operations make of a node that is not there, or was kept in the trash only.
     pub(super) fn made(&self, node: NodeId) -> Option<NodeKind> {
         self.placed.get(&node).filter(|placed| placed.is_new).map(|placed| placed.kind)
     }
@@ -57,7 +57,7 @@ impl<'a> Draft<'a> {
     pub(super) fn place(&mut self, kind: NodeKind, op: Move) -> Result<(), RowError> {
         let is_new = match self.placed.get(&op.node) {
             Some(placed) => placed.is_new,
-            None => nodes::read(self.rows, op.node)?.is_none(),
+            None => nodes::read(self.rows, op.node)?.is_none_or(|row| row.is_as_kept()),
         };
         self.placed.insert(op.node, Placed { kind, parent: op.parent, is_new });
         self.ops.push(Op::Move(op));

@@ -56,8 +56,8 @@ pub enum Happened {
     },
     /// It got a version that was replaced before.
     Kept {
-        /// The version.
-        vid: VersionId,
+        /// The version; another one may have its id.
+        version: Version,
     },
     /// It was put into the trash itself.
     Trashed {
@@ -82,7 +82,7 @@ pub fn history(rows: &dyn ReadRows, node: NodeId) -> Result<Vec<Event>, RowError
         let after = row.place.clone();
         let replaced = undo.content.as_ref().map(|content| content.removed.iter().map(|v| v.vid).collect());
         let moved = undo.place.is_some();
-        let kept = undo.kept.as_ref().map(|kept| kept.vid);
+        let kept = undo.kept.clone();
         undo.revert(&op, &mut row);
         if moved {
             events.push(Event { op, what: placed(&op, &row.place, after) });
@@ -91,7 +91,7 @@ pub fn history(rows: &dyn ReadRows, node: NodeId) -> Result<Vec<Event>, RowError
             let vid = version_id(&op);
             events.push(Event { op, what: Happened::Written { vid, replaced } });
         }
-        events.extend(kept.map(|vid| Event { op, what: Happened::Kept { vid } }));
+        events.extend(kept.map(|version| Event { op, what: Happened::Kept { version } }));
     }
     let (op, Place { parent, name, from, by, .. }) = (row.created, row.place);
     // One that was made in the trash was there with its content.
@@ -100,7 +100,20 @@ pub fn history(rows: &dyn ReadRows, node: NodeId) -> Result<Vec<Event>, RowError
     let first = row.versions.iter().map(|v| Happened::Written { vid: v.vid, replaced: Vec::new() });
     events.extend(first.map(|what| Event { op, what }));
     events.push(Event { op, what: Happened::Created { parent, name } });
+    // Several may have kept one.
+    let mut known: HashSet<_> = row.versions.iter().map(same).collect();
+    events.reverse();
+    events.retain(|event| match &event.what {
+        Happened::Kept { version } => known.insert(same(version)),
+        _ => true,
+    });
+    events.reverse();
     Ok(events)
+}
+
+/// What is equal of one version that several operations kept.
+fn same(version: &Version) -> (VersionId, ContentHash, i64, bool) {
+    (version.vid, version.file.content_hash(), version.mtime_ms, version.exec)
 }
 
 /// Says what an operation did that changed the place.
@@ -143,8 +156,8 @@ pub(super) struct Contents {
     pub(super) absent: HashMap<OpOrder, Vec<VersionId>>,
     /// The first operation that replaced a version which was not there.
     pub(super) replaced_by: HashMap<VersionId, OpOrder>,
-    kept: HashSet<VersionId>,
-    versions: HashMap<(i64, ContentHash), Vec<Version>>,
+    /// All of them, and whether they were ever live.
+    versions: HashMap<(i64, ContentHash), Vec<(Version, bool)>>,
 }
 
 impl Contents {
@@ -153,44 +166,45 @@ impl Contents {
     /// # Errors
     /// [`RowError`] as the store gives it.
     pub(super) fn read(rows: &dyn ReadRows, node: NodeId, row: Row) -> Result<Self, RowError> {
-        let mut found = Self {
-            absent: HashMap::new(),
-            replaced_by: HashMap::new(),
-            kept: HashSet::new(),
-            versions: HashMap::new(),
-        };
+        let mut found =
+            Self { absent: HashMap::new(), replaced_by: HashMap::new(), versions: HashMap::new() };
         for (op, undo) in nodes::undos_after(rows, node, &row.created)? {
-            found.kept.extend(undo.kept.as_ref().map(|version| version.vid));
-            let absent = undo.content.as_ref().map_or(&[][..], |content| &content.absent);
+            let content = undo.content.unwrap_or_default();
             // The latest one comes first.
-            found.replaced_by.extend(absent.iter().map(|vid| (*vid, op)));
-            if !absent.is_empty() {
-                found.absent.insert(op, absent.to_vec());
+            found.replaced_by.extend(content.absent.iter().map(|vid| (*vid, op)));
+            if !content.absent.is_empty() {
+                found.absent.insert(op, content.absent);
             }
-            undo.past().for_each(|version| found.add(&row.created, version));
+            content.removed.into_iter().for_each(|version| found.add(version, true));
+            undo.kept.into_iter().for_each(|version| found.add(version, false));
         }
-        row.versions.into_iter().for_each(|version| found.add(&row.created, version));
+        row.versions.into_iter().for_each(|version| found.add(version, true));
         Ok(found)
     }
 
-    fn add(&mut self, created: &OpOrder, version: Version) {
-        // Made with it: a move gives a file no version.
-        if version.op == *created {
-            self.kept.insert(version.vid);
-        }
+    fn add(&mut self, version: Version, was_live: bool) {
         let alike = (version.mtime_ms, version.file.content_hash());
-        self.versions.entry(alike).or_default().push(version);
+        self.versions.entry(alike).or_default().push((version, was_live));
     }
 
-    /// Whether a version was kept for the file.
-    pub(super) fn is_kept(&self, vid: &VersionId) -> bool {
-        self.kept.contains(vid)
+    /// Whether a version that was ever live has this id and this content.
+    pub(super) fn was_live(&self, vid: &VersionId, content: &Written) -> bool {
+        self.of(content).any(|(version, was_live)| *was_live && version.vid == *vid)
+    }
+
+    /// Whether the file has a version with this id and this content, or had it.
+    pub(super) fn has(&self, vid: &VersionId, content: &Written) -> bool {
+        self.of(content).any(|(version, _)| version.vid == *vid)
     }
 
     /// Whether the file has a content, or had it.
     pub(super) fn had(&self, content: &Written) -> bool {
+        self.of(content).next().is_some()
+    }
+
+    fn of(&self, content: &Written) -> impl Iterator<Item = &(Version, bool)> {
         let alike = self.versions.get(&(content.mtime_ms, content.file.content_hash()));
-        alike.is_some_and(|alike| alike.iter().any(|version| content.is_in(version)))
+        alike.into_iter().flatten().filter(|(version, _)| content.is_in(version))
     }
 }
 

@@ -128,6 +128,11 @@ impl Row {
         self.versions.iter().max_by_key(|v| v.op)
     }
 
+    /// Whether it lies where a `keep` made it: nobody put it into the trash, nor took it out since.
+    pub(super) fn is_as_kept(&self) -> bool {
+        self.place.by == Some(self.created)
+    }
+
     /// Returns the size of the version that is shown.
     pub(super) fn size(&self) -> u64 {
         self.newest().map_or(0, |v| v.file.size())

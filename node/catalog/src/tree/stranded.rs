@@ -228,7 +228,9 @@ impl<'a> Plan<'a> {
                 Some(by) => self.stranded.knew(&by.entry, &at.entry)?,
                 None => false,
             };
-            if row.kind != kind || row.place.moved >= *at || is_gone {
+            // What was kept in the trash is where nobody wanted it.
+            let is_placed = !row.is_as_kept() && (row.place.moved >= *at || is_gone);
+            if row.kind != kind || is_placed {
                 return Ok(());
             }
         }
@@ -246,10 +248,11 @@ impl<'a> Plan<'a> {
             return Ok(());
         }
         let mut bases = op.bases.clone();
-        match nodes::read(self.rows, op.node)? {
+        match self.placed(op.node)? {
             Some(row) => {
                 let contents = self.contents_of(op.node, &row)?;
-                let is_done = contents.replaced_by.contains_key(&vid) || contents.is_kept(&vid);
+                let is_done =
+                    contents.replaced_by.contains_key(&vid) || contents.was_live(&vid, &Written::of(op));
                 if row.kind != NodeKind::File || is_done {
                     return Ok(());
                 }
@@ -279,6 +282,11 @@ impl<'a> Plan<'a> {
         self.written.entry(op.node).or_default().insert(vid);
         self.push_content(at, Content { bases, ..op.clone() });
         Ok(())
+    }
+
+    /// Reads a node, unless it was kept in the trash only: to whoever wants it that is as if it were not there.
+    fn placed(&self, node: NodeId) -> Result<Option<Row>, RowError> {
+        Ok(nodes::read(self.rows, node)?.filter(|row| !row.is_as_kept()))
     }
 
     /// Writes a content, in the place of the one that has no effect too.

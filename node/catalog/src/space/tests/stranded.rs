@@ -14,7 +14,7 @@ use locker_crypto::id::{EntryId, NodeId, VerifyingKey};
 
 use super::again::{PERSON, World, key, place};
 use super::history::{NOW_MS, below};
-use crate::operation::{Content, EntryRef, Move, NodeKind, Op, Trash, version_id};
+use crate::operation::{Content, EntryRef, Keep, Move, NodeKind, Op, Trash, version_id};
 use crate::order::{EntryOrder, OpOrder};
 use crate::space::row::named;
 use crate::space::{OpenedEntry, OwnState};
@@ -107,10 +107,11 @@ impl World {
     /// Whether a content is or was one of a file, in the trash or not.
     fn was_held(&self, time: i64) -> bool {
         let (rows, node) = (&self.homes[0].rows, self.ledger.written[&time]);
-        tree::history(rows, node).unwrap().iter().any(|event| match event.what {
-            Happened::Written { vid, .. } | Happened::Kept { vid } => {
-                tree::version(rows, node, vid).unwrap().is_some_and(|version| version.mtime_ms == time)
+        tree::history(rows, node).unwrap().iter().any(|event| match &event.what {
+            Happened::Written { vid, .. } => {
+                tree::version(rows, node, *vid).unwrap().is_some_and(|version| version.mtime_ms == time)
             }
+            Happened::Kept { version } => version.mtime_ms == time,
             _ => false,
         })
     }
@@ -351,6 +352,117 @@ fn what_several_keep_at_once_is_there_once() {
     }
 }
 
+/// Two authors of one file that a third one deleted, each of whom keeps what he wrote while they are apart.
+#[test]
+fn what_was_deleted_stays_deleted_however_many_keep_it() {
+    for first in [2, 3] {
+        let (mut world, _, file) = with_a_file();
+        let before = world.next_op(2, 0);
+        world.write_all(2, vec![content(file, 2, &[])]);
+        world.meet(2, 3);
+        world.write_all(3, vec![content(file, 3, &[before])]);
+        world.meet(2, 3);
+        world.write_all(2, vec![Op::Trash(Trash { node: file })]);
+        end_it(&mut world);
+        for (home, own_only) in [(first, true), (5 - first, true), (2, false), (3, false), (0, false)] {
+            world.rescue(home, own_only, 100);
+        }
+        world.meet_all();
+        rescue_all(&mut world);
+        assert!(world.shown(0).is_empty(), "{:?}", world.shown(0));
+        let found = tree::node(&world.homes[0].rows, file).unwrap().unwrap();
+        assert_eq!(found.versions.iter().map(|version| version.mtime_ms).collect::<Vec<_>>(), [3]);
+        world.ledger.written.insert(2, file);
+        assert!(world.was_held(2));
+    }
+}
+
+/// Whoever deleted it is ended too, by somebody who had not heard of that: it comes back.
+#[test]
+fn what_was_kept_comes_back_when_nobody_deleted_it_any_more() {
+    let (mut world, _, file) = with_a_file();
+    world.write_all(2, vec![content(file, 2, &[])]);
+    world.meet(2, 3);
+    world.write_all(3, vec![Op::Trash(Trash { node: file })]);
+    world.meet(3, 2);
+    assert_eq!(world.end(4, key(2)), Some(0));
+    world.meet(4, 2);
+    assert!(world.rescue(2, true, 100));
+    assert!(tree::node(&world.homes[2].rows, file).unwrap().unwrap().trashed.is_some());
+    assert_eq!(world.end(0, key(4)), Some(0));
+    world.meet_all();
+    rescue_all(&mut world);
+    let expected = [("folder".to_owned(), vec![]), ("folder/file".to_owned(), vec![2])];
+    assert_eq!(world.shown(0), BTreeMap::from(expected));
+}
+
+/// Somebody had taken it out of the trash again, into a folder that is there or into one that is not.
+#[test]
+fn what_was_kept_comes_back_when_somebody_restored_it() {
+    for is_there in [true, false] {
+        let (mut world, folder, file) = with_a_file();
+        world.write_all(2, vec![content(file, 2, &[])]);
+        world.write_all(2, vec![Op::Trash(Trash { node: file })]);
+        world.meet(2, 3);
+        let parent = if is_there { NodeId::ROOT } else { folder };
+        world.write_all(3, vec![place(file, parent, "back", NodeKind::File)]);
+        assert_eq!(world.end(0, key(2)), Some(0));
+        world.meet(0, 2);
+        assert!(world.rescue(2, true, 100));
+        assert!(tree::node(&world.homes[2].rows, file).unwrap().unwrap().trashed.is_some());
+        world.meet_all();
+        world.meet_all();
+        rescue_all(&mut world);
+        let path = if is_there { "back" } else { "folder/back" };
+        assert_eq!(world.shown(0).get(path), Some(&vec![2]), "{:?}", world.shown(0));
+    }
+}
+
+/// What could not be written, since there is no room, is not taken for deleted.
+#[test]
+fn what_somebody_wants_and_cannot_have_yet_is_not_put_into_the_trash() {
+    let (mut world, _, file) = with_a_file();
+    let first = world.next_op(2, 0);
+    world.write_all(2, vec![content(file, 2, &[])]);
+    world.write_all(2, vec![content(file, 3, &[first])]);
+    end_it(&mut world);
+    let last = OpOrder { entry: EntryOrder { seq: first.entry.seq + 1, ..first.entry }, index: 0 };
+    let is_last = |at: &OpOrder| (at.entry.author, at.entry.seq) == (last.entry.author, last.entry.seq);
+    let turn = Turn { is_due: &|_| true, is_left: &is_last, most: 9, since: 0 };
+    assert_eq!(world.space(0).rescue(&world.homes[0].rows, &PERSON, &turn).unwrap(), []);
+}
+
+/// One who gives something else the id of a version hides it from nobody.
+#[test]
+fn what_was_kept_under_the_id_of_another_one_stands_for_nothing() {
+    let (mut world, _, file) = with_a_file();
+    let first = world.next_op(2, 0);
+    world.write_all(2, vec![content(file, 2, &[])]);
+    world.write_all(2, vec![content(file, 3, &[first])]);
+    end_it(&mut world);
+    for (vid, mtime_ms) in [
+        (version_id(&first), 8),
+        (version_id(&OpOrder { entry: EntryOrder { seq: first.entry.seq + 1, ..first.entry }, index: 0 }), 9),
+    ] {
+        let (parent, name, empty) = (NodeId::ROOT, "forged".to_owned(), FileRef::empty());
+        world.write_all(
+            3,
+            vec![Op::Keep(Keep { node: file, parent, name, vid, file: empty, mtime_ms, exec: false })],
+        );
+    }
+    world.write_all(3, vec![place(file, NodeId::ROOT, "forged", NodeKind::File)]);
+    world.meet_all();
+    rescue_all(&mut world);
+    assert!(world.shown(0)["forged"].contains(&3), "{:?}", world.shown(0));
+    world.ledger.written.insert(2, file);
+    assert!(world.was_held(2));
+    let history = tree::history(&world.homes[0].rows, file).unwrap();
+    let kept = history
+        .iter()
+        .filter(|event| matches!(&event.what, Happened::Kept { version } if version.mtime_ms == 2));
+    assert_eq!(kept.count(), 1);
+}
+
 /// What was replaced longer ago than anything is kept is nowhere any more.
 #[test]
 fn what_was_replaced_long_ago_is_not_kept() {
@@ -392,7 +504,7 @@ fn what_somebody_deleted_and_another_one_wants_is_there() {
 /// What a device did on the file of an ended one, all of which whoever ended it had not heard of: a world in which device 1
 /// made a folder with a file in it, and devices 2 and 3 know that.
 fn with_a_file() -> (World, NodeId, NodeId) {
-    let mut world = World::new(0, 4);
+    let mut world = World::new(0, 5);
     let [folder, file] = [1, 2].map(|n| NodeId([n; 16]));
     world.write_all(1, vec![place(folder, NodeId::ROOT, "folder", NodeKind::Folder)]);
     world.write_all(1, vec![place(file, folder, "file", NodeKind::File), content(file, 1, &[])]);
@@ -409,7 +521,7 @@ fn end_it(world: &mut World) {
 }
 
 fn rescue_all(world: &mut World) {
-    while (0..4).any(|home| !world.is_ended(home) && world.rescue(home, true, 1)) {
+    while (0..world.homes.len()).any(|home| !world.is_ended(home) && world.rescue(home, true, 1)) {
         world.meet_all();
     }
     assert!(!world.rescue(0, false, 100));
@@ -417,7 +529,9 @@ fn rescue_all(world: &mut World) {
 
 /// The same, of what nobody replaced or deleted.
 fn rescue_all_but_kept(world: &mut World) {
-    while (0..4).any(|home| !world.is_ended(home) && world.rescue_since(home, true, 1, u64::MAX)) {
+    while (0..world.homes.len())
+        .any(|home| !world.is_ended(home) && world.rescue_since(home, true, 1, u64::MAX))
+    {
         world.meet_all();
     }
 }

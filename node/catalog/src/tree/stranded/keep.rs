@@ -25,35 +25,52 @@ impl<'a> Plan<'a> {
             }
         }
         for (node, contents) in contents {
-            let row = nodes::read(self.rows, node)?;
-            let kind = row.as_ref().map(|row| row.kind).or_else(|| self.draft.made(node));
-            if kind.is_some_and(|kind| kind != NodeKind::File)
-                || (kind.is_none() && self.is_wanted(node, &contents)?)
-            {
-                continue;
-            }
-            // The last one first: a file in the trash has it when it is taken out.
-            for (at, op) in contents.iter().rev() {
-                if self.is_to_keep(at, op, kind.is_some())? {
-                    self.keep_one(at, op)?;
-                    if !self.take(*at) {
-                        return Ok(());
-                    }
-                }
+            if !self.keep_of(node, &contents)? {
+                return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Whether a file that is not there is to be made outside the trash by one of these contents, or by a move, in this
-    /// turn or in another one.
-    fn is_wanted(&self, node: NodeId, contents: &[(OpOrder, &Content)]) -> Result<bool, RowError> {
-        if let Some((at, op)) = self.last_stranded(node)
-            && self.deleted_by(&at, node, op.parent)?.is_none()
+    /// Keeps contents of one file. Says whether there is room for more.
+    fn keep_of(&mut self, node: NodeId, contents: &[(OpOrder, &Content)]) -> Result<bool, RowError> {
+        let row = nodes::read(self.rows, node)?;
+        let is_made = row.is_some() || self.draft.made(node).is_some();
+        let kind = match row.filter(|row| !row.is_as_kept()) {
+            Some(row) => Some(row.kind),
+            None => self.draft.made(node),
+        };
+        if kind.is_some_and(|kind| kind != NodeKind::File)
+            || (kind.is_none() && self.is_wanted(node, contents)?)
         {
             return Ok(true);
         }
-        for (at, _) in contents.iter().filter(|(at, _)| !(self.turn.is_left)(at)) {
+        // The last one first: a file that is made with it has it when it is taken out of the trash.
+        for (at, op) in contents.iter().rev() {
+            if !self.is_to_keep(at, op, kind.is_some())? {
+                continue;
+            }
+            if self.turn.takes(at) {
+                self.keep_one(at, op)?;
+                if !self.take(*at) {
+                    return Ok(false);
+                }
+            } else if !is_made {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a file that is not there is to be made outside the trash by one of these contents, or by a move, in whatever
+    /// turn.
+    fn is_wanted(&self, node: NodeId, contents: &[(OpOrder, &Content)]) -> Result<bool, RowError> {
+        if let Some((at, op)) = self.moves.get(&node).and_then(|moves| moves.last())
+            && self.deleted_by(at, node, op.parent)?.is_none()
+        {
+            return Ok(true);
+        }
+        for (at, _) in contents {
             if self.replaced_by(at, node)?.is_none() && self.file_deleted_by(at, node)?.is_none() {
                 return Ok(true);
             }
@@ -64,7 +81,7 @@ impl<'a> Plan<'a> {
     /// Whether a content was replaced lately, or deleted with its file, and that has not got it.
     fn is_to_keep(&self, at: &OpOrder, op: &Content, is_there: bool) -> Result<bool, RowError> {
         let is_written = self.written.get(&op.node).is_some_and(|vids| vids.contains(&version_id(at)));
-        if is_written || !self.turn.takes(at) {
+        if is_written {
             return Ok(false);
         }
         let by = match self.replaced_by(at, op.node)? {

@@ -329,8 +329,9 @@ fn check_past(rows: &MemoryRows, entries: &Entries, model: &Model, limits: &Limi
             let found = version(rows, node, vid).unwrap().unwrap();
             assert!(file.is_none_or(|file| found.file == *file && found.op == at));
             let told = history(rows, node).unwrap();
-            let of_it = |e: &&Event| match e.what {
-                Happened::Written { vid: told, .. } | Happened::Kept { vid: told } => told == vid,
+            let of_it = |event: &&Event| match &event.what {
+                Happened::Written { vid: told, .. } => *told == vid,
+                Happened::Kept { version } => version.vid == vid,
                 _ => false,
             };
             assert!(told.iter().any(|event| of_it(&event) && event.op == at));
