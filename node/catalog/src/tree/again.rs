@@ -201,7 +201,8 @@ impl Plan<'_> {
     fn knew_all(&self, node: NodeId, row: Row) -> Result<bool, RowError> {
         let mut knew = true;
         let is_whole = each_below(self.rows, node, row, &mut |_, row| {
-            let versions = row.versions.iter().map(|version| &version.op.entry);
+            let written = row.versions.iter().filter(|version| !version.is_kept());
+            let versions = written.map(|version| &version.op.entry);
             for entry in std::iter::once(&row.place.moved.entry).chain(versions) {
                 if !self.entry.knew(entry)? {
                     knew = false;

@@ -229,7 +229,9 @@ impl Replay<'_> {
             self.mark_later(node, &chain)?;
             self.nodes.mark_place(node, self.entry.order)?;
             undo.place = Some(row.place.clone());
-            after.place = Place { parent, from: NodeId::ZERO, by: None, ..row.place.clone() };
+            // What was only kept is placed by this; else it was placed before.
+            let moved = if row.is_as_kept() { at } else { row.place.moved };
+            after.place = Place { parent, from: NodeId::ZERO, by: None, moved, ..row.place.clone() };
         }
         let (vid, file) = (version_id(&at), op.file.clone());
         let added = Version { vid, file, mtime_ms: op.mtime_ms, exec: op.exec, op: at };
@@ -554,7 +556,7 @@ impl Replay<'_> {
     }
 
     fn is_fresh(&self, row: &Row) -> bool {
-        !self.knows(&row.place.moved) || row.versions.iter().any(|v| !self.knows(&v.op))
+        !self.knows(&row.place.moved) || row.versions.iter().any(|v| !self.knows(&v.op) && !v.is_kept())
     }
 
     fn knows_trash_of(&self, top: NodeId) -> Result<bool, RowError> {

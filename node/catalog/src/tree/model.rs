@@ -91,7 +91,8 @@ impl Model {
 
     fn fresh(&self, entry: &TreeEntry, node: NodeId) -> bool {
         let node = &self.nodes[&node];
-        !knows(entry, &node.moved) || node.versions.values().any(|(.., op)| !knows(entry, op))
+        let mut written = node.versions.iter().filter(|(vid, (.., op))| version_id(op).0 == **vid);
+        !knows(entry, &node.moved) || written.any(|(_, (.., op))| !knows(entry, op))
     }
 
     fn height(&self, node: NodeId) -> usize {
@@ -154,6 +155,8 @@ impl Model {
                 let top = self.top(op.node).filter(|top| !knows(entry, &self.nodes[top].by.unwrap()));
                 let lifted = top.map(|top| self.lift(top));
                 let node = self.nodes.get_mut(&op.node).unwrap();
+                let made = node.created;
+                let is_as_kept = node.by == Some(made) && node.versions.values().all(|(.., op)| *op == made);
                 let bases: Vec<[u8; 16]> = op.bases.iter().map(|vid| vid.0).collect();
                 let own = version_id(&at).0;
                 let is_base = |vid: &[u8; 16]| *vid == own || bases.contains(vid);
@@ -165,6 +168,7 @@ impl Model {
                 node.versions.insert(version_id(&at).0, (op.file.encode(), op.mtime_ms, op.exec, at));
                 if let Some(parent) = lifted {
                     (node.parent, node.from, node.by) = (parent, NodeId::ZERO, None);
+                    node.moved = if is_as_kept { at } else { node.moved };
                 }
             }
             Op::Trash(op) => {

@@ -10,7 +10,7 @@ use locker_crypto::encode::{Reader, Writer};
 use locker_crypto::file_ref::FileRef;
 use locker_crypto::id::{ContentHash, NodeId, VerifyingKey, VersionId};
 
-use crate::operation::NodeKind;
+use crate::operation::{NodeKind, version_id};
 use crate::order::{EntryOrder, OpOrder};
 use crate::rows::{RowError, Table};
 
@@ -122,15 +122,22 @@ impl fmt::Debug for Version {
     }
 }
 
+impl Version {
+    /// Whether it was kept: the operation did not write it, but gave it back to its file.
+    pub(super) fn is_kept(&self) -> bool {
+        self.vid != version_id(&self.op)
+    }
+}
+
 impl Row {
     /// Returns the version that is shown: the last one in total order.
     pub(super) fn newest(&self) -> Option<&Version> {
         self.versions.iter().max_by_key(|v| v.op)
     }
 
-    /// Whether it lies where a `keep` made it: nobody put it into the trash, nor took it out since.
+    /// Whether it is as a `keep` made it: nobody put it into the trash, took it out since, or wrote into it.
     pub(super) fn is_as_kept(&self) -> bool {
-        self.place.by == Some(self.created)
+        self.place.by == Some(self.created) && self.versions.iter().all(|v| v.op == self.created)
     }
 
     /// Returns the size of the version that is shown.

@@ -55,6 +55,8 @@ pub struct Turn<'a> {
     pub is_due: &'a dyn Fn(&OpOrder) -> bool,
     /// Those that were tried, and are left as they are.
     pub is_left: &'a dyn Fn(&OpOrder) -> bool,
+    /// Those that were kept once (a `keep` was written for them), which are not kept again.
+    pub is_kept: &'a dyn Fn(&OpOrder) -> bool,
     /// About how many operations are planned at most.
     pub most: usize,
     /// The clock from which on what was replaced or deleted is kept.
@@ -301,11 +303,11 @@ impl<'a> Plan<'a> {
     fn make(&mut self, at: &OpOrder, node: NodeId) -> Result<bool, RowError> {
         let kind = NodeKind::File;
         let last = self.last_place(at, node, kind)?;
-        if self.deleted_by(at, node, last.map_or(NodeId::ROOT, |last| last.parent))?.is_some() {
+        if self.deleted_by(at, node, last.map_or(NodeId::ROOT, |(_, last)| last.parent))?.is_some() {
             return Ok(false);
         }
         let (parent, name) = match last {
-            Some(last) => (self.folder_for(at, last.parent, node)?, last.name.clone()),
+            Some((_, last)) => (self.folder_for(at, last.parent, node)?, last.name.clone()),
             None => (NodeId::ROOT, recovered_name(at)),
         };
         self.draft.place(kind, Move { node, parent, name, kind: kind.code() })?;
@@ -483,29 +485,35 @@ impl<'a> Plan<'a> {
         moves.copied().find(|(at, _)| !(self.turn.is_left)(at))
     }
 
-    /// Where a node that is missing is to be: by the last stranded move, or where it was for the author of an operation.
-    fn last_place(&self, at: &OpOrder, node: NodeId, kind: NodeKind) -> Result<Option<&'a Move>, RowError> {
-        if let Some((_, op)) = self.last_stranded(node).filter(|(_, op)| op.kind == kind.code()) {
-            return Ok(Some(op));
+    /// Where a node that is missing is to be, and by what: by the last stranded move, or where it was for the author of an
+    /// operation.
+    fn last_place(
+        &self,
+        at: &OpOrder,
+        node: NodeId,
+        kind: NodeKind,
+    ) -> Result<Option<(OpOrder, &'a Move)>, RowError> {
+        if let Some(last) = self.last_stranded(node).filter(|(_, op)| op.kind == kind.code()) {
+            return Ok(Some(last));
         }
         for (other, op) in self.ground.get(&node).map_or(&[][..], Vec::as_slice).iter().rev() {
             if op.kind == kind.code() && self.stranded.knew(&at.entry, &other.entry)? {
-                return Ok(Some(op));
+                return Ok(Some((*other, op)));
             }
         }
         Ok(None)
     }
 
     /// The folders that are missing on the way up from one, the lowest first, and the first one that is not.
-    fn missing(&self, at: &OpOrder, folder: NodeId) -> Result<(Vec<&'a Move>, NodeId), RowError> {
-        let mut found: Vec<&Move> = Vec::new();
+    fn missing(&self, at: &OpOrder, folder: NodeId) -> Result<(Vec<(OpOrder, &'a Move)>, NodeId), RowError> {
+        let mut found: Vec<(OpOrder, &Move)> = Vec::new();
         let mut next = folder;
         while found.len() < MISSING_MAX && !self.draft.has(next)? {
             match self.last_place(at, next, NodeKind::Folder)? {
-                Some(op) if found.iter().all(|other| other.node != op.node) => found.push(op),
+                Some(last) if found.iter().all(|(_, other)| other.node != last.1.node) => found.push(last),
                 _ => break,
             }
-            next = found.last().map_or(NodeId::ROOT, |op| op.parent);
+            next = found.last().map_or(NodeId::ROOT, |(_, op)| op.parent);
         }
         Ok((found, next))
     }
@@ -546,7 +554,7 @@ impl<'a> Plan<'a> {
     /// By what a folder, or one over it, is in the trash, or would be, if its author knew an operation.
     fn gone_above_by(&self, at: &OpOrder, folder: NodeId) -> Result<Option<OpOrder>, RowError> {
         let (missing, first) = self.missing(at, folder)?;
-        for node in missing.iter().map(|op| op.node).chain([first]) {
+        for node in missing.iter().map(|(_, op)| op.node).chain([first]) {
             if let Some(by) = self.trashed_by(at, node)? {
                 return Ok(Some(by));
             }
@@ -557,13 +565,19 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Where something goes that is to be in `folder`, which is made again if it is missing.
+    /// Where something goes that is to be in `folder`, which is made again if it is missing; if somebody deleted it, where it
+    /// was.
     fn folder_for(&mut self, at: &OpOrder, folder: NodeId, node: NodeId) -> Result<NodeId, RowError> {
-        for op in self.missing(at, folder)?.0.into_iter().rev() {
-            let parent = self.draft.folder_for(op.parent, op.node)?;
-            self.draft.place(NodeKind::Folder, Move { parent, ..op.clone() })?;
+        let (missing, first) = self.missing(at, folder)?;
+        let mut target = first;
+        for (placed, op) in missing.into_iter().rev() {
+            if self.trashed_by(&placed, op.node)?.is_none() {
+                let parent = self.draft.folder_for(target, op.node)?;
+                self.draft.place(NodeKind::Folder, Move { parent, ..op.clone() })?;
+                target = op.node;
+            }
         }
-        self.draft.folder_for(folder, node)
+        self.draft.folder_for(target, node)
     }
 }
 

@@ -32,6 +32,22 @@ pub(crate) struct Left {
     entries: BTreeSet<EntryId>,
     /// Stranded operations that could not be, or were.
     ops: BTreeSet<OpOrder>,
+    /// Those that were kept, since they were replaced or deleted.
+    kept: BTreeSet<OpOrder>,
+}
+
+impl Left {
+    /// Notes what was tried. What was kept may still be written, if nobody has deleted it any more.
+    fn tried(&mut self, plan: &[(OpOrder, Vec<Op>)]) {
+        for (at, ops) in plan {
+            let is_kept = ops.iter().all(|op| matches!(op, Op::Keep(_)));
+            if is_kept {
+                self.kept.insert(*at)
+            } else {
+                self.ops.insert(*at)
+            };
+        }
+    }
 }
 
 /// Whose turn it is with what is to be written again.
@@ -96,6 +112,7 @@ impl Inner {
         let turn = Turn {
             is_due: &|at| due == Due::Others || at.entry.author == own,
             is_left: &|at| left.ops.contains(at),
+            is_kept: &|at| left.kept.contains(at),
             most,
             since: clock::first_of(self.env().now_ms().saturating_sub(KEEP_MS)),
         };
@@ -127,18 +144,17 @@ impl Inner {
             if plan.is_empty() {
                 return Ok(Wrote::Nothing);
             }
-            let tried = plan.iter().map(|(at, _)| *at);
             let ops = || plan.iter().flat_map(|(_, ops)| ops.iter().cloned());
             match self.commit(|change| ops().try_for_each(|op| change.push(op))) {
                 // Once: whatever takes its effect from it again is not answered by entry after entry.
                 Ok(()) => {
-                    left.ops.extend(tried);
+                    left.tried(&plan);
                     return Ok(Wrote::Entry);
                 }
                 Err(Error::Refused(_) | Error::Limit(_) | Error::Name { .. } | Error::IntoItself(_)) => {
                     // One of them: alone it holds up no other.
                     if plan.len() == 1 {
-                        left.ops.extend(tried);
+                        left.tried(&plan);
                     }
                     most = 1;
                 }

@@ -44,7 +44,7 @@ impl World {
     fn rescue_since(&mut self, home: usize, own_only: bool, most: usize, since: u64) -> bool {
         let own = self.homes[home].own;
         let is_due = |at: &OpOrder| !own_only || at.entry.author == own;
-        let turn = Turn { is_due: &is_due, is_left: &|_| false, most, since };
+        let turn = Turn { is_due: &is_due, is_left: &|_| false, is_kept: &|_| false, most, since };
         let plan = self.space(home).rescue(&self.homes[home].rows, &PERSON, &turn).unwrap();
         let ops: Vec<Op> = plan.into_iter().flat_map(|(_, ops)| ops).collect();
         if ops.is_empty() {
@@ -202,7 +202,8 @@ fn nothing_is_lost_that_stood_on_an_ended_device() {
             }
             let mut left = (0..world.homes.len()).filter(|home| !world.is_ended(*home));
             let is_done = left.all(|home| {
-                let turn = Turn { is_due: &|_| true, is_left: &|_| false, most: 1, since: 0 };
+                let turn =
+                    Turn { is_due: &|_| true, is_left: &|_| false, is_kept: &|_| false, most: 1, since: 0 };
                 world.space(home).rescue(&world.homes[home].rows, &PERSON, &turn).unwrap().is_empty()
             });
             if !busy && is_done {
@@ -418,6 +419,45 @@ fn what_was_kept_comes_back_when_somebody_restored_it() {
     }
 }
 
+/// With the folder in which it was, into which somebody else wrote who had not heard of that: what he wrote is there, in the
+/// folder over it, and what was deleted stays in the trash.
+#[test]
+fn what_was_deleted_with_its_folder_does_not_come_back_with_another_file() {
+    let (mut world, folder, file) = with_a_file();
+    let other = NodeId([3; 16]);
+    world.write_all(1, vec![place(other, folder, "other", NodeKind::File), content(other, 4, &[])]);
+    world.meet(1, 2);
+    world.meet(1, 3);
+    world.write_all(2, vec![content(file, 2, &[])]);
+    world.write_all(2, vec![Op::Trash(Trash { node: folder })]);
+    world.write_all(3, vec![content(other, 5, &[])]);
+    end_it(&mut world);
+    rescue_all(&mut world);
+    assert_eq!(world.shown(0), BTreeMap::from([("other".to_owned(), vec![5])]));
+    let found = tree::node(&world.homes[0].rows, file).unwrap().unwrap();
+    assert!(found.trashed.is_some() && found.versions.len() == 1);
+}
+
+/// Whoever restores and deletes again what is kept elsewhere meanwhile has deleted it.
+#[test]
+fn what_is_kept_elsewhere_can_be_deleted_again() {
+    let (mut world, _, file) = with_a_file();
+    world.write_all(2, vec![content(file, 2, &[])]);
+    world.write_all(2, vec![Op::Trash(Trash { node: file })]);
+    assert_eq!(world.end(0, key(2)), Some(0));
+    world.meet(0, 2);
+    world.meet(0, 3);
+    assert!(world.rescue(2, false, 100));
+    assert!(world.rescue(3, false, 100));
+    for home in [2, 3] {
+        world.write_all(home, vec![place(file, NodeId::ROOT, "back", NodeKind::File)]);
+        world.write_all(home, vec![Op::Trash(Trash { node: file })]);
+    }
+    world.meet_all();
+    rescue_all(&mut world);
+    assert!(world.shown(0).is_empty(), "{:?}", world.shown(0));
+}
+
 /// What could not be written, since there is no room, is not taken for deleted.
 #[test]
 fn what_somebody_wants_and_cannot_have_yet_is_not_put_into_the_trash() {
@@ -428,7 +468,7 @@ fn what_somebody_wants_and_cannot_have_yet_is_not_put_into_the_trash() {
     end_it(&mut world);
     let last = OpOrder { entry: EntryOrder { seq: first.entry.seq + 1, ..first.entry }, index: 0 };
     let is_last = |at: &OpOrder| (at.entry.author, at.entry.seq) == (last.entry.author, last.entry.seq);
-    let turn = Turn { is_due: &|_| true, is_left: &is_last, most: 9, since: 0 };
+    let turn = Turn { is_due: &|_| true, is_left: &is_last, is_kept: &|_| false, most: 9, since: 0 };
     assert_eq!(world.space(0).rescue(&world.homes[0].rows, &PERSON, &turn).unwrap(), []);
 }
 
@@ -474,7 +514,7 @@ fn what_was_replaced_long_ago_is_not_kept() {
     end_it(&mut world);
     rescue_all_but_kept(&mut world);
     let plan = |since| {
-        let turn = Turn { is_due: &|_| true, is_left: &|_| false, most: 9, since };
+        let turn = Turn { is_due: &|_| true, is_left: &|_| false, is_kept: &|_| false, most: 9, since };
         world.space(0).rescue(&world.homes[0].rows, &PERSON, &turn).unwrap()
     };
     let by =

@@ -50,7 +50,7 @@ impl<'a> Plan<'a> {
             if !self.is_to_keep(at, op, kind.is_some())? {
                 continue;
             }
-            if self.turn.takes(at) {
+            if self.turn.takes(at) && !(self.turn.is_kept)(at) {
                 self.keep_one(at, op)?;
                 if !self.take(*at) {
                     return Ok(false);
@@ -105,10 +105,10 @@ impl<'a> Plan<'a> {
         let last = self.last_place(at, node, NodeKind::File)?;
         // As near to where it was as there are folders.
         let parent = match last {
-            Some(last) => self.missing(at, last.parent)?.1,
+            Some((_, last)) => self.missing(at, last.parent)?.1,
             None => NodeId::ROOT,
         };
-        let name = last.map_or_else(|| recovered_name(at), |last| last.name.clone());
+        let name = last.map_or_else(|| recovered_name(at), |(_, last)| last.name.clone());
         let vid = version_id(at);
         self.draft.ops.push(Op::Keep(Keep { node, parent, name, vid, file, mtime_ms, exec }));
         Ok(())
@@ -131,6 +131,6 @@ impl<'a> Plan<'a> {
     /// By what a file was deleted for whoever wrote a content of it.
     fn file_deleted_by(&self, at: &OpOrder, node: NodeId) -> Result<Option<OpOrder>, RowError> {
         let last = self.last_place(at, node, NodeKind::File)?;
-        self.deleted_by(at, node, last.map_or(NodeId::ROOT, |last| last.parent))
+        self.deleted_by(at, node, last.map_or(NodeId::ROOT, |(_, last)| last.parent))
     }
 }
