@@ -223,14 +223,18 @@ impl Replay<'_> {
         if let Some(top) = chain.trashed
             && !self.knows_trash_of(top)?
         {
+            if row.place.by == Some(row.created) {
+                // What comes later may have written into it.
+                self.expect_versions_settled(node)?;
+            }
+            // What was only kept is placed by this; else it was placed before.
+            let moved = if row.is_as_kept() { at } else { row.place.moved };
             let parent = self.lift(top)?;
             let chain = self.chain(parent)?;
             self.expect_room_for_lift(parent)?;
             self.mark_later(node, &chain)?;
             self.nodes.mark_place(node, self.entry.order)?;
             undo.place = Some(row.place.clone());
-            // What was only kept is placed by this; else it was placed before.
-            let moved = if row.is_as_kept() { at } else { row.place.moved };
             after.place = Place { parent, from: NodeId::ZERO, by: None, moved, ..row.place.clone() };
         }
         let (vid, file) = (version_id(&at), op.file.clone());

@@ -156,7 +156,7 @@ pub(super) struct Contents {
     pub(super) absent: HashMap<OpOrder, Vec<VersionId>>,
     /// The first operation that replaced a version which was not there.
     pub(super) replaced_by: HashMap<VersionId, OpOrder>,
-    /// All of them, and whether they were ever live.
+    /// All of them, and whether they are live, or a content replaced them.
     versions: HashMap<(i64, ContentHash), Vec<(Version, bool)>>,
 }
 
@@ -187,7 +187,7 @@ impl Contents {
         self.versions.entry(alike).or_default().push((version, was_live));
     }
 
-    /// Whether a version that was ever live has this id and this content.
+    /// Whether a version that is live, or that a content replaced, has this id and this content.
     pub(super) fn was_live(&self, vid: &VersionId, content: &Written) -> bool {
         self.of(content).any(|(version, was_live)| *was_live && version.vid == *vid)
     }

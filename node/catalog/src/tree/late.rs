@@ -12,8 +12,8 @@
 //!
 //! p asks: are the places of its node and of all parents (old and new) settled, that is without a later mark (a parent
 //! may have got another name: who goes through it does not look at that); if it
-//! trashes a folder or gives it another parent, is also what is below it; if it trashes a file, has the file no later
-//! content. A new name is seen by nobody below.
+//! trashes a folder or gives it another parent, is also what is below it; if it trashes a file, or lifts one from where
+//! a `keep` made it, has the file no later content. A new name is seen by nobody below.
 //! If so, these places are now what they were at p, and no q has looked through them. Versions of one file commute but
 //! for their bases, which [`super::apply`] corrects; limits are compared with the highest counts there ever were.
 //!

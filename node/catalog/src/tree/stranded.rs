@@ -69,6 +69,9 @@ impl Turn<'_> {
     }
 }
 
+/// A move and what wrote it.
+type Placed<'a> = (OpOrder, &'a Move);
+
 /// Operations by the node that they are about, in total order.
 type ByNode<'a, T> = HashMap<NodeId, Vec<(OpOrder, &'a T)>>;
 
@@ -249,19 +252,15 @@ impl<'a> Plan<'a> {
         if !is_node(op.node) || self.is_known_to_any(others, at)? {
             return Ok(());
         }
-        let mut bases = op.bases.clone();
-        match self.placed(op.node)? {
+        let row = nodes::read(self.rows, op.node)?;
+        let bases = self.bases_of(op, row.as_ref())?;
+        match row.filter(|row| !row.is_as_kept()) {
             Some(row) => {
                 let contents = self.contents_of(op.node, &row)?;
                 let is_done =
                     contents.replaced_by.contains_key(&vid) || contents.was_live(&vid, &Written::of(op));
                 if row.kind != NodeKind::File || is_done {
                     return Ok(());
-                }
-                // What was written again of those that it replaces.
-                for version in &row.versions {
-                    let again = self.written_again(op.node, version, &contents);
-                    bases.extend(again.filter(|vid| op.bases.contains(vid)).map(|_| version.vid));
                 }
                 // Whoever trashed it may have seen a name without this content: it is to be had from there.
                 if let Some((top, by)) = self.draft.trashed_above(op.node)?
@@ -286,9 +285,26 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Reads a node, unless it was kept in the trash only: to whoever wants it that is as if it were not there.
-    fn placed(&self, node: NodeId) -> Result<Option<Row>, RowError> {
-        Ok(nodes::read(self.rows, node)?.filter(|row| !row.is_as_kept()))
+    /// What a content replaces: what it names, and of the versions that are there those that are, or were written again for,
+    /// what it replaces in its turn.
+    fn bases_of(&self, op: &Content, row: Option<&Row>) -> Result<Vec<VersionId>, RowError> {
+        let mut bases = op.bases.clone();
+        let Some(row) = row.filter(|row| !row.versions.is_empty()) else { return Ok(bases) };
+        let (mut before, mut open): (HashSet<VersionId>, _) = (HashSet::new(), op.bases.clone());
+        while let Some(vid) = open.pop() {
+            if before.insert(vid)
+                && let Some(content) = self.contents.get(&(op.node, vid))
+            {
+                open.extend(&content.bases);
+            }
+        }
+        let contents = self.contents_of(op.node, row)?;
+        let is_before = |version: &&Version| {
+            let again = self.written_again(op.node, version, &contents);
+            before.contains(&version.vid) || again.is_some_and(|vid| before.contains(&vid))
+        };
+        bases.extend(row.versions.iter().filter(is_before).map(|version| version.vid));
+        Ok(bases)
     }
 
     /// Writes a content, in the place of the one that has no effect too.
@@ -480,19 +496,14 @@ impl<'a> Plan<'a> {
     }
 
     /// The last stranded move of a node that is not left.
-    fn last_stranded(&self, node: NodeId) -> Option<(OpOrder, &'a Move)> {
+    fn last_stranded(&self, node: NodeId) -> Option<Placed<'a>> {
         let moves = self.moves.get(&node)?.iter().rev();
         moves.copied().find(|(at, _)| !(self.turn.is_left)(at))
     }
 
     /// Where a node that is missing is to be, and by what: by the last stranded move, or where it was for the author of an
     /// operation.
-    fn last_place(
-        &self,
-        at: &OpOrder,
-        node: NodeId,
-        kind: NodeKind,
-    ) -> Result<Option<(OpOrder, &'a Move)>, RowError> {
+    fn last_place(&self, at: &OpOrder, node: NodeId, kind: NodeKind) -> Result<Option<Placed<'a>>, RowError> {
         if let Some(last) = self.last_stranded(node).filter(|(_, op)| op.kind == kind.code()) {
             return Ok(Some(last));
         }
@@ -505,8 +516,8 @@ impl<'a> Plan<'a> {
     }
 
     /// The folders that are missing on the way up from one, the lowest first, and the first one that is not.
-    fn missing(&self, at: &OpOrder, folder: NodeId) -> Result<(Vec<(OpOrder, &'a Move)>, NodeId), RowError> {
-        let mut found: Vec<(OpOrder, &Move)> = Vec::new();
+    fn missing(&self, at: &OpOrder, folder: NodeId) -> Result<(Vec<Placed<'a>>, NodeId), RowError> {
+        let mut found: Vec<Placed<'a>> = Vec::new();
         let mut next = folder;
         while found.len() < MISSING_MAX && !self.draft.has(next)? {
             match self.last_place(at, next, NodeKind::Folder)? {
@@ -571,7 +582,12 @@ impl<'a> Plan<'a> {
         let (missing, first) = self.missing(at, folder)?;
         let mut target = first;
         for (placed, op) in missing.into_iter().rev() {
-            if self.trashed_by(&placed, op.node)?.is_none() {
+            // Who knew that and went on with it had it back.
+            let is_gone = match self.trashed_by(&placed, op.node)? {
+                Some(by) => !self.stranded.knew(&at.entry, &by.entry)?,
+                None => false,
+            };
+            if !is_gone {
                 let parent = self.draft.folder_for(target, op.node)?;
                 self.draft.place(NodeKind::Folder, Move { parent, ..op.clone() })?;
                 target = op.node;

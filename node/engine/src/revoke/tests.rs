@@ -19,7 +19,7 @@ use crate::limits::BUNDLES_PER_EPOCH_MAX;
 use crate::node::{Asker, Incoming};
 use crate::person_keys::usable_boxes;
 use crate::rebirth::{Due, Left, Sign, Wrote};
-use crate::report::{Silent, StateHash};
+use crate::report::{Happening, Silent, StateHash};
 use crate::test_mesh::{World, id, names, pass};
 use crate::{Error, Locker};
 
@@ -342,4 +342,56 @@ fn t93_what_stands_on_an_ended_device_is_written_again() {
         assert_eq!(names(locker), ["journeys", "journeys/a.txt"]);
         assert_eq!(due(locker), None);
     }
+}
+
+/// T93: what the writer replaced or deleted there himself is in the history of the file and in the trash, with its bytes,
+/// and nothing lets go of it meanwhile.
+#[test]
+fn t93_what_was_replaced_or_deleted_on_an_ended_device_goes_to_its_history() {
+    let (world, first) = World::new();
+    let (second, third) = (world.join(&first, "second"), world.join(&first, "third"));
+    pass(&first, &second);
+    pass(&first, &third);
+    second.make_folder("journeys", false).unwrap();
+    pass(&second, &third);
+    let add = |name: &str, bytes: &[u8]| {
+        let path = world.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        third.add(&[&path], "journeys", &Silent).unwrap();
+    };
+    add("a.txt", b"first");
+    add("a.txt", b"the second one");
+    add("b.txt", b"deleted");
+    third.remove("journeys/b.txt").unwrap();
+    assert!(first.revoke_device(&id(&second)[..16]).unwrap().revoked);
+    pass(&first, &third);
+
+    let due = || third.inner().look_for_uncounted(&Left::default()).unwrap();
+    let mut left = Left::default();
+    let mut write = || third.inner().write_again(Due::Own, &mut left).unwrap();
+    assert_eq!(third.gc(false, &Silent).unwrap().reclaimed_bytes, 0);
+    assert_eq!((write(), write(), due()), (Wrote::Entry, Wrote::Nothing, None));
+    third.gc(false, &Silent).unwrap();
+    pass(&third, &first);
+    for locker in [&first, &third] {
+        assert_eq!(names(locker), ["journeys", "journeys/a.txt"]);
+        let told = locker.history("journeys/a.txt").unwrap();
+        let versions: Vec<_> = told.iter().filter_map(|event| Some((event.what, event.size?))).collect();
+        assert_eq!(versions, [(Happening::Written, 14), (Happening::Kept, 5)]);
+        let told = locker.history("journeys/b.txt").unwrap();
+        let told: Vec<_> = told.iter().map(|event| event.what).collect();
+        assert_eq!(told, [Happening::Created, Happening::Written, Happening::Trashed]);
+    }
+    let read = |path: &str| {
+        let to = world.path("out");
+        third.get(path, &to, &Silent).unwrap();
+        let bytes = std::fs::read(&to).unwrap();
+        std::fs::remove_file(to).unwrap();
+        bytes
+    };
+    third.restore("journeys/b.txt", None, None).unwrap();
+    assert_eq!(read("journeys/b.txt"), b"deleted");
+    third.restore("journeys/a.txt", None, Some(2)).unwrap();
+    assert_eq!(read("journeys/a.txt"), b"first");
+    assert_eq!(due(), None);
 }

@@ -400,16 +400,22 @@ fn what_was_kept_comes_back_when_nobody_deleted_it_any_more() {
 /// Somebody had taken it out of the trash again, into a folder that is there or into one that is not.
 #[test]
 fn what_was_kept_comes_back_when_somebody_restored_it() {
-    for is_there in [true, false] {
+    for (is_there, is_late) in [(true, false), (false, false), (true, true), (false, true)] {
         let (mut world, folder, file) = with_a_file();
         world.write_all(2, vec![content(file, 2, &[])]);
         world.write_all(2, vec![Op::Trash(Trash { node: file })]);
         world.meet(2, 3);
         let parent = if is_there { NodeId::ROOT } else { folder };
-        world.write_all(3, vec![place(file, parent, "back", NodeKind::File)]);
+        let restore = vec![place(file, parent, "back", NodeKind::File)];
+        if !is_late {
+            world.write_all(3, restore.clone());
+        }
         assert_eq!(world.end(0, key(2)), Some(0));
         world.meet(0, 2);
         assert!(world.rescue(2, true, 100));
+        if is_late {
+            world.write_all(3, restore);
+        }
         assert!(tree::node(&world.homes[2].rows, file).unwrap().unwrap().trashed.is_some());
         world.meet_all();
         world.meet_all();
@@ -456,6 +462,30 @@ fn what_is_kept_elsewhere_can_be_deleted_again() {
     world.meet_all();
     rescue_all(&mut world);
     assert!(world.shown(0).is_empty(), "{:?}", world.shown(0));
+}
+
+/// A chain of contents whose first one is kept before the others are heard of, which nobody deleted who knew them.
+#[test]
+fn what_was_replaced_is_not_beside_what_did_it() {
+    let (mut world, _, file) = with_a_file();
+    let first = world.next_op(2, 0);
+    world.write_all(2, vec![content(file, 2, &[])]);
+    world.meet(2, 3);
+    world.write_all(2, vec![Op::Trash(Trash { node: file })]);
+    let second = world.next_op(3, 0);
+    world.write_all(3, vec![content(file, 3, &[first])]);
+    world.write_all(3, vec![content(file, 4, &[second])]);
+    assert_eq!(world.end(0, key(2)), Some(0));
+    world.meet(0, 2);
+    assert!(world.rescue(2, true, 100));
+    world.meet_all();
+    rescue_all(&mut world);
+    let expected = [("folder".to_owned(), vec![]), ("folder/file".to_owned(), vec![4])];
+    assert_eq!(world.shown(0), BTreeMap::from(expected));
+    for time in [2, 3] {
+        world.ledger.written.insert(time, file);
+        assert!(world.was_held(time));
+    }
 }
 
 /// What could not be written, since there is no room, is not taken for deleted.
