@@ -104,3 +104,44 @@ fn a_device_gets_a_new_name_everywhere() {
     one.run_json(["device", "revoke", &own, "--yes"]).refused(2, "E_USAGE");
     ups.into_iter().for_each(|up| _ = up.stop().ok());
 }
+
+/// T93: the second device makes a folder that only the third hears of, which writes into it, replaces and deletes there. The
+/// first ends the second without having heard of that: nothing of the third's work is lost, and what it replaced or deleted
+/// is to be had back on both.
+#[test]
+fn t93_what_was_replaced_or_deleted_on_a_revoked_device_can_be_had_back() {
+    let Three { _meeting, homes, ups, ids: [_, id, _], .. } = three();
+    let ([one, two, three], [up_one, up_two, up_three]) = (homes, ups);
+    up_one.stop().ok();
+    two.ok(["mkdir", "journeys"]);
+    three.wait_for_path("journeys");
+    up_two.stop().ok();
+    let put = |name: &str, text: &str| {
+        let path = three.beside(name);
+        write(&path, text.as_bytes());
+        three.ok(["add".as_ref(), path.as_os_str(), "--to".as_ref(), "journeys".as_ref()]);
+    };
+    put("a.txt", "first");
+    put("a.txt", "the second one");
+    put("b.txt", "deleted");
+    three.ok(["rm", "journeys/b.txt"]);
+    up_three.stop().ok();
+    one.json(["device", "revoke", &id[..12], "--yes"]);
+    let (_up_one, _up_three) = (Up::start(&one, &[]), Up::start(&three, &[]));
+    one.wait_for_path("journeys/a.txt");
+    three.wait_for_path("journeys/a.txt");
+    let texts = |home: &Home, path: &str| -> Vec<(String, u64)> {
+        let told = home.json(["history", path])["events"].take();
+        let versions = told.as_array().unwrap().iter().filter(|event| event["version"].is_u64());
+        versions.map(|e| (e["what"].as_str().unwrap().into(), e["size"].as_u64().unwrap())).collect()
+    };
+    for home in [&one, &three] {
+        assert_eq!(texts(home, "journeys/a.txt"), [("written".into(), 14), ("kept".into(), 5)]);
+        assert_eq!(texts(home, "journeys/b.txt"), [("written".into(), 7)]);
+    }
+    one.wait_synced();
+    one.ok(["restore", "journeys/b.txt"]);
+    one.ok(["restore", "journeys/a.txt", "--version", "2"]);
+    assert_eq!(one.ok(["cat", "journeys/b.txt"]).out, b"deleted");
+    assert_eq!(one.ok(["cat", "journeys/a.txt"]).out, b"first");
+}
