@@ -310,16 +310,22 @@ fn t23_removals_at_the_same_time_leave_no_key_with_the_ended() {
     }
 }
 
-/// T93: who ended a device had not heard of the folder that it made, and somebody else put a file into it: the one that
-/// wrote it gives it its place again, and nobody does so twice.
-#[test]
-fn t93_what_stands_on_an_ended_device_is_written_again() {
+/// Three devices, the third of which alone has heard of a folder that the second made.
+fn with_a_folder_of_the_second() -> (World, [Locker; 3]) {
     let (world, first) = World::new();
     let (second, third) = (world.join(&first, "second"), world.join(&first, "third"));
     pass(&first, &second);
     pass(&first, &third);
     second.make_folder("journeys", false).unwrap();
     pass(&second, &third);
+    (world, [first, second, third])
+}
+
+/// T93: who ended a device had not heard of the folder that it made, and somebody else put a file into it: the one that
+/// wrote it gives it its place again, and nobody does so twice.
+#[test]
+fn t93_what_stands_on_an_ended_device_is_written_again() {
+    let (world, [first, second, third]) = with_a_folder_of_the_second();
     let path = world.path("a.txt");
     std::fs::write(&path, b"a").unwrap();
     third.add(&[&path], "journeys", &Silent).unwrap();
@@ -348,12 +354,7 @@ fn t93_what_stands_on_an_ended_device_is_written_again() {
 /// and nothing lets go of it meanwhile.
 #[test]
 fn t93_what_was_replaced_or_deleted_on_an_ended_device_goes_to_its_history() {
-    let (world, first) = World::new();
-    let (second, third) = (world.join(&first, "second"), world.join(&first, "third"));
-    pass(&first, &second);
-    pass(&first, &third);
-    second.make_folder("journeys", false).unwrap();
-    pass(&second, &third);
+    let (world, [first, second, third]) = with_a_folder_of_the_second();
     let add = |name: &str, bytes: &[u8]| {
         let path = world.path(name);
         std::fs::write(&path, bytes).unwrap();
